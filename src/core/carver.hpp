@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+#include "core/failure.hpp"
+#include "core/settings.hpp"
+#include "hashevict/hashevict.h"
+
+namespace hashevict::core {
+
+/// Product of sizes; fails where it would leave 62 bits, long before any address could.
+inline uint64_t checked_product(std::initializer_list<int64_t> factors) {
+  uint64_t result = 1;
+  for (const int64_t factor : factors) {
+    uint64_t next = 0;
+    const bool overflow = __builtin_mul_overflow(result, static_cast<uint64_t>(factor), &next);
+    require(!overflow && next < (uint64_t{1} << 62),
+            "config: the cache would take more than 2^62 bytes: expected smaller num_layers, num_sequences, "
+            "num_kv_heads or capacity");
+    result = next;
+  }
+  return result;
+}
+
+/// Lays parts out one after the other, each aligned; offsets in bytes. The same walk measures and carves.
+class Carver {
+ public:
+  /// Offset of a part of `count * sizeof(T)` bytes.
+  template <class T>
+  uint64_t take(std::initializer_list<int64_t> extents) {
+    const uint64_t offset = end_;
+    const auto bytes = checked_product(extents) * sizeof(T);
+    end_ += static_cast<uint64_t>(round_up(static_cast<int64_t>(bytes), HASHEVICT_ALIGNMENT));
+    require(end_ < (uint64_t{1} << 62), "config: the cache would take more than 2^62 bytes: expected smaller sizes");
+    return offset;
+  }
+  [[nodiscard]] uint64_t end() const { return end_; }
+
+ private:
+  uint64_t end_ = 0;
+};
+
+/// The part at `offset` of `base`.
+template <class T>
+T* part_at(void* base, uint64_t offset) {
+  return reinterpret_cast<T*>(static_cast<unsigned char*>(base) + offset);
+}
+
+}  // namespace hashevict::core

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/attend_kernel.hpp"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "cpu/attend_scratch.hpp"
+#include "cpu/highway_targets.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/attend_kernel.cpp"
+#include <hwy/foreach_target.h>
+// foreach_target must come first
+#include <hwy/highway.h>
+
+#include "cpu/attend_kernel-inl.hpp"
+#include "cpu/exponential-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace hashevict::cpu::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
+
+/// Ones for slots 0 .. count - 1 of a tile; count >= 1.
+constexpr uint64_t first_bits(int count) { return ~uint64_t{0} >> (kTileSlots - count); }
+
+/// Up to kTileSlots slots and where they lie.
+struct Tile {
+  int32_t first = 0;
+  int count = 0;
+  int64_t offsets[kTileSlots] = {};  ///< the last one repeated up to a multiple of 8
+
+  void locate(const AttendSplit& split, int32_t first_slot) {
+    first = first_slot;
+    count = static_cast<int>(HWY_MIN(split.last_slot - first_slot, kTileSlots));
+    for (int j = 0; j < count;) {
+      const int run = HWY_MIN(split.slots.run(first + j), count - j);
+      int64_t offset = split.slots(first + j);
+      for (const int end = j + run; j < end; ++j, offset += split.slots.slot_stride) offsets[j] = offset;
+    }
+    for (int j = count; j % 8 != 0; ++j) offsets[j] = offsets[count - 1];
+  }
+};
+
+/// One pass: up to kPassQueries queries, from `first_query` on, over all slots of a split.
+template <class Loader>
+class AttendPass {
+ public:
+  AttendPass(const AttendSplit& split, const AttendScratch& scratch, int32_t first_query)
+      : split_(split),
+        scratch_(scratch),
+        first_query_(first_query),
+        queries_(static_cast<int>(HWY_MIN(split.num_queries - first_query, kPassQueries))),
+        row_floats_(AttendScratch::row_floats(split.head_dim)) {}
+
+  void run() {
+    for (int q = 0; q < queries_; q += kKernelQueries) pack_queries(q);
+    for (int i = 0; i < queries_ * row_floats_; ++i) scratch_.accumulators[i] = 0;
+    for (int q = 0; q < queries_; ++q) {
+      scratch_.maxima[q] = kNegativeInfinity;
+      scratch_.sums[q] = 0;
+    }
+    Tile tiles[2];
+    if (split_.first_slot < split_.last_slot) tiles[0].locate(split_, split_.first_slot);
+    for (int current = 0; tiles[current].count > 0; current ^= 1) {
+      const int32_t end = tiles[current].first + tiles[current].count;
+      tiles[current ^ 1].count = 0;
+      if (end < split_.last_slot) tiles[current ^ 1].locate(split_, end);
+      attend_tile(tiles[current], tiles[current ^ 1]);
+    }
+    for (int q = 0; q < queries_; ++q) write_partial(q);
+  }
+
+ private:
+  using Element = typename Loader::Element;
+
+  [[nodiscard]] int together(int query) const { return HWY_MIN(queries_ - query, kKernelQueries); }
+
+  /// Queries that share registers lie vector by vector side by side, elements in the loader's order.
+  void pack_queries(int query) {
+    const int count = together(query);
+    float* to = scratch_.queries + query * row_floats_;
+    const float* const from = split_.queries + int64_t{first_query_ + query} * split_.head_dim;
+    int dim = 0;
+    for (; dim + 2 * kLanes <= split_.head_dim; dim += 2 * kLanes) {
+      for (int half = 0; half < 2; ++half) {
+        for (int q = 0; q < count; ++q) {
+          for (int lane = 0; lane < kLanes; ++lane) {
+            *to++ = from[q * split_.head_dim + dim + element_of<Loader>(half, lane)];
+          }
+        }
+      }
+    }
+    for (int q = 0; q < count && dim < split_.head_dim; ++q) {
+      for (int lane = 0; lane < kLanes; ++lane) *to++ = from[q * split_.head_dim + dim + lane];
+    }
+  }
+
+  void attend_tile(const Tile& tile, const Tile& next) {
+    uint64_t visible[kPassQueries];
+    const uint64_t any = find_visible(tile, visible);
+    if (any == 0) return;
+    const int64_t row_bytes = split_.head_dim * int64_t{sizeof(Element)};
+    // Values arrive while keys are scored, the next tile's keys while values are added up.
+    RowPrefetch values(split_.values, tile.offsets, tile.count, sizeof(Element), row_bytes);
+    RowPrefetch keys(split_.keys, next.offsets, next.count, sizeof(Element), row_bytes);
+    for (int q = 0; q < queries_; q += kKernelQueries) score(tile, q, values);
+    for (int q = 0; q < queries_; ++q) scratch_.rescale[q] = weigh(q, visible[q]);
+    for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, q, visible + q, keys);
+  }
+
+  /// One bit per slot and query; returns all of them together.
+  uint64_t find_visible(const Tile& tile, uint64_t* visible) const {
+    const uint64_t all = first_bits(tile.count);
+    if (split_.positions == nullptr || split_.query_positions == nullptr) {
+      for (int q = 0; q < queries_; ++q) visible[q] = all;
+      return all;
+    }
+    const int32_t* const positions = split_.positions + tile.first;
+    int32_t oldest = positions[0], newest = positions[0];
+    for (int j = 1; j < tile.count; ++j) {
+      oldest = HWY_MIN(oldest, positions[j]);
+      newest = HWY_MAX(newest, positions[j]);
+    }
+    uint64_t any = 0;
+    for (int q = 0; q < queries_; ++q) {
+      const int32_t query_position = split_.query_positions[first_query_ + q];
+      visible[q] = newest <= query_position ? all : 0;
+      if (newest > query_position && oldest <= query_position) {
+        for (int j = 0; j < tile.count; ++j) visible[q] |= uint64_t{positions[j] <= query_position} << j;
+      }
+      any |= visible[q];
+    }
+    return any;
+  }
+
+  void score(const Tile& tile, int query, RowPrefetch& prefetch) {
+    const auto* const keys = static_cast<const Element*>(split_.keys);
+    const float* const queries = scratch_.queries + query * row_floats_;
+    float* const logits = scratch_.weights + query * kTileSlots;
+    const auto dots = [&](auto kernel) {
+      kernel(keys, tile.offsets, tile.count, queries, split_.head_dim, logits, prefetch);
+    };
+    switch (together(query)) {
+      case 1: return dots(dot_tile<Loader, 1>);
+      case 2: return dots(dot_tile<Loader, 2>);
+      case 3: return dots(dot_tile<Loader, 3>);
+      default: return dots(dot_tile<Loader, 4>);
+    }
+  }
+
+  /// Turns the dots of one query into weights exp(logit - maximum), 0 where not visible; updates maximum and sum.
+  /// @return what to multiply everything before this tile by
+  float weigh(int query, uint64_t visible) {
+    if (visible == 0) return 1;
+    const Floats d;
+    float* const row = scratch_.weights + query * kTileSlots;
+    const int end = (static_cast<int>(std::bit_width(visible)) + kLanes - 1) / kLanes * kLanes;
+    to_logits(row, end);
+    for (uint64_t hidden = first_bits(end) & ~visible; hidden != 0; hidden &= hidden - 1) {
+      row[std::countr_zero(hidden)] = kNegativeInfinity;
+    }
+    auto largest = hn::Set(d, kNegativeInfinity);
+    for (int j = 0; j < end; j += kLanes) largest = hn::Max(hn::Load(d, row + j), largest);
+    const float before = scratch_.maxima[query];
+    const float maximum = HWY_MAX(hn::GetLane(hn::MaxOfLanes(d, largest)), before);
+    // With nothing but -infinity so far any finite reference gives the weights their value 0.
+    const auto reference = hn::Set(d, maximum == kNegativeInfinity ? 0.0f : maximum);
+    auto sum = hn::Zero(d);
+    for (int j = 0; j < end; j += kLanes) {
+      const auto weight = exp_nonpositive(d, hn::Sub(hn::Load(d, row + j), reference));
+      sum = hn::Add(sum, weight);
+      hn::Store(weight, d, row + j);
+    }
+    float rescale = 1;
+    if (maximum != before) rescale = hn::GetLane(exp_nonpositive(d, hn::Sub(hn::Set(d, before), reference)));
+    scratch_.maxima[query] = maximum;
+    scratch_.sums[query] = scratch_.sums[query] * rescale + hn::GetLane(hn::SumOfLanes(d, sum));
+    return rescale;
+  }
+
+  void to_logits(float* row, int end) const {
+    const Floats d;
+    const auto scale = hn::Set(d, split_.softmax_scale);
+    if (split_.logit_soft_cap == 0) {
+      for (int j = 0; j < end; j += kLanes) hn::Store(hn::Mul(hn::Load(d, row + j), scale), d, row + j);
+      return;
+    }
+    const auto cap = hn::Set(d, split_.logit_soft_cap);
+    for (int j = 0; j < end; j += kLanes) {
+      const auto logit = hn::Mul(hn::Load(d, row + j), scale);
+      hn::Store(hn::Mul(cap, tanh_of(d, hn::Div(logit, cap))), d, row + j);
+    }
+  }
+
+  /// Adds the values of the visible slots up for the queries that share registers; one by one if they see different
+  /// slots. Slots that are not visible are left out, not weighted 0: their values may be anything.
+  void accumulate(const Tile& tile, int query, const uint64_t* visible, RowPrefetch& prefetch) {
+    const int count = together(query);
+    bool alike = true;
+    for (int q = 1; q < count; ++q) alike = alike && visible[q] == visible[0];
+    if (alike) return accumulate_alike(tile, query, count, visible[0], prefetch);
+    for (int q = 0; q < count; ++q) accumulate_alike(tile, query + q, 1, visible[q], prefetch);
+  }
+
+  void accumulate_alike(const Tile& tile, int query, int count, uint64_t visible, RowPrefetch& prefetch) {
+    if (visible == 0) return;
+    int64_t offsets[kTileSlots];
+    float* const weights = scratch_.weights + query * kTileSlots;
+    WeightedValues<Loader> weighted{static_cast<const Element*>(split_.values),
+                                    tile.offsets,
+                                    std::popcount(visible),
+                                    weights,
+                                    scratch_.rescale + query,
+                                    scratch_.accumulators + query * row_floats_,
+                                    row_floats_};
+    if ((visible & (visible + 1)) != 0) {  // gaps: close them
+      weighted.offsets = offsets;
+      int to = 0;
+      for (uint64_t rest = visible; rest != 0; rest &= rest - 1, ++to) {
+        const int from = std::countr_zero(rest);
+        offsets[to] = tile.offsets[from];
+        for (int q = 0; q < count; ++q) weights[q * kTileSlots + to] = weights[q * kTileSlots + from];
+      }
+    }
+    switch (count) {
+      case 1: return accumulate_tile<Loader, 1>(weighted, split_.head_dim, prefetch);
+      case 2: return accumulate_tile<Loader, 2>(weighted, split_.head_dim, prefetch);
+      case 3: return accumulate_tile<Loader, 3>(weighted, split_.head_dim, prefetch);
+      default: return accumulate_tile<Loader, 4>(weighted, split_.head_dim, prefetch);
+    }
+  }
+
+  /// Into the caller's layout, elements back in their order.
+  void write_partial(int query) const {
+    const int64_t index = first_query_ + query;
+    const int64_t head_dim = split_.head_dim;
+    const float* const from = scratch_.accumulators + query * row_floats_;
+    float* const to = split_.partial + index * head_dim;
+    int dim = 0;
+    for (; dim + 2 * kLanes <= head_dim; dim += 2 * kLanes) {
+      for (int i = 0; i < 2 * kLanes; ++i) to[dim + element_of<Loader>(i / kLanes, i % kLanes)] = from[dim + i];
+    }
+    for (; dim < head_dim; ++dim) to[dim] = from[dim];
+    split_.partial[split_.num_queries * head_dim + index] = scratch_.maxima[query];
+    split_.partial[split_.num_queries * (head_dim + 1) + index] = scratch_.sums[query];
+  }
+
+  const AttendSplit& split_;
+  const AttendScratch& scratch_;
+  int32_t first_query_;
+  int queries_;
+  int row_floats_;
+};
+
+template <class Loader>
+void attend_as(const AttendSplit& split, const AttendScratch& scratch) {
+  for (int32_t first = 0; first < split.num_queries; first += kPassQueries) {
+    AttendPass<Loader>(split, scratch, first).run();
+  }
+}
+
+void attend(const AttendSplit& split, float* memory) {
+  const AttendScratch scratch(memory, split.num_queries, split.head_dim);
+  switch (split.dtype) {
+    case core::DType::float16: return attend_as<HalfLoader>(split, scratch);
+    case core::DType::bfloat16: return attend_as<BfloatLoader>(split, scratch);
+    default: return attend_as<FloatLoader>(split, scratch);
+  }
+}
+
+/// Adds up the splits of one query.
+void combine(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, int32_t query, float* out,
+             float* lse) {
+  const Floats d;
+  const auto split = [&](int32_t s) {
+    return PartialView{partials + s * partial_floats(num_queries, head_dim), num_queries, head_dim};
+  };
+  float maximum = kNegativeInfinity;
+  for (int32_t s = 0; s < num_splits; ++s) maximum = HWY_MAX(split(s).maximum(query), maximum);
+  const auto reference = hn::Set(d, maximum == kNegativeInfinity ? 0.0f : maximum);
+  float sum = 0;
+  for (int32_t i = 0; i < head_dim; ++i) out[i] = 0;
+  for (int32_t s = 0; s < num_splits; ++s) {
+    const PartialView partial = split(s);
+    if (partial.sum(query) == 0) continue;
+    const auto weight = exp_nonpositive(d, hn::Sub(hn::Set(d, partial.maximum(query)), reference));
+    sum += partial.sum(query) * hn::GetLane(weight);
+    const float* const accumulator = partial.accumulator(query);
+    for (int32_t i = 0; i < head_dim; i += kLanes) {
+      hn::StoreU(hn::MulAdd(weight, hn::LoadU(d, accumulator + i), hn::LoadU(d, out + i)), d, out + i);
+    }
+  }
+  if (lse != nullptr) *lse = sum == 0 ? kNegativeInfinity : maximum + std::log(sum);
+  if (sum == 0) return;
+  for (int32_t i = 0; i < head_dim; i += kLanes) {
+    hn::StoreU(hn::Div(hn::LoadU(d, out + i), hn::Set(d, sum)), d, out + i);
+  }
+}
+
+void combine_all(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, float* out, float* lse) {
+  for (int32_t query = 0; query < num_queries; ++query) {
+    combine(partials, num_splits, num_queries, head_dim, query, out + int64_t{query} * head_dim,
+            lse == nullptr ? nullptr : lse + query);
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace hashevict::cpu {
+namespace {
+
+HWY_EXPORT(attend);
+HWY_EXPORT(combine_all);
+
+}  // namespace
+
+int64_t scratch_floats(int32_t num_queries, int32_t head_dim) { return AttendScratch::floats(num_queries, head_dim); }
+
+void attend_split(const AttendSplit& split, float* scratch) { HWY_DYNAMIC_DISPATCH(attend)(split, scratch); }
+
+void combine_splits(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, float* out,
+                    float* lse) {
+  HWY_DYNAMIC_DISPATCH(combine_all)(partials, num_splits, num_queries, head_dim, out, lse);
+}
+
+}  // namespace hashevict::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "core/settings.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace hashevict::cpu {
+
+/// Spreads independent items over workers: on the caller's parallel_for where the config has one, else on the cache's
+/// own pool. A worker's number tells which part of the workspace is its own.
+class Executor {
+ public:
+  explicit Executor(const core::Settings& settings)
+      : num_workers_{settings.num_workers},
+        parallel_for_{settings.config.parallel_for},
+        context_{settings.config.parallel_for_context} {
+    if (parallel_for_ == nullptr) pool_ = std::make_unique<ThreadPool>(num_workers_);
+  }
+
+  [[nodiscard]] int32_t num_workers() const { return num_workers_; }
+
+  /// Calls `body(item, worker)` for every item in [0, num_items), worker in [0, num_workers). Items go to workers as
+  /// these become free, so the body must not depend on which worker it gets. Does not allocate.
+  template <class Body>
+  void for_each(int64_t num_items, const Body& body) {
+    struct Job {
+      const Body* body;
+      int64_t num_items;
+      std::atomic<int64_t> next{0};
+    } job{&body, num_items};
+    const auto worker_loop = [](void* argument, int64_t worker) {
+      Job& shared = *static_cast<Job*>(argument);
+      for (int64_t item = shared.next.fetch_add(1); item < shared.num_items; item = shared.next.fetch_add(1)) {
+        (*shared.body)(item, static_cast<int32_t>(worker));
+      }
+    };
+    const int64_t num_tasks = std::min<int64_t>(num_items, num_workers_);
+    if (parallel_for_ != nullptr) {
+      parallel_for_(context_, num_tasks, worker_loop, &job);
+    } else {
+      pool_->run(num_tasks, worker_loop, &job);
+    }
+  }
+
+ private:
+  int32_t num_workers_;
+  hashevict_parallel_for parallel_for_;
+  void* context_;
+  std::unique_ptr<ThreadPool> pool_;
+};
+
+}  // namespace hashevict::cpu

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace hashevict::cpu {
+
+/// A fixed set of threads that belongs to one cache. One run() at a time; the calling thread works too.
+class ThreadPool {
+ public:
+  using Task = void (*)(void* argument, int64_t index);
+
+  /// Starts `num_threads - 1` threads.
+  explicit ThreadPool(int32_t num_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  /// Runs `task(argument, i)` for every i in [0, num_tasks) and returns when all are done. Does not allocate.
+  void run(int64_t num_tasks, Task task, void* argument);
+
+ private:
+  void join();
+  void serve();
+  void work();
+
+  Task task_ = nullptr;
+  void* argument_ = nullptr;
+  int64_t num_tasks_ = 0;
+  std::atomic<int64_t> next_{0};
+  std::atomic<uint32_t> generation_{0};  ///< one more for every run() and for the end
+  std::atomic<int32_t> busy_{0};         ///< threads that have not finished the present run
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace hashevict::cpu
