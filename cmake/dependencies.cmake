@@ -43,7 +43,7 @@ endif()
 # Messages; header-only and private, so that nobody who links libhashevict sees it.
 hashevict_dependency(fmt fmtlib/fmt 10.2.1 9.1 CONFIG)
 
-if(HASHEVICT_BUILD_TOOLS OR HASHEVICT_BUILD_TESTS)
+if(HASHEVICT_BUILD_TOOLS OR HASHEVICT_BUILD_TESTS OR HASHEVICT_BUILD_BENCHMARKS)
   set(JSON_BuildTests OFF)
   hashevict_dependency(nlohmann_json nlohmann/json v3.11.3 3.11 CONFIG)
 endif()

@@ -46,6 +46,8 @@ struct RuleDefaults {
   static constexpr bool kNeedsNorm = false;
   /// True where accumulators change at every step, also while the cache is not yet full.
   static constexpr bool kAccumulates = false;
+  /// True where accumulators depend on later keys alone: prompt modes that run no steps can then compute them.
+  static constexpr bool kNeedsNoSteps = false;
   HASHEVICT_HOST_DEVICE static NoAccumulator start(const NewToken& /*token*/) { return {}; }
   HASHEVICT_HOST_DEVICE static NoAccumulator update(NoAccumulator old, uint32_t /*distance*/,
                                                     const StepFacts& /*step*/) {
@@ -96,6 +98,7 @@ struct Superseded : RuleDefaults {
   using Accumulator = uint8_t;
   static constexpr Probe kProbe = Probe::new_key;
   static constexpr bool kAccumulates = true;
+  static constexpr bool kNeedsNoSteps = true;
   HASHEVICT_HOST_DEVICE static uint8_t start(const NewToken& /*token*/) { return 255; }
   HASHEVICT_HOST_DEVICE static uint8_t update(uint8_t old, uint32_t distance, const StepFacts& /*step*/) {
     return distance < old ? static_cast<uint8_t>(distance) : old;

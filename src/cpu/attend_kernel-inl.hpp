@@ -52,7 +52,7 @@ class RowPrefetch {
 /// The 128-bit parts of a vector added up: four lanes.
 template <class D>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::CappedTag<float, 4>> add_parts(D /*d*/,
-                                                                                    hwy::HWY_NAMESPACE::Vec<D> v) {
+                                                                                      hwy::HWY_NAMESPACE::Vec<D> v) {
   namespace hn = hwy::HWY_NAMESPACE;
   if constexpr (hn::MaxLanes(D()) == 8) {
     const hn::Half<D> half;
@@ -64,7 +64,7 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::CappedTag<float, 4>> add_
 
 /// Sums of the lanes of a, b, c, d as four lanes; each is added up in the same order.
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::CappedTag<float, 4>> sum_lanes(FloatVector a, FloatVector b,
-                                                                                    FloatVector c, FloatVector d) {
+                                                                                      FloatVector c, FloatVector d) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats tag;
   const hn::Repartition<uint64_t, Floats> wide;
@@ -105,10 +105,11 @@ HWY_INLINE void store_dots(const FloatVector (&sums)[kQueries * kKeys], float* l
 }
 
 /// logits[query][j] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple of 8, some
-/// more. Dimensions lie in lanes: kKeys keys by kQueries queries share their loads, then one reduction serves four sums.
+/// more. Dimensions lie in lanes: kKeys keys by kQueries queries share their loads, then one reduction serves four
+/// sums.
 template <class Loader, int kQueries>
-HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const int64_t* offsets, int count, const float* queries,
-                           int head_dim, float* logits, RowPrefetch& prefetch) {
+HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const int64_t* offsets, int count,
+                           const float* queries, int head_dim, float* logits, RowPrefetch& prefetch) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
@@ -161,7 +162,8 @@ struct WeightedValues {
 /// accumulator = accumulator * rescale + sum over the tile of weight * value, for kVectors vectors of dimensions from
 /// `dim` on: pairs, or the single vector at the end. The tile's sum starts from zero: chains of roundings stay short.
 template <class Loader, int kQueries, int kVectors>
-HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim, RowPrefetch& prefetch, int rows_per_step) {
+HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim, RowPrefetch& prefetch,
+                                 int rows_per_step) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   constexpr int kSlotsPerStep = 8;

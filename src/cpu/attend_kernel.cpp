@@ -25,7 +25,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
 
 /// Ones for slots 0 .. count - 1 of a tile; count >= 1.
-constexpr uint64_t first_bits(int count) { return ~uint64_t{0} >> (kTileSlots - count); }
+constexpr uint64_t first_bits(int count) {
+  return ~uint64_t{0} >> (kTileSlots - count);
+}
 
 /// Up to kTileSlots slots and where they lie.
 struct Tile {
@@ -145,10 +147,14 @@ class AttendPass {
       kernel(keys, tile.offsets, tile.count, queries, split_.head_dim, logits, prefetch);
     };
     switch (together(query)) {
-      case 1: return dots(dot_tile<Loader, 1>);
-      case 2: return dots(dot_tile<Loader, 2>);
-      case 3: return dots(dot_tile<Loader, 3>);
-      default: return dots(dot_tile<Loader, 4>);
+      case 1:
+        return dots(dot_tile<Loader, 1>);
+      case 2:
+        return dots(dot_tile<Loader, 2>);
+      case 3:
+        return dots(dot_tile<Loader, 3>);
+      default:
+        return dots(dot_tile<Loader, 4>);
     }
   }
 
@@ -227,10 +233,14 @@ class AttendPass {
       }
     }
     switch (count) {
-      case 1: return accumulate_tile<Loader, 1>(weighted, split_.head_dim, prefetch);
-      case 2: return accumulate_tile<Loader, 2>(weighted, split_.head_dim, prefetch);
-      case 3: return accumulate_tile<Loader, 3>(weighted, split_.head_dim, prefetch);
-      default: return accumulate_tile<Loader, 4>(weighted, split_.head_dim, prefetch);
+      case 1:
+        return accumulate_tile<Loader, 1>(weighted, split_.head_dim, prefetch);
+      case 2:
+        return accumulate_tile<Loader, 2>(weighted, split_.head_dim, prefetch);
+      case 3:
+        return accumulate_tile<Loader, 3>(weighted, split_.head_dim, prefetch);
+      default:
+        return accumulate_tile<Loader, 4>(weighted, split_.head_dim, prefetch);
     }
   }
 
@@ -266,15 +276,18 @@ void attend_as(const AttendSplit& split, const AttendScratch& scratch) {
 void attend(const AttendSplit& split, float* memory) {
   const AttendScratch scratch(memory, split.num_queries, split.head_dim);
   switch (split.dtype) {
-    case core::DType::float16: return attend_as<HalfLoader>(split, scratch);
-    case core::DType::bfloat16: return attend_as<BfloatLoader>(split, scratch);
-    default: return attend_as<FloatLoader>(split, scratch);
+    case core::DType::float16:
+      return attend_as<HalfLoader>(split, scratch);
+    case core::DType::bfloat16:
+      return attend_as<BfloatLoader>(split, scratch);
+    default:
+      return attend_as<FloatLoader>(split, scratch);
   }
 }
 
 /// Adds up the splits of one query.
-void combine(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, int32_t query, float* out,
-             float* lse) {
+void combine(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, int32_t query,
+             float* out, float* lse) {
   const Floats d;
   const auto split = [&](int32_t s) {
     return PartialView{partials + s * partial_floats(num_queries, head_dim), num_queries, head_dim};
@@ -301,7 +314,8 @@ void combine(const float* partials, int32_t num_splits, int32_t num_queries, int
   }
 }
 
-void combine_all(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, float* out, float* lse) {
+void combine_all(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, float* out,
+                 float* lse) {
   for (int32_t query = 0; query < num_queries; ++query) {
     combine(partials, num_splits, num_queries, head_dim, query, out + int64_t{query} * head_dim,
             lse == nullptr ? nullptr : lse + query);
@@ -321,9 +335,13 @@ HWY_EXPORT(combine_all);
 
 }  // namespace
 
-int64_t scratch_floats(int32_t num_queries, int32_t head_dim) { return AttendScratch::floats(num_queries, head_dim); }
+int64_t scratch_floats(int32_t num_queries, int32_t head_dim) {
+  return AttendScratch::floats(num_queries, head_dim);
+}
 
-void attend_split(const AttendSplit& split, float* scratch) { HWY_DYNAMIC_DISPATCH(attend)(split, scratch); }
+void attend_split(const AttendSplit& split, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(attend)(split, scratch);
+}
 
 void combine_splits(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, float* out,
                     float* lse) {

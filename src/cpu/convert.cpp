@@ -69,10 +69,18 @@ void store_dense(const float* source, uint16_t* target, int n) {
   std::memcpy(target + i, tail_out, static_cast<size_t>(n - i) * sizeof(uint16_t));
 }
 
-void load_half(const uint16_t* source, float* target, int n) { load_dense<true>(source, target, n); }
-void load_bfloat(const uint16_t* source, float* target, int n) { load_dense<false>(source, target, n); }
-void store_half(const float* source, uint16_t* target, int n) { store_dense<true>(source, target, n); }
-void store_bfloat(const float* source, uint16_t* target, int n) { store_dense<false>(source, target, n); }
+void load_half(const uint16_t* source, float* target, int n) {
+  load_dense<true>(source, target, n);
+}
+void load_bfloat(const uint16_t* source, float* target, int n) {
+  load_dense<false>(source, target, n);
+}
+void store_half(const float* source, uint16_t* target, int n) {
+  store_dense<true>(source, target, n);
+}
+void store_bfloat(const float* source, uint16_t* target, int n) {
+  store_dense<false>(source, target, n);
+}
 
 }  // namespace
 }  // namespace hashevict::cpu::HWY_NAMESPACE

@@ -68,8 +68,9 @@ void CpuBackend::count_tokens(const core::Step& step, bool is_prompt) {
   const core::LayerState& state = storage_.layer_state(step.layer);
   for (int32_t row = 0; row < step.rows; ++row) {
     const int32_t sequence = step.sequence(row);
-    if (sequence < 0) continue;
-    state.tokens_seen[sequence] += static_cast<int32_t>(step.end_token(row) - step.first_token(row));
+    const auto num_tokens = static_cast<int32_t>(step.end_token(row) - step.first_token(row));
+    if (sequence < 0 || num_tokens == 0) continue;
+    state.tokens_seen[sequence] += num_tokens;
     state.lengths[sequence] = std::min(state.tokens_seen[sequence], storage_.layer_settings(step.layer).capacity);
     if (is_prompt) state.prompt_lengths[sequence] = state.tokens_seen[sequence];
   }

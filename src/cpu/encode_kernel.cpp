@@ -62,10 +62,23 @@ HWY_INLINE void encode_block(D d, const EncodeRows& args, int64_t row, int32_t f
 
 template <int kVectors, class D>
 HWY_INLINE void encode_bits(D d, const EncodeRows& args, int32_t first_bit) {
-  constexpr int kRows = 4;
+  constexpr int kRows = 6;  // 12 sums, 2 weights and 1 value fit the 16 registers of AVX2
   int64_t row = 0;
   for (; row + kRows <= args.num_rows; row += kRows) encode_block<kRows, kVectors>(d, args, row, first_bit);
-  for (; row < args.num_rows; ++row) encode_block<1, kVectors>(d, args, row, first_bit);
+  switch (args.num_rows - row) {
+    case 5:
+      return encode_block<5, kVectors>(d, args, row, first_bit);
+    case 4:
+      return encode_block<4, kVectors>(d, args, row, first_bit);
+    case 3:
+      return encode_block<3, kVectors>(d, args, row, first_bit);
+    case 2:
+      return encode_block<2, kVectors>(d, args, row, first_bit);
+    case 1:
+      return encode_block<1, kVectors>(d, args, row, first_bit);
+    default:
+      return;
+  }
 }
 
 template <class D>

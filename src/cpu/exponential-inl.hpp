@@ -45,15 +45,15 @@ HWY_INLINE V tanh_of(D d, V x) {
   const auto one = hn::Set(d, 1.0f);
   const auto absolute = hn::Abs(x);
   const auto t = exp_nonpositive(d, hn::Mul(absolute, hn::Set(d, -2.0f)));
-  const auto far = hn::CopySign(hn::Div(hn::Sub(one, t), hn::Add(one, t)), x);
+  const auto far = hn::Div(hn::Sub(one, t), hn::Add(one, t));
   const auto z = hn::Mul(x, x);
   auto p = hn::Set(d, -0.00570498699346f);
   p = hn::MulAdd(p, z, hn::Set(d, 0.0206390872447f));
   p = hn::MulAdd(p, z, hn::Set(d, -0.0537397150858f));
   p = hn::MulAdd(p, z, hn::Set(d, 0.133314421982f));
   p = hn::MulAdd(p, z, hn::Set(d, -0.33333281942f));
-  const auto near = hn::MulAdd(hn::Mul(p, z), x, x);
-  return hn::IfThenElse(hn::Lt(absolute, hn::Set(d, 0.625f)), near, far);
+  const auto near = hn::MulAdd(hn::Mul(p, z), absolute, absolute);
+  return hn::CopySign(hn::IfThenElse(hn::Lt(absolute, hn::Set(d, 0.625f)), near, far), x);
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Widening and narrowing of 16-bit floats in vectors, compiled once per instruction set: no include guard but Highway's.
+// Widening and narrowing of 16-bit floats in vectors, compiled once per instruction set: no include guard but
+// Highway's.
 #include <hwy/highway.h>
 
 #if defined(HASHEVICT_CPU_HALF_INL_HPP) == defined(HWY_TARGET_TOGGLE)

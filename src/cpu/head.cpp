@@ -117,25 +117,31 @@ template <class Rule>
 int32_t find_slot(const Head& head, const Token& token, const Scratch& scratch, Choice choice) {
   const bool full = token.position >= head.shape->capacity;
   int32_t num_slots = head.shape->padded_capacity;
-  if ((full && choice == Choice::rule) || Rule::kAccumulates) num_slots = scan(head, token, Rule::kProbe, scratch);
+  const bool chooses = full && choice == Choice::rule;
+  const bool accumulates = Rule::kAccumulates && (choice == Choice::rule || Rule::kNeedsNoSteps);
+  if (chooses || accumulates) num_slots = scan(head, token, Rule::kProbe, scratch);
   if (!full) return token.position;
   return choice == Choice::rule ? choose(head, token.position, num_slots, scratch)
                                 : choose_oldest(head, num_slots, scratch);
 }
 
-/// Loads rows of one token, subtracts centres where there are any, and encodes them.
-void encode_block(const Head& head, const float* rows, int64_t num_rows, const float* centers, int32_t rows_per_center,
-                  const Scratch& scratch, uint8_t* codes) {
+/// Rows that encode_tokens() lays down per token.
+int32_t rows_per_token(const Head& head, bool with_queries) {
+  return with_queries ? 1 + head.settings().group_size : 1;
+}
+
+/// Subtracts each row's centre; returns where the centred rows lie.
+const float* center_rows(const Head& head, int32_t num_rows, int32_t per_token, const Scratch& scratch) {
+  if (!head.settings().centered()) return scratch.rows;
   const int32_t dim = head.config().head_dim;
-  const float* input = rows;
-  if (head.settings().centered()) {
-    for (int64_t row = 0; row < num_rows; ++row) {
-      const float* const center = centers + (row % rows_per_center) * dim;
-      for (int32_t e = 0; e < dim; ++e) scratch.centered[row * dim + e] = rows[row * dim + e] - center[e];
-    }
-    input = scratch.centered;
+  for (int32_t row = 0; row < num_rows; ++row) {
+    const int32_t kind = row % per_token;
+    const float* const center = kind == 0 ? head.key_center : head.query_centers + int64_t{kind - 1} * dim;
+    const float* const source = scratch.rows + int64_t{row} * dim;
+    float* const target = scratch.centered + int64_t{row} * dim;
+    for (int32_t e = 0; e < dim; ++e) target[e] = source[e] - center[e];
   }
-  encode_rows({input, num_rows, head.projection, dim, head.config().hash_bits, codes});
+  return scratch.centered;
 }
 
 }  // namespace
@@ -240,17 +246,28 @@ void encode_tokens(const Head& head, const core::Step& step, int64_t first, int3
                    const Scratch& scratch) {
   const int32_t dim = head.config().head_dim;
   const int32_t group = head.settings().group_size;
+  const int32_t per_token = rows_per_token(head, with_queries);
+  float* row = scratch.rows;
   for (int32_t i = 0; i < count; ++i) {
-    load_row(step.k.dtype, step.k.at(first + i, head.kv_head), step.k.stride[2], scratch.keys + int64_t{i} * dim, dim);
+    load_row(step.k.dtype, step.k.at(first + i, head.kv_head), step.k.stride[2], row, dim);
+    row += dim;
+    for (int32_t g = 0; g + 1 < per_token; ++g, row += dim) {
+      const int64_t query_head = int64_t{head.kv_head} * group + g;
+      load_row(step.q.dtype, step.q.at(first + i, query_head), step.q.stride[2], row, dim);
+    }
   }
-  encode_block(head, scratch.keys, count, head.key_center, 1, scratch, scratch.key_codes);
-  if (!with_queries) return;
-  for (int32_t i = 0; i < count * group; ++i) {
-    const int64_t query_head = int64_t{head.kv_head} * group + i % group;
-    load_row(step.q.dtype, step.q.at(first + i / group, query_head), step.q.stride[2],
-             scratch.queries + int64_t{i} * dim, dim);
-  }
-  encode_block(head, scratch.queries, int64_t{count} * group, head.query_centers, group, scratch, scratch.query_codes);
+  const int32_t num_rows = count * per_token;
+  encode_rows({center_rows(head, num_rows, per_token, scratch), num_rows, head.projection, dim, head.config().hash_bits,
+               scratch.codes});
+}
+
+Token encoded_token(const Head& head, int32_t position, int32_t index, bool with_queries, const Scratch& scratch) {
+  const int64_t row = int64_t{index} * rows_per_token(head, with_queries);
+  const uint8_t* const codes = scratch.codes + row * head.settings().code_bytes;
+  return Token{.position = position,
+               .key = scratch.rows + row * head.config().head_dim,
+               .key_code = codes,
+               .query_codes = with_queries ? codes + head.settings().code_bytes : nullptr};
 }
 
 }  // namespace hashevict::cpu

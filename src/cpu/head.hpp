@@ -63,10 +63,13 @@ Placement place_token(const Head& head, const Token& token, const Scratch& scrat
 /// Stores a token's key and value in a slot.
 void store_rows(const Head& head, const core::Step& step, int64_t token, int32_t slot, const Scratch& scratch);
 
-/// Loads and encodes tokens [first, first + count) of a step for one head, count <= kEncodeTokens. Afterwards
-/// scratch.keys, key_codes and, where the step has queries and `with_queries`, query_codes are filled.
+/// Loads and encodes tokens [first, first + count) of a step for one head, count <= kEncodeTokens: their keys and,
+/// `with_queries`, the group's queries, into scratch.rows and scratch.codes.
 void encode_tokens(const Head& head, const core::Step& step, int64_t first, int32_t count, bool with_queries,
                    const Scratch& scratch);
+
+/// Token `index` of the block that encode_tokens() left in `scratch`.
+Token encoded_token(const Head& head, int32_t position, int32_t index, bool with_queries, const Scratch& scratch);
 
 /// Adds a key to the running mean or majority of a head, for rules that have one.
 void add_to_probe(const Head& head, const float* key, const uint8_t* key_code);

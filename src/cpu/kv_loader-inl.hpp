@@ -21,7 +21,8 @@ using FloatVector = hwy::HWY_NAMESPACE::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hwy::HWY_NAMESPACE::MaxLanes(Floats()));
 
 // A loader reads the elements of one key or value as vectors of fp32:
-//   pair()   2 * kLanes elements; element 2 i and 2 i + 1 go to lane i of the two vectors if kInterleaved, else the first
+//   pair()   2 * kLanes elements; element 2 i and 2 i + 1 go to lane i of the two vectors if kInterleaved, else the
+//   first
 //            kLanes elements to the first vector and the others to the second;
 //   single() kLanes elements in order.
 

@@ -13,7 +13,7 @@ void mean_of(const core::TensorView& x, const Prompt& prompt, int64_t tensor_hea
   constexpr int32_t kBlockTokens = 256;
   const int32_t dim = prompt.head.config().head_dim;
   float* const block_sum = scratch.vector;
-  float* const row = scratch.keys;
+  float* const row = scratch.rows;
   std::fill_n(mean, dim, 0.0F);
   for (int32_t first = 0; first < prompt.num_tokens; first += kBlockTokens) {
     std::fill_n(block_sum, dim, 0.0F);

@@ -27,17 +27,6 @@ inline RowHead row_head(const core::Step& step, const core::Storage& storage, in
   return {row, static_cast<int32_t>(item % heads), step.sequence(row)};
 }
 
-/// Token `index` of the block that encode_tokens() left in `scratch`.
-inline Token encoded_token(const Head& head, int32_t position, int32_t index, bool with_queries,
-                           const Scratch& scratch) {
-  const int64_t bytes = head.settings().code_bytes;
-  const uint8_t* const queries = scratch.query_codes + index * head.settings().group_size * bytes;
-  return Token{.position = position,
-               .key = scratch.keys + int64_t{index} * head.config().head_dim,
-               .key_code = scratch.key_codes + index * bytes,
-               .query_codes = with_queries ? queries : nullptr};
-}
-
 /// Writes a token's slot and victim where the caller asked for them.
 inline void report(const core::Step& step, int64_t token, int32_t kv_head, const Placement& placement) {
   if (step.slots) std::memcpy(step.slots.at(token, kv_head), &placement.slot, sizeof(int32_t));

@@ -8,7 +8,7 @@ namespace {
 /// sleep.
 template <class T>
 T wait_for_change(const std::atomic<T>& value, T old) {
-  constexpr int kSpins = 2000;
+  constexpr int kSpins = 1000;
   for (int i = 0; i < kSpins; ++i) {
     if (const T now = value.load(std::memory_order_acquire); now != old) return now;
 #if defined(__x86_64__) || defined(__i386__)

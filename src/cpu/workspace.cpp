@@ -40,12 +40,10 @@ Workspace::Layout Workspace::lay_out(const core::Settings& settings) {
   core::Carver worker;
   layout.scores = worker.take<uint32_t>({candidates});
   layout.sources = worker.take<int32_t>({layer.padded_capacity});
-  layout.keys = worker.take<float>({kEncodeTokens, dim});
-  layout.queries = worker.take<float>({kEncodeTokens, group, dim});
-  layout.centered = worker.take<float>({kEncodeTokens, group, dim});
+  layout.rows = worker.take<float>({kEncodeTokens, 1 + group, dim});
+  layout.centered = worker.take<float>({kEncodeTokens, 1 + group, dim});
   layout.vector = worker.take<float>({dim});
-  layout.key_codes = worker.take<uint8_t>({kEncodeTokens, code_bytes});
-  layout.query_codes = worker.take<uint8_t>({kEncodeTokens, group, code_bytes});
+  layout.codes = worker.take<uint8_t>({kEncodeTokens, 1 + group, code_bytes});
   layout.probe = worker.take<uint8_t>({code_bytes});
   layout.attend_queries = worker.take<float>({queries, dim});
   layout.attend_out = worker.take<float>({queries, dim});
@@ -78,12 +76,10 @@ Scratch Workspace::scratch(int32_t worker) const {
   return Scratch{
       .scores = core::part_at<uint32_t>(base, layout_.scores),
       .sources = core::part_at<int32_t>(base, layout_.sources),
-      .keys = core::part_at<float>(base, layout_.keys),
-      .queries = core::part_at<float>(base, layout_.queries),
+      .rows = core::part_at<float>(base, layout_.rows),
       .centered = core::part_at<float>(base, layout_.centered),
       .vector = core::part_at<float>(base, layout_.vector),
-      .key_codes = core::part_at<uint8_t>(base, layout_.key_codes),
-      .query_codes = core::part_at<uint8_t>(base, layout_.query_codes),
+      .codes = core::part_at<uint8_t>(base, layout_.codes),
       .probe = core::part_at<uint8_t>(base, layout_.probe),
       .attend_queries = core::part_at<float>(base, layout_.attend_queries),
       .attend_out = core::part_at<float>(base, layout_.attend_out),

@@ -20,12 +20,10 @@ int32_t attend_tokens(const core::Settings& settings);
 struct Scratch {
   uint32_t* scores;           ///< [padded capacity + max_batch_tokens]
   int32_t* sources;           ///< [capacity]: token a slot will be gathered from
-  float* keys;                ///< [kEncodeTokens, head_dim]
-  float* queries;             ///< [kEncodeTokens, group, head_dim]
-  float* centered;            ///< [kEncodeTokens, group, head_dim]
+  float* rows;                ///< [kEncodeTokens, 1 + group, head_dim]: a token's key, then its queries
+  float* centered;            ///< like rows
   float* vector;              ///< [head_dim]
-  uint8_t* key_codes;         ///< [kEncodeTokens, code_bytes]
-  uint8_t* query_codes;       ///< [kEncodeTokens, group, code_bytes]
+  uint8_t* codes;             ///< [kEncodeTokens, 1 + group, code_bytes]
   uint8_t* probe;             ///< [code_bytes]
   float* attend_queries;      ///< [attend_tokens, group, head_dim]
   float* attend_out;          ///< [attend_tokens, group, head_dim]
@@ -61,7 +59,7 @@ class Workspace {
   /// Offsets of the parts, in bytes.
   struct Layout {
     // Within one worker's part.
-    uint64_t scores, sources, keys, queries, centered, vector, key_codes, query_codes, probe;
+    uint64_t scores, sources, rows, centered, vector, codes, probe;
     uint64_t attend_queries, attend_out, attend_lse, attend_positions, attend_kernel;
     uint64_t select_codes, select_query_codes, select_order, select_starts;
     uint64_t worker_bytes;

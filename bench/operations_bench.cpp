@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <benchmark/benchmark.h>
+
+#include "workload.hpp"
+
+/// One benchmark per operation. Axes: sequences, slots, hash_bits, group_size, dtype (0 fp32, 1 fp16, 2 bf16), threads
+/// (0: all).
+namespace hashevict::bench {
+namespace {
+
+Shape shape_of(const benchmark::State& state) {
+  Shape shape;
+  shape.num_sequences = static_cast<int32_t>(state.range(0));
+  shape.capacity = static_cast<int32_t>(state.range(1));
+  shape.hash_bits = static_cast<int32_t>(state.range(2));
+  shape.group_size = static_cast<int32_t>(state.range(3));
+  shape.dtype = static_cast<DType>(state.range(4));
+  shape.num_threads = static_cast<int32_t>(state.range(5));
+  return shape;
+}
+
+void name_axes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype", "threads"});
+}
+
+void step_axes(benchmark::internal::Benchmark* benchmark) {
+  name_axes(benchmark);
+  for (const int64_t sequences : {1, 8}) benchmark->Args({sequences, 4096, 16, 4, 2, 0});
+  for (const int64_t bits : {8, 32, 64, 128}) benchmark->Args({8, 4096, bits, 4, 2, 0});
+  for (const int64_t group : {1, 8}) benchmark->Args({8, 4096, 16, group, 2, 0});
+  for (const int64_t dtype : {0, 1}) benchmark->Args({8, 4096, 16, 4, dtype, 0});
+  benchmark->Args({8, 4096, 16, 4, 2, 1});
+  benchmark->Args({32, 1024, 16, 4, 2, 0});
+  benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+
+void evict(benchmark::State& state) {
+  Workload load{shape_of(state)};
+  for (auto _ : state) load.cache().evict(load.step(), Stream{});
+  state.SetBytesProcessed(state.iterations() * load.code_bytes());
+}
+BENCHMARK(evict)->Apply(step_axes);
+
+void append(benchmark::State& state) {
+  Workload load{shape_of(state)};
+  for (auto _ : state) load.cache().append(load.step(), Stream{});
+  state.SetBytesProcessed(state.iterations() * load.code_bytes());
+}
+BENCHMARK(append)->Apply(step_axes);
+
+void attend(benchmark::State& state) {
+  Workload load{shape_of(state)};
+  for (auto _ : state) load.cache().attend(load.step(), Stream{});
+  state.SetBytesProcessed(state.iterations() * load.kv_bytes());
+}
+BENCHMARK(attend)->Apply(step_axes);
+
+void decode(benchmark::State& state) {
+  Workload load{shape_of(state)};
+  for (auto _ : state) load.cache().decode(load.step(), Stream{});
+  state.SetBytesProcessed(state.iterations() * (load.kv_bytes() + load.code_bytes()));
+}
+BENCHMARK(decode)->Apply(step_axes);
+
+void prefill(benchmark::State& state) {
+  constexpr int64_t kPromptTokens = 8192;
+  Shape shape;
+  shape.num_sequences = 1;
+  shape.capacity = static_cast<int32_t>(state.range(0));
+  shape.hash_bits = static_cast<int32_t>(state.range(1));
+  Workload load{shape, kPromptTokens};
+  Step prompt = load.prompt();
+  prompt.prefill_mode = static_cast<PrefillMode>(state.range(2));
+  for (auto _ : state) {
+    load.cache().reset(Stream{});
+    load.cache().prefill(prompt, Stream{});
+  }
+  state.SetItemsProcessed(state.iterations() * kPromptTokens);
+}
+BENCHMARK(prefill)
+    ->ArgNames({"slots", "bits", "mode"})
+    ->ArgsProduct({{1024, 4096}, {16, 64}, {0, 1, 2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+void encode(benchmark::State& state) {
+  constexpr int64_t kTokens = 8192;
+  Shape shape;
+  shape.num_sequences = 1;
+  shape.hash_bits = static_cast<int32_t>(state.range(0));
+  Workload load{shape, kTokens};
+  const int64_t bytes = shape.hash_bits / 8;
+  std::vector<uint8_t> codes(static_cast<std::size_t>(kTokens * shape.num_kv_heads * bytes));
+  const Tensor target(codes.data(), {kTokens, shape.num_kv_heads, bytes});
+  for (auto _ : state) load.cache().encode(0, 0, EncodeAs::keys, load.prompt().k, target, Stream{});
+  state.SetBytesProcessed(state.iterations() * kTokens * shape.num_kv_heads * shape.head_dim * 2);
+}
+BENCHMARK(encode)->ArgName("bits")->Arg(8)->Arg(16)->Arg(32)->Arg(64)->Arg(128)->UseRealTime()->Unit(
+    benchmark::kMillisecond);
+
+void read_memory(benchmark::State& state) {
+  ReadBandwidth memory{int64_t{256} << 20, static_cast<int32_t>(state.range(0))};
+  for (auto _ : state) benchmark::DoNotOptimize(memory.read_once());
+  state.SetBytesProcessed(state.iterations() * memory.bytes());
+}
+BENCHMARK(read_memory)->ArgName("threads")->Arg(1)->Arg(0)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace hashevict::bench
+
+BENCHMARK_MAIN();

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workload.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <thread>
+
+namespace hashevict::bench {
+namespace {
+
+Config make_config(const Shape& shape, int64_t prompt_tokens) {
+  Config config;
+  config.backend = Backend::cpu;
+  config.num_layers = 1;
+  config.num_sequences = shape.num_sequences;
+  config.num_kv_heads = shape.num_kv_heads;
+  config.num_qo_heads = shape.num_kv_heads * shape.group_size;
+  config.head_dim = shape.head_dim;
+  config.capacity = shape.capacity;
+  config.hash_bits = shape.hash_bits;
+  config.dtype = shape.dtype;
+  config.policy = shape.policy;
+  config.layout = shape.layout;
+  config.num_threads = shape.num_threads;
+  config.max_batch_tokens = std::max<int64_t>({prompt_tokens, shape.num_sequences, 1});
+  return config;
+}
+
+int32_t element_bytes(DType dtype) {
+  return dtype == DType::float32 ? 4 : 2;
+}
+
+}  // namespace
+
+Workload::Workload(const Shape& shape, int64_t prompt_tokens)
+    : shape_{shape}, cache_{make_config(shape, prompt_tokens)} {
+  const int64_t rows = shape.num_sequences;
+  const int64_t qo_heads = int64_t{shape.num_kv_heads} * shape.group_size;
+  step_.q = random_tensor(rows, qo_heads);
+  step_.k = random_tensor(rows, shape.num_kv_heads);
+  step_.v = random_tensor(rows, shape.num_kv_heads);
+  step_.out = random_tensor(rows, qo_heads);
+  if (prompt_tokens > 0) {
+    prompt_.q = random_tensor(prompt_tokens, qo_heads);
+    prompt_.k = random_tensor(prompt_tokens, shape.num_kv_heads);
+    prompt_.v = random_tensor(prompt_tokens, shape.num_kv_heads);
+    prompt_offsets_ = {0, static_cast<int32_t>(prompt_tokens)};
+    prompt_rows_ = {0};
+    prompt_.cu_seqlens = Tensor(prompt_offsets_.data(), {2});
+    prompt_.row_to_sequence = Tensor(prompt_rows_.data(), {1});
+    return;
+  }
+  for (int32_t token = 0; token < shape.capacity; ++token) {  // fresh keys every step, so that codes differ
+    std::rotate(buffers_[1].begin(), buffers_[1].begin() + 1 + token % 7, buffers_[1].end());
+    cache_.append(step_, Stream{});
+  }
+}
+
+Tensor Workload::random_tensor(int64_t tokens, int64_t heads) {
+  const int64_t elements = tokens * heads * shape_.head_dim;
+  const int64_t bytes = elements * element_bytes(shape_.dtype);
+  std::vector<uint32_t>& buffer = buffers_.emplace_back(static_cast<std::size_t>((bytes + 3) / 4));
+  std::normal_distribution<float> normal;
+  for (uint32_t& word : buffer) {
+    // Two halves of a normal number, or one: finite in each of the three dtypes.
+    const float value = normal(generator_);
+    std::memcpy(&word, &value, sizeof word);
+    if (shape_.dtype != DType::float32) word = (word & 0xFFFF0000U) | word >> 16;
+    if (shape_.dtype == DType::float16) word &= 0xBFFFBFFFU;
+  }
+  return Tensor(static_cast<void*>(buffer.data()), shape_.dtype, {tokens, heads, shape_.head_dim});
+}
+
+int64_t Workload::kv_bytes() const {
+  return int64_t{2} * shape_.num_sequences * shape_.num_kv_heads * shape_.capacity * shape_.head_dim *
+         element_bytes(shape_.dtype);
+}
+
+int64_t Workload::code_bytes() const {
+  return int64_t{shape_.num_sequences} * shape_.num_kv_heads * shape_.capacity * (shape_.hash_bits / 8 + 4);
+}
+
+ReadBandwidth::ReadBandwidth(int64_t bytes, int32_t num_threads)
+    : words_(static_cast<std::size_t>(bytes) / sizeof(uint64_t), 1),
+      num_threads_{num_threads > 0 ? num_threads : static_cast<int32_t>(std::thread::hardware_concurrency())} {}
+
+uint64_t ReadBandwidth::read_once() {
+  const std::size_t share = words_.size() / static_cast<std::size_t>(num_threads_);
+  std::vector<uint64_t> sums(static_cast<std::size_t>(num_threads_) * 8);  // a cache line each
+  const auto read_share = [&](std::size_t index) {
+    const uint64_t* const first = words_.data() + index * share;
+    uint64_t lanes[16] = {};
+    for (std::size_t i = 0; i + 16 <= share; i += 16) {
+      for (std::size_t lane = 0; lane < 16; ++lane) lanes[lane] += first[i + lane];
+    }
+    sums[index * 8] = std::accumulate(std::begin(lanes), std::end(lanes), uint64_t{0});
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t i = 1; i < static_cast<std::size_t>(num_threads_); ++i) threads.emplace_back(read_share, i);
+  read_share(0);
+  for (std::thread& thread : threads) thread.join();
+  return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
+}
+
+}  // namespace hashevict::bench

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "hashevict/cache.hpp"
+
+namespace hashevict::bench {
+
+/// Shape of one layer under load. Defaults: the shape of the goals in docs/performance.md.
+struct Shape {
+  int32_t num_sequences = 8;
+  int32_t num_kv_heads = 8;
+  int32_t group_size = 4;
+  int32_t head_dim = 128;
+  int32_t capacity = 4096;
+  int32_t hash_bits = 16;
+  DType dtype = DType::bfloat16;
+  Policy policy = Policy::hash;
+  Layout layout = Layout::head_major;
+  int32_t num_threads = 0;
+};
+
+/// A full cache of one layer, with inputs for one token per sequence (or a prompt) in the storage dtype.
+class Workload {
+ public:
+  explicit Workload(const Shape& shape, int64_t prompt_tokens = 0);
+
+  /// One token per sequence, fields of every operation filled in.
+  [[nodiscard]] const Step& step() const { return step_; }
+  /// A prompt of sequence 0.
+  [[nodiscard]] const Step& prompt() const { return prompt_; }
+  [[nodiscard]] Cache& cache() { return cache_; }
+  [[nodiscard]] const Shape& shape() const { return shape_; }
+
+  /// Bytes of keys and values that attention reads.
+  [[nodiscard]] int64_t kv_bytes() const;
+  /// Bytes of codes and positions that a scan reads.
+  [[nodiscard]] int64_t code_bytes() const;
+
+ private:
+  Tensor random_tensor(int64_t tokens, int64_t heads);
+
+  Shape shape_;
+  Cache cache_;
+  std::mt19937 generator_{12345};
+  std::vector<std::vector<uint32_t>> buffers_;
+  std::vector<int32_t> prompt_offsets_, prompt_rows_;
+  Step step_, prompt_;
+};
+
+/// Bytes per second that `num_threads` threads read from a buffer far larger than the caches (0: all threads).
+class ReadBandwidth {
+ public:
+  ReadBandwidth(int64_t bytes, int32_t num_threads);
+  /// Reads the whole buffer once; the sum keeps the loads alive.
+  uint64_t read_once();
+  [[nodiscard]] int64_t bytes() const { return static_cast<int64_t>(words_.size() * sizeof(uint64_t)); }
+
+ private:
+  std::vector<uint64_t> words_;
+  int32_t num_threads_;
+};
+
+}  // namespace hashevict::bench
