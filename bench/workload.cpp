@@ -27,6 +27,8 @@ Config make_config(const Shape& shape, int64_t prompt_tokens) {
   return config;
 }
 
+constexpr int64_t kPoolElements = int64_t{1} << 20;
+
 int32_t element_bytes(DType dtype) {
   return dtype == DType::float32 ? 4 : 2;
 }
@@ -37,10 +39,11 @@ Workload::Workload(const Shape& shape, int64_t prompt_tokens)
     : shape_{shape}, cache_{make_config(shape, prompt_tokens)} {
   const int64_t rows = shape.num_sequences;
   const int64_t qo_heads = int64_t{shape.num_kv_heads} * shape.group_size;
-  step_.q = random_tensor(rows, qo_heads);
-  step_.k = random_tensor(rows, shape.num_kv_heads);
-  step_.v = random_tensor(rows, shape.num_kv_heads);
+  step_.q = random_tensor(rows, qo_heads, kPoolElements);
+  step_.k = random_tensor(rows, shape.num_kv_heads, kPoolElements);
+  step_.v = random_tensor(rows, shape.num_kv_heads, kPoolElements);
   step_.out = random_tensor(rows, qo_heads);
+  pool_ = step_;
   if (prompt_tokens > 0) {
     prompt_.q = random_tensor(prompt_tokens, qo_heads);
     prompt_.k = random_tensor(prompt_tokens, shape.num_kv_heads);
@@ -51,14 +54,27 @@ Workload::Workload(const Shape& shape, int64_t prompt_tokens)
     prompt_.row_to_sequence = Tensor(prompt_rows_.data(), {1});
     return;
   }
-  for (int32_t token = 0; token < shape.capacity; ++token) {  // fresh keys every step, so that codes differ
-    std::rotate(buffers_[1].begin(), buffers_[1].begin() + 1 + token % 7, buffers_[1].end());
-    cache_.append(step_, Stream{});
-  }
+  for (int32_t token = 0; token < shape.capacity; ++token) cache_.append(step(), Stream{});
 }
 
-Tensor Workload::random_tensor(int64_t tokens, int64_t heads) {
-  const int64_t elements = tokens * heads * shape_.head_dim;
+const Step& Workload::step() {
+  ++num_steps_;
+  step_.q = window(pool_.q);
+  step_.k = window(pool_.k);
+  step_.v = window(pool_.v);
+  return step_;
+}
+
+Tensor Workload::window(const Tensor& pool) const {
+  constexpr int64_t kStride = 8 * 9973;  // elements; keeps rows aligned and visits the whole pool
+  Tensor shifted = pool;
+  const int64_t offset = num_steps_ * kStride % kPoolElements * element_bytes(shape_.dtype);
+  shifted.data = static_cast<unsigned char*>(pool.data) + offset;
+  return shifted;
+}
+
+Tensor Workload::random_tensor(int64_t tokens, int64_t heads, int64_t extra) {
+  const int64_t elements = tokens * heads * shape_.head_dim + extra;
   const int64_t bytes = elements * element_bytes(shape_.dtype);
   std::vector<uint32_t>& buffer = buffers_.emplace_back(static_cast<std::size_t>((bytes + 3) / 4));
   std::normal_distribution<float> normal;

@@ -28,8 +28,9 @@ class Workload {
  public:
   explicit Workload(const Shape& shape, int64_t prompt_tokens = 0);
 
-  /// One token per sequence, fields of every operation filled in.
-  [[nodiscard]] const Step& step() const { return step_; }
+  /// One token per sequence, fields of every operation filled in. Each call gives other tokens: windows into a pool of
+  /// random numbers, so that codes differ as they do in life and making them costs nothing.
+  [[nodiscard]] const Step& step();
   /// A prompt of sequence 0.
   [[nodiscard]] const Step& prompt() const { return prompt_; }
   [[nodiscard]] Cache& cache() { return cache_; }
@@ -41,14 +42,17 @@ class Workload {
   [[nodiscard]] int64_t code_bytes() const;
 
  private:
-  Tensor random_tensor(int64_t tokens, int64_t heads);
+  /// A tensor with `extra` more elements behind it than its shape says.
+  Tensor random_tensor(int64_t tokens, int64_t heads, int64_t extra = 0);
+  Tensor window(const Tensor& pool) const;
 
   Shape shape_;
   Cache cache_;
   std::mt19937 generator_{12345};
   std::vector<std::vector<uint32_t>> buffers_;
   std::vector<int32_t> prompt_offsets_, prompt_rows_;
-  Step step_, prompt_;
+  int64_t num_steps_ = 0;
+  Step step_, pool_, prompt_;
 };
 
 /// Bytes per second that `num_threads` threads read from a buffer far larger than the caches (0: all threads).

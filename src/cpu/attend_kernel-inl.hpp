@@ -4,7 +4,6 @@
 // Both keep the accumulators of up to kKernelQueries queries in registers, so that each key and value is loaded and
 // widened once for all of them. A query's arithmetic is the same, in the same order, in every instance: which queries
 // share registers never shows in a result.
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "cpu/attend_scratch.hpp"
@@ -20,33 +19,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
-
-/// Fetches rows that will be needed next into the cache, a few at a time between other work.
-class RowPrefetch {
- public:
-  RowPrefetch() = default;
-  RowPrefetch(const void* base, const int64_t* offsets, int rows, int64_t element_bytes, int64_t row_bytes)
-      : base_(static_cast<const char*>(base)),
-        offsets_(offsets),
-        rows_(rows),
-        element_bytes_(element_bytes),
-        row_bytes_(row_bytes) {}
-
-  HWY_INLINE void next(int rows) {
-    for (; rows > 0 && rows_ > 0; --rows, --rows_, ++offsets_) {
-      const char* row = base_ + *offsets_ * element_bytes_;
-      for (int64_t byte = 0; byte < row_bytes_; byte += kLineBytes) hwy::Prefetch(row + byte);
-    }
-  }
-
- private:
-  static constexpr int64_t kLineBytes = 64;
-  const char* base_ = nullptr;
-  const int64_t* offsets_ = nullptr;
-  int rows_ = 0;
-  int64_t element_bytes_ = 0;
-  int64_t row_bytes_ = 0;
-};
 
 #if HWY_TARGET != HWY_SCALAR
 /// The 128-bit parts of a vector added up: four lanes.
@@ -104,18 +76,23 @@ HWY_INLINE void store_dots(const FloatVector (&sums)[kQueries * kKeys], float* l
 #endif
 }
 
+template <int kKeys>
+HWY_INLINE void add_products(const FloatVector (&keys)[kKeys], FloatVector query, FloatVector* sums) {
+  HASHEVICT_UNROLL
+  for (int k = 0; k < kKeys; ++k) sums[k] = hwy::HWY_NAMESPACE::MulAdd(keys[k], query, sums[k]);
+}
+
 /// logits[query][j] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple of 8, some
 /// more. Dimensions lie in lanes: kKeys keys by kQueries queries share their loads, then one reduction serves four
 /// sums.
 template <class Loader, int kQueries>
 HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const int64_t* offsets, int count,
-                           const float* queries, int head_dim, float* logits, RowPrefetch& prefetch) {
+                           const float* queries, int head_dim, float* logits) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
   const int pairs = head_dim / (2 * kLanes);
   for (int j = 0; j < count; j += kKeys) {
-    prefetch.next(kKeys);
     const typename Loader::Element* key[kKeys];
     FloatVector sums[kQueries * kKeys];
     HASHEVICT_UNROLL
@@ -128,12 +105,10 @@ HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const int64_t* 
       HASHEVICT_UNROLL
       for (int k = 0; k < kKeys; ++k) Loader::pair(key[k] + pair * 2 * kLanes, first[k], second[k]);
       HASHEVICT_UNROLL
-      for (int i = 0; i < kQueries * kKeys; ++i) {
-        sums[i] = hn::MulAdd(first[i % kKeys], hn::Load(d, query + i / kKeys * kLanes), sums[i]);
-      }
+      for (int q = 0; q < kQueries; ++q) add_products<kKeys>(first, hn::Load(d, query + q * kLanes), &sums[q * kKeys]);
       HASHEVICT_UNROLL
-      for (int i = 0; i < kQueries * kKeys; ++i) {
-        sums[i] = hn::MulAdd(second[i % kKeys], hn::Load(d, query + (kQueries + i / kKeys) * kLanes), sums[i]);
+      for (int q = 0; q < kQueries; ++q) {
+        add_products<kKeys>(second, hn::Load(d, query + (kQueries + q) * kLanes), &sums[q * kKeys]);
       }
     }
     if (head_dim % (2 * kLanes) != 0) {
@@ -154,76 +129,88 @@ struct WeightedValues {
   const int64_t* offsets;  ///< [count] of the visible slots
   int count;
   const float* weights;  ///< [queries, kTileSlots]
-  const float* rescale;  ///< [queries]
-  float* accumulators;   ///< [queries, row_floats]
+  float* sums;           ///< [queries, row_floats]
   int row_floats;
 };
 
-/// accumulator = accumulator * rescale + sum over the tile of weight * value, for kVectors vectors of dimensions from
-/// `dim` on: pairs, or the single vector at the end. The tile's sum starts from zero: chains of roundings stay short.
-template <class Loader, int kQueries, int kVectors>
-HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim, RowPrefetch& prefetch,
-                                 int rows_per_step) {
+/// sums += weight * value over kSlots slots, for kVectors vectors of dimensions from `dim` on: pairs, or the single
+/// vector at the end.
+template <class Loader, int kQueries, int kSlots, int kVectors>
+HWY_INLINE void add_strip(const typename Loader::Element* const (&value)[kSlots], const float* weights, int dim,
+                          float* sums, int row_floats) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
-  constexpr int kSlotsPerStep = 8;
-  FloatVector sums[kQueries * kVectors];
+  FloatVector sum[kQueries * kVectors];
   HASHEVICT_UNROLL
-  for (int i = 0; i < kQueries * kVectors; ++i) sums[i] = hn::Zero(d);
-  const typename Loader::Element* const values = tile.values + dim;
-  for (int step = 0; step < tile.count; step += kSlotsPerStep) {
-    prefetch.next(rows_per_step);
-    const int end = HWY_MIN(step + kSlotsPerStep, tile.count);
-    for (int j = step; j < end; ++j) {
-      const typename Loader::Element* value = values + tile.offsets[j];
-      FloatVector elements[kVectors];
-      if constexpr (kVectors == 1) {
-        elements[0] = Loader::single(value);
-      } else {
-        HASHEVICT_UNROLL
-        for (int v = 0; v < kVectors; v += 2) Loader::pair(value + v * kLanes, elements[v], elements[v + 1]);
-      }
+  for (int i = 0; i < kQueries * kVectors; ++i) {
+    sum[i] = hn::Load(d, sums + i / kVectors * row_floats + dim + i % kVectors * kLanes);
+  }
+  HASHEVICT_UNROLL
+  for (int j = 0; j < kSlots; ++j) {
+    FloatVector elements[kVectors];
+    if constexpr (kVectors == 1) {
+      elements[0] = Loader::single(value[j] + dim);
+    } else {
       HASHEVICT_UNROLL
-      for (int q = 0; q < kQueries; ++q) {
-        const auto weight = hn::Set(d, tile.weights[q * kTileSlots + j]);
-        HASHEVICT_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          sums[q * kVectors + v] = hn::MulAdd(weight, elements[v], sums[q * kVectors + v]);
-        }
-      }
+      for (int v = 0; v < kVectors; v += 2) Loader::pair(value[j] + dim + v * kLanes, elements[v], elements[v + 1]);
+    }
+    HASHEVICT_UNROLL
+    for (int q = 0; q < kQueries; ++q) {
+      add_products<kVectors>(elements, hn::Set(d, weights[q * kTileSlots + j]), &sum[q * kVectors]);
     }
   }
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries * kVectors; ++i) {
-    float* const at = tile.accumulators + i / kVectors * tile.row_floats + dim + i % kVectors * kLanes;
-    const auto rescale = hn::Set(d, tile.rescale[i / kVectors]);
-    hn::Store(hn::MulAdd(hn::Load(d, at), rescale, sums[i]), d, at);
+    hn::Store(sum[i], d, sums + i / kVectors * row_floats + dim + i % kVectors * kLanes);
   }
 }
 
-/// accumulate_strip() over all dimensions, as many vectors at a time as registers hold.
-template <class Loader, int kQueries>
-HWY_NOINLINE void accumulate_tile(const WeightedValues<Loader>& tile, int head_dim, RowPrefetch& prefetch) {
+/// add_strip() over all dimensions of kSlots slots from `first` on, as many vectors at a time as registers hold.
+template <class Loader, int kQueries, int kSlots>
+HWY_INLINE void add_slots(const WeightedValues<Loader>& tile, int first, int head_dim) {
   constexpr int kVectors = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
-  const int strips = HWY_MAX(head_dim / (kVectors * kLanes), 1);
-  const int rows_per_step = (8 + strips - 1) / strips;
+  const typename Loader::Element* value[kSlots];
+  HASHEVICT_UNROLL
+  for (int j = 0; j < kSlots; ++j) value[j] = tile.values + tile.offsets[first + j];
+  const float* const weights = tile.weights + first;
   int dim = 0;
   for (; dim + kVectors * kLanes <= head_dim; dim += kVectors * kLanes) {
-    accumulate_strip<Loader, kQueries, kVectors>(tile, dim, prefetch, rows_per_step);
+    add_strip<Loader, kQueries, kSlots, kVectors>(value, weights, dim, tile.sums, tile.row_floats);
   }
   if constexpr (kVectors == 8) {
     if (dim + 4 * kLanes <= head_dim) {
-      accumulate_strip<Loader, kQueries, 4>(tile, dim, prefetch, rows_per_step);
+      add_strip<Loader, kQueries, kSlots, 4>(value, weights, dim, tile.sums, tile.row_floats);
       dim += 4 * kLanes;
     }
   }
   if constexpr (kVectors >= 4) {
     if (dim + 2 * kLanes <= head_dim) {
-      accumulate_strip<Loader, kQueries, 2>(tile, dim, prefetch, rows_per_step);
+      add_strip<Loader, kQueries, kSlots, 2>(value, weights, dim, tile.sums, tile.row_floats);
       dim += 2 * kLanes;
     }
   }
-  if (dim < head_dim) accumulate_strip<Loader, kQueries, 1>(tile, dim, prefetch, rows_per_step);
+  if (dim < head_dim) add_strip<Loader, kQueries, kSlots, 1>(value, weights, dim, tile.sums, tile.row_floats);
+}
+
+/// sums += weight * value over all slots of a tile. A few slots at a time, all dimensions, so that memory is read in
+/// order and the processor's own prefetching keeps up.
+template <class Loader, int kQueries>
+HWY_NOINLINE void add_values(const WeightedValues<Loader>& tile, int head_dim) {
+  constexpr int kSlots = 8;
+  int first = 0;
+  for (; first + kSlots <= tile.count; first += kSlots) add_slots<Loader, kQueries, kSlots>(tile, first, head_dim);
+  for (; first < tile.count; ++first) add_slots<Loader, kQueries, 1>(tile, first, head_dim);
+}
+
+/// accumulators = accumulators * rescale + sums; the sums of the next tile start from zero.
+HWY_INLINE void fold_sums(float* accumulators, float rescale, float* sums, int row_floats) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  for (int i = 0; i < row_floats; i += kLanes) {
+    hn::Store(hn::MulAdd(hn::Load(d, accumulators + i), hn::Set(d, rescale), hn::Load(d, sums + i)), d,
+              accumulators + i);
+    hn::Store(hn::Zero(d), d, sums + i);
+  }
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE

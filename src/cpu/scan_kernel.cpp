@@ -18,7 +18,8 @@ namespace hashevict::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int32_t kMaxCodeBytes = 16;
-constexpr int32_t kProbesPerPass = 31;  // bytes count to 8 per probe and must stay below 256
+constexpr size_t kMaxVectorBytes = kScanSlots;  // a multiple of slots is then a multiple of any vector of codes
+constexpr int32_t kProbesPerPass = 31;          // bytes count to 8 per probe and must stay below 256
 
 #if HWY_TARGET == HWY_SCALAR
 
@@ -45,33 +46,87 @@ HWY_INLINE hn::Vec<D> broadcast_code(D d, const uint8_t* code) {
   return hn::Load(d, bytes);
 }
 
-/// Counts per byte to sums per code of `kBytes` bytes, added to distances[0 ..) (or stored, in the first pass).
+/// Stores one vector of distances, or adds it to those of earlier passes.
+template <class D>
+HWY_INLINE void put_distances(D d, hn::Vec<D> sums, bool first_pass, uint32_t* distances) {
+  if (!first_pass) sums = hn::Add(sums, hn::LoadU(d, distances));
+  hn::StoreU(sums, d, distances);
+}
+
+/// Widens sums of narrow type T to distances, a part of the vector at a time.
+template <class T, class D>
+HWY_INLINE void put_narrow(D d, hn::Vec<D> sums, bool first_pass, uint32_t* distances) {
+  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> wide;
+  const hn::Rebind<T, decltype(wide)> part;
+  HWY_ALIGN T narrow[HWY_MAX_BYTES / sizeof(T)];
+  hn::Store(sums, d, narrow);
+  for (size_t i = 0; i < hn::Lanes(d); i += hn::Lanes(wide)) {
+    put_distances(wide, hn::PromoteTo(wide, hn::LoadU(part, narrow + i)), first_pass, distances + i);
+  }
+}
+
+/// Counts per byte to sums per code of `kBytes` bytes, stored or added to distances[0 ..).
 template <int kBytes, class D>
 HWY_INLINE void add_counts(D d, hn::Vec<D> counts, bool first_pass, uint32_t* distances) {
-  using Word = std::conditional_t<
-      kBytes == 1, uint8_t,
-      std::conditional_t<kBytes == 2, uint16_t, std::conditional_t<kBytes == 4, uint32_t, uint64_t>>>;
-  HWY_ALIGN Word sums[HWY_MAX_BYTES / sizeof(Word)];
-  const hn::Repartition<Word, D> words;
   if constexpr (kBytes == 1) {
-    hn::Store(counts, d, sums);
+    put_narrow<uint8_t>(d, counts, first_pass, distances);
   } else if constexpr (kBytes == 2) {
+    const hn::Repartition<uint16_t, D> words;
     const auto pairs = hn::BitCast(words, counts);
-    hn::Store(hn::Add(hn::ShiftRight<8>(pairs), hn::And(pairs, hn::Set(words, Word{0xFF}))), words, sums);
+    const auto low = hn::And(pairs, hn::Set(words, uint16_t{0xFF}));
+    put_narrow<uint16_t>(words, hn::Add(hn::ShiftRight<8>(pairs), low), first_pass, distances);
   } else if constexpr (kBytes == 4) {
+    const hn::Repartition<uint32_t, D> words;
     const auto quads = hn::BitCast(words, counts);
-    const auto mask = hn::Set(words, Word{0x00FF00FF});
+    const auto mask = hn::Set(words, 0x00FF00FFU);
     const auto pairs = hn::Add(hn::And(hn::ShiftRight<8>(quads), mask), hn::And(quads, mask));
-    hn::Store(hn::Add(hn::ShiftRight<16>(pairs), hn::And(pairs, hn::Set(words, Word{0xFFFF}))), words, sums);
+    const auto low = hn::And(pairs, hn::Set(words, 0xFFFFU));
+    put_distances(words, hn::Add(hn::ShiftRight<16>(pairs), low), first_pass, distances);
   } else {
+    const hn::Repartition<uint64_t, D> words;
+    constexpr size_t kWordsPerCode = kBytes / sizeof(uint64_t);
+    HWY_ALIGN uint64_t sums[HWY_MAX_BYTES / sizeof(uint64_t)];
     hn::Store(hn::SumsOf8(counts), words, sums);
+    for (size_t i = 0; i < hn::Lanes(words) / kWordsPerCode; ++i) {
+      uint64_t sum = sums[i * kWordsPerCode];
+      if constexpr (kWordsPerCode == 2) sum += sums[i * kWordsPerCode + 1];
+      distances[i] = static_cast<uint32_t>(sum) + (first_pass ? 0U : distances[i]);
+    }
   }
-  const size_t codes = hn::Lanes(d) / kBytes;
-  constexpr size_t kWordsPerCode = kBytes / sizeof(Word);
-  for (size_t i = 0; i < codes; ++i) {
-    uint32_t sum = 0;
-    for (size_t w = 0; w < kWordsPerCode; ++w) sum += static_cast<uint32_t>(sums[i * kWordsPerCode + w]);
-    distances[i] = first_pass ? sum : distances[i] + sum;
+}
+
+/// Short codes and several probes: the sum over probes of a nibble's distance depends on the nibble alone, so a table
+/// of 16 sums per nibble replaces the loop over probes. Entries of other bytes than the table's are looked up as 0.
+template <int kBytes>
+HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
+                           bool first_pass, uint32_t* distances) {
+  const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
+  HWY_ALIGN uint8_t tables[kBytes * 2][16] = {};
+  for (int32_t t = 0; t < kBytes * 2; ++t) {
+    for (int32_t p = 0; p < num_probes; ++p) {
+      const int probe = probes[p * kBytes + t / 2] >> (4 * (t % 2)) & 15;
+      for (int x = 0; x < 16; ++x) {
+        tables[t][x] = static_cast<uint8_t>(tables[t][x] + __builtin_popcount(static_cast<unsigned>(probe ^ x)));
+      }
+    }
+  }
+  HWY_ALIGN uint8_t other_bytes[kBytes][HWY_MAX_BYTES];
+  for (size_t byte = 0; byte < kBytes; ++byte) {
+    for (size_t i = 0; i < hn::Lanes(d); ++i) other_bytes[byte][i] = i % kBytes == byte ? 0 : 0x80;
+  }
+  const auto nibble = hn::Set(d, uint8_t{15});
+  for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += hn::Lanes(d) / kBytes) {
+    const auto code = hn::LoadU(d, codes + slot * kBytes);
+    const auto low = hn::And(code, nibble);
+    const auto high = hn::And(hn::ShiftRight<4>(code), nibble);
+    auto counts = hn::Zero(d);
+    for (size_t byte = 0; byte < kBytes; ++byte) {
+      const auto others = hn::Load(d, other_bytes[byte]);
+      const auto low_sums = hn::TableLookupBytesOr0(hn::LoadDup128(d, tables[2 * byte]), hn::Or(low, others));
+      const auto high_sums = hn::TableLookupBytesOr0(hn::LoadDup128(d, tables[2 * byte + 1]), hn::Or(high, others));
+      counts = hn::Add(counts, hn::Add(low_sums, high_sums));
+    }
+    add_counts<kBytes>(d, counts, first_pass, distances + slot);
   }
 }
 
@@ -79,7 +134,7 @@ HWY_INLINE void add_counts(D d, hn::Vec<D> counts, bool first_pass, uint32_t* di
 template <int kBytes>
 HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
                               bool first_pass, uint32_t* distances) {
-  const hn::ScalableTag<uint8_t> d;
+  const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
   const size_t slots_per_vector = hn::Lanes(d) / kBytes;
   HWY_ALIGN uint8_t patterns[kProbesPerPass * HWY_MAX_BYTES];
   for (int32_t p = 0; p < num_probes; ++p) {
@@ -100,21 +155,25 @@ void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slot
   for (int32_t done = 0; done < num_probes; done += kProbesPerPass) {
     const int32_t count = std::min(num_probes - done, kProbesPerPass);
     const uint8_t* const pass = probes + done * code_bytes;
+    const bool by_table = count > 1;
+    const bool first = done == 0;
     switch (code_bytes) {
       case 1:
-        distance_pass<1>(codes, num_slots, pass, count, done == 0, distances);
+        by_table ? table_pass<1>(codes, num_slots, pass, count, first, distances)
+                 : distance_pass<1>(codes, num_slots, pass, count, first, distances);
         break;
       case 2:
-        distance_pass<2>(codes, num_slots, pass, count, done == 0, distances);
+        by_table ? table_pass<2>(codes, num_slots, pass, count, first, distances)
+                 : distance_pass<2>(codes, num_slots, pass, count, first, distances);
         break;
       case 4:
-        distance_pass<4>(codes, num_slots, pass, count, done == 0, distances);
+        distance_pass<4>(codes, num_slots, pass, count, first, distances);
         break;
       case 8:
-        distance_pass<8>(codes, num_slots, pass, count, done == 0, distances);
+        distance_pass<8>(codes, num_slots, pass, count, first, distances);
         break;
       default:
-        distance_pass<kMaxCodeBytes>(codes, num_slots, pass, count, done == 0, distances);
+        distance_pass<kMaxCodeBytes>(codes, num_slots, pass, count, first, distances);
         break;
     }
   }
@@ -160,37 +219,73 @@ HWY_INLINE hn::Mask<D> evictable(D d, const SelectSlot& args, size_t slot) {
                  hn::Lt(positions, hn::Set(d, args.end_position)));
 }
 
-/// Largest score among the evictable, 0 where none is.
+/// Largest score of all slots, or of the evictable alone (0 where none is).
+template <bool kEvictableOnly>
 HWY_INLINE uint32_t largest_score(const SelectSlot& args) {
-  const hn::ScalableTag<int32_t> di;
-  const hn::ScalableTag<uint32_t> du;
-  auto best = hn::Zero(du);
-  for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += hn::Lanes(du)) {
-    const auto allowed = hn::RebindMask(du, evictable(di, args, slot));
-    best = hn::Max(best, hn::IfThenElseZero(allowed, hn::LoadU(du, args.scores + slot)));
+  const hn::CappedTag<int32_t, kMaxVectorBytes / 4> di;
+  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> du;
+  constexpr size_t kChains = 4;  // independent maxima; kScanSlots is a multiple of their lanes
+  const size_t lanes = hn::Lanes(du);
+  hn::Vec<decltype(du)> best[kChains] = {hn::Zero(du), hn::Zero(du), hn::Zero(du), hn::Zero(du)};
+  for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += kChains * lanes) {
+    for (size_t c = 0; c < kChains; ++c) {
+      auto scores = hn::LoadU(du, args.scores + slot + c * lanes);
+      if constexpr (kEvictableOnly) {
+        scores = hn::IfThenElseZero(hn::RebindMask(du, evictable(di, args, slot + c * lanes)), scores);
+      }
+      best[c] = hn::Max(best[c], scores);
+    }
   }
-  return hn::GetLane(hn::MaxOfLanes(du, best));
+  return hn::GetLane(hn::MaxOfLanes(du, hn::Max(hn::Max(best[0], best[1]), hn::Max(best[2], best[3]))));
 }
 
-int32_t SelectSlotTarget(const SelectSlot& args) {
-  const hn::ScalableTag<int32_t> di;
-  const hn::ScalableTag<uint32_t> du;
-  const auto best = hn::Set(du, largest_score(args));
-  int32_t oldest = std::numeric_limits<int32_t>::max();
-  int32_t chosen = -1;
-  for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += hn::Lanes(du)) {
-    const auto equal = hn::RebindMask(di, hn::Eq(hn::LoadU(du, args.scores + slot), best));
-    const auto candidates = hn::And(equal, evictable(di, args, slot));
-    if (HWY_LIKELY(hn::AllFalse(di, candidates))) continue;
-    if (!args.oldest_first) return static_cast<int32_t>(slot) + static_cast<int32_t>(hn::FindFirstTrue(di, candidates));
-    const auto positions = hn::LoadU(di, args.positions + slot);
-    const auto masked = hn::IfThenElse(candidates, positions, hn::Set(di, std::numeric_limits<int32_t>::max()));
-    const int32_t low = hn::GetLane(hn::MinOfLanes(di, masked));
-    if (low >= oldest) continue;
-    oldest = low;
-    chosen = static_cast<int32_t>(slot) + static_cast<int32_t>(hn::FindFirstTrue(di, hn::Eq(masked, hn::Set(di, low))));
+/// The best candidate so far among equals.
+struct Equal {
+  int32_t slot = -1;
+  int32_t position = std::numeric_limits<int32_t>::max();
+};
+
+/// Looks at one vector of slots, some of which have the wanted score.
+template <class D>
+HWY_INLINE void keep_better(D di, const SelectSlot& args, size_t slot, hn::Mask<D> equal, Equal& best) {
+  if (hn::AllFalse(di, equal)) return;
+  const auto candidates = hn::And(equal, evictable(di, args, slot));
+  if (hn::AllFalse(di, candidates)) return;
+  if (!args.oldest_first) {
+    if (best.slot < 0) best.slot = static_cast<int32_t>(slot) + static_cast<int32_t>(hn::FindFirstTrue(di, candidates));
+    return;
   }
-  return chosen;
+  const auto none = hn::Set(di, std::numeric_limits<int32_t>::max());
+  const auto positions = hn::IfThenElse(candidates, hn::LoadU(di, args.positions + slot), none);
+  const int32_t oldest = hn::GetLane(hn::MinOfLanes(di, positions));
+  if (oldest >= best.position) return;
+  const auto lane = hn::FindFirstTrue(di, hn::Eq(positions, hn::Set(di, oldest)));
+  best = {static_cast<int32_t>(slot) + static_cast<int32_t>(lane), oldest};
+}
+
+/// The slot to evict among the evictable ones with exactly this score, or -1.
+HWY_INLINE int32_t slot_with_score(const SelectSlot& args, uint32_t score) {
+  const hn::CappedTag<int32_t, kMaxVectorBytes / 4> di;
+  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> du;
+  const size_t lanes = hn::Lanes(du);
+  const auto wanted = hn::Set(du, score);
+  Equal best;
+  for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += 4 * lanes) {
+    hn::Mask<decltype(du)> equal[4];
+    for (size_t c = 0; c < 4; ++c) equal[c] = hn::Eq(hn::LoadU(du, args.scores + slot + c * lanes), wanted);
+    const auto any = hn::Or(hn::Or(equal[0], equal[1]), hn::Or(equal[2], equal[3]));
+    if (HWY_LIKELY(hn::AllFalse(du, any))) continue;
+    for (size_t c = 0; c < 4; ++c) keep_better(di, args, slot + c * lanes, hn::RebindMask(di, equal[c]), best);
+  }
+  return best.slot;
+}
+
+/// Few slots are protected, so the largest score of all is most often that of an evictable slot: try it first, and
+/// look at every position only where it is not.
+int32_t SelectSlotTarget(const SelectSlot& args) {
+  const int32_t likely = slot_with_score(args, largest_score<false>(args));
+  if (HWY_LIKELY(likely >= 0)) return likely;
+  return slot_with_score(args, largest_score<true>(args));
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE
