@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: scripts/check_install.sh static|shared
+#
+# Installs the library and the command, moves the installed tree elsewhere, and builds and runs the consumers in
+# tests/consumer against it: through find_package in C++ and in plain C, and through pkg-config in C. For the shared
+# library it also checks the exported symbols.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+usage_if_asked "${BASH_SOURCE[0]}" "$@"
+
+case ${1-} in
+  static) preset=release ;;
+  shared) preset=release-shared ;;
+  *) die "say static or shared; try --help" ;;
+esac
+ensure_packages "${library_packages[@]}" "${tools_packages[@]}" gcc pkg-config binutils
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+prefix=$work/moved
+
+say "Installing ($1) and moving"
+configure "$preset" >/dev/null
+build "$preset"
+cmake --install "$root/build/$preset" --prefix "$work/installed" >/dev/null
+mv "$work/installed" "$prefix"
+if grep -rlIF -e "$work/installed" -e "$root" "$prefix"; then
+  die "the installed files above know where they were built or installed"
+fi
+
+# consume NAME: builds tests/consumer/NAME as a project of its own and runs its tests.
+consume() {
+  say "Consumer in $1 through find_package ($1, $preset)"
+  cmake -S "$root/tests/consumer/$1" -B "$work/$1" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >/dev/null
+  cmake --build "$work/$1"
+  ctest --test-dir "$work/$1" --output-on-failure --no-tests=error
+}
+use_fast_build
+consume cpp
+consume c
+
+say "Consumer in C through pkg-config ($preset)"
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig:$prefix/lib64/pkgconfig
+PKG_CONFIG_PATH+=:$prefix/lib/$(gcc -print-multiarch)/pkgconfig
+export PKG_CONFIG_PATH
+pkg-config --print-errors --exists hashevict
+version=$(pkg-config --modversion hashevict)
+library_dir=$(pkg-config --variable=libdir hashevict)
+read -ra flags < <(pkg-config --cflags hashevict)
+read -ra libraries < <(pkg-config --libs hashevict)
+gcc -std=c11 "${flags[@]}" "$root"/tests/consumer/c/*.c -o "$work/by_pkg_config" "${libraries[@]}"
+LD_LIBRARY_PATH=$library_dir "$work/by_pkg_config"
+
+say "Installed command"
+"$prefix/bin/hashevict" --version | tee "$work/version"
+grep -qF "$version" "$work/version" || die "the command and hashevict.pc disagree on the version"
+
+if [[ $1 == shared ]]; then
+  "$root/scripts/check_symbols.sh" "$library_dir/libhashevict.so"
+fi
+echo "install: $1 library relocatable, usable from C++, C and pkg-config"

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: scripts/lint.sh [FILE...]
+#
+# Runs clang-tidy (the checks of .clang-tidy, findings are errors) over the library and the tools, or the files given.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+usage_if_asked "${BASH_SOURCE[0]}" "$@"
+
+ensure_packages "${library_packages[@]}" "${tools_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}" \
+  clang clang-tidy
+configure clang-release >/dev/null
+
+files=("$@")
+if (($# == 0)); then
+  mapfile -t files < <(find "$root/src" "$root/tools" -name '*.cpp' | sort)
+fi
+printf '%s\0' "${files[@]}" |
+  xargs -0 -n 1 -P "$(nproc)" clang-tidy --quiet -p "$root/build/clang-release"
+echo "clang-tidy: ${#files[@]} files clean"

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: scripts/test.sh [CMAKE ARGUMENT...]
+#
+# Installs what is missing (Debian and its kin), builds the library, the command and all tests into build/test, and
+# runs the whole suite. Arguments go to CMake, for instance -DHASHEVICT_WARNINGS_AS_ERRORS=ON.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+usage_if_asked "${BASH_SOURCE[0]}" "$@"
+
+ensure_packages "${library_packages[@]}" "${tools_packages[@]}" "${test_packages[@]}"
+
+say "Building"
+configure test "$@"
+build test
+
+say "Testing"
+log=$root/build/test/ctest.log
+outcome=passed
+(cd "$root" && ctest --preset test --parallel "$(nproc)") 2>&1 | tee "$log" || outcome=FAILED
+printf '\nscripts/test.sh: %s, %s in %d s\n' "$outcome" "$(grep 'tests passed' "$log" || echo 'no test was run')" "$SECONDS"
+[[ $outcome == passed ]]
