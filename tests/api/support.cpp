@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <random>
+
+namespace hashevict::test {
+namespace {
+
+constexpr std::byte kGuard{0xA7};
+constexpr size_t kGuardBytes = 1024;
+
+}  // namespace
+
+Outcome outcome_of(const std::function<hashevict_status(hashevict_error*)>& call) {
+  // Bytes behind the buffer show whether a message is cut at its end.
+  struct {
+    hashevict_error error;
+    std::array<char, 64> behind;
+  } buffer;
+  std::memset(&buffer, 'x', sizeof buffer);
+  const hashevict_status status = call(&buffer.error);
+  EXPECT_THAT(buffer.behind, ::testing::Each('x')) << "the message left its buffer";
+  const char* const message = buffer.error.message;
+  const void* const end = std::memchr(message, '\0', HASHEVICT_MESSAGE_BYTES);
+  if (status == HASHEVICT_OK) {
+    EXPECT_EQ(end, nullptr) << "a call that succeeded wrote a message";
+    return {};
+  }
+  EXPECT_NE(end, nullptr) << "the message is not terminated";
+  if (end == nullptr) return {status, {}};
+  const std::string text{message};
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  return {status, text};
+}
+
+void expect_refused(const Outcome& outcome, const Refusal& refusal) {
+  EXPECT_STREQ(hashevict_status_name(outcome.status), hashevict_status_name(refusal.status)) << outcome.message;
+  for (const std::string& part : refusal.message) EXPECT_THAT(outcome.message, ::testing::HasSubstr(part));
+}
+
+Config small_config() {
+  Config config;
+  config.backend = Backend::cpu;
+  config.num_layers = 2;
+  config.num_sequences = 3;
+  config.num_qo_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 16;
+  config.dtype = DType::float32;
+  config.capacity = 20;
+  config.max_batch_tokens = 64;
+  config.num_threads = 1;
+  return config;
+}
+
+hashevict_config small_c_config() {
+  const Config config = small_config();
+  return config.c_config();
+}
+
+std::vector<float> normal_numbers(size_t count, uint64_t seed) {
+  std::mt19937_64 generator{seed};
+  std::normal_distribution<float> normal;
+  std::vector<float> numbers(count);
+  std::generate(numbers.begin(), numbers.end(), [&] { return normal(generator); });
+  return numbers;
+}
+
+std::vector<std::byte> bytes_of(const void* data, size_t size) {
+  const auto* const first = static_cast<const std::byte*>(data);
+  return {first, first + size};
+}
+
+StepData::StepData(const Config& config, int64_t num_tokens, uint64_t seed) {
+  const int64_t qo_heads = config.num_qo_heads;
+  const int64_t kv_heads = config.num_kv_heads;
+  const int64_t dim = config.head_dim;
+  q = normal_numbers(static_cast<size_t>(num_tokens * qo_heads * dim), 3 * seed);
+  k = normal_numbers(static_cast<size_t>(num_tokens * kv_heads * dim), 3 * seed + 1);
+  v = normal_numbers(static_cast<size_t>(num_tokens * kv_heads * dim), 3 * seed + 2);
+  out.assign(q.size(), kPoison);
+  lse.assign(static_cast<size_t>(num_tokens * qo_heads), kPoison);
+  slots.assign(static_cast<size_t>(num_tokens * kv_heads), kIndexPoison);
+  victims = slots;
+  step.q = Tensor{q.data(), {num_tokens, qo_heads, dim}};
+  step.k = Tensor{k.data(), {num_tokens, kv_heads, dim}};
+  step.v = Tensor{v.data(), {num_tokens, kv_heads, dim}};
+  step.out = Tensor{out.data(), {num_tokens, qo_heads, dim}};
+  step.lse = Tensor{lse.data(), {num_tokens, qo_heads}};
+  step.slots = Tensor{slots.data(), {num_tokens, kv_heads}};
+  step.victims = Tensor{victims.data(), {num_tokens, kv_heads}};
+}
+
+void StepData::set_rows(const std::vector<int32_t>& tokens_per_row) {
+  cu_seqlens.assign(1, 0);
+  for (const int32_t tokens : tokens_per_row) cu_seqlens.push_back(cu_seqlens.back() + tokens);
+  step.cu_seqlens = Tensor{cu_seqlens.data(), {static_cast<int64_t>(cu_seqlens.size())}};
+}
+
+void StepData::set_sequences(const std::vector<int32_t>& sequences) {
+  row_to_sequence = sequences;
+  step.row_to_sequence = Tensor{row_to_sequence.data(), {static_cast<int64_t>(row_to_sequence.size())}};
+}
+
+bool StepData::outputs_untouched() const {
+  const auto all_are = [](const auto& values, auto poison) {
+    return std::all_of(values.begin(), values.end(), [&](auto value) { return value == poison; });
+  };
+  return all_are(out, kPoison) && all_are(lse, kPoison) && all_are(slots, kIndexPoison) &&
+         all_are(victims, kIndexPoison);
+}
+
+void feed(Cache& cache, int32_t sequence, int64_t tokens, uint64_t seed) {
+  const Config config = cache.config();
+  for (int64_t token = 0; token < tokens; ++token) {
+    for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+      StepData data{config, 1, seed + static_cast<uint64_t>(token * config.num_layers + layer)};
+      data.set_sequences({sequence});
+      data.step.layer = layer;
+      cache.decode(data.step, Stream{});
+    }
+  }
+}
+
+std::vector<std::byte> save_all(Cache& cache) {
+  std::vector<std::byte> all;
+  for (int32_t sequence = 0; sequence < cache.config().num_sequences; ++sequence) {
+    const std::vector<std::byte> one = cache.save(sequence, Stream{});
+    all.insert(all.end(), one.begin(), one.end());
+  }
+  return all;
+}
+
+Cache used_cache(const Config& config) {
+  Cache cache{config};
+  feed(cache, 0, config.capacity + 7, 100);
+  feed(cache, 1, 9, 200);
+  return cache;
+}
+
+Config small_paged_config() {
+  Config config = small_config();
+  config.layout = Layout::paged;
+  config.page_size = 8;
+  return config;
+}
+
+PagedMemory::PagedMemory(const Config& config) {
+  const int32_t pages_per_sequence = (config.capacity + config.page_size - 1) / config.page_size;
+  const int32_t num_pages = pages_per_sequence * config.num_sequences + 2;  // two pages belong to nobody
+  const auto page_elements = static_cast<size_t>(config.num_kv_heads) * static_cast<size_t>(config.page_size) *
+                             static_cast<size_t>(config.head_dim);
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+    keys.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
+    values.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
+    memory.keys.push_back(keys.back().data());
+    memory.values.push_back(values.back().data());
+  }
+  std::vector<int32_t> pages(static_cast<size_t>(num_pages));
+  std::iota(pages.begin(), pages.end(), 0);
+  std::shuffle(pages.begin(), pages.end(), std::mt19937_64{11});
+  block_table.assign(pages.begin(), pages.begin() + pages_per_sequence * config.num_sequences);
+  memory.block_table = block_table.data();
+  memory.block_table_stride = pages_per_sequence;
+  memory.num_pages = num_pages;
+}
+
+GuardedBuffer::GuardedBuffer(uint64_t count)
+    : storage_(static_cast<size_t>(count) + 2 * kGuardBytes + HASHEVICT_ALIGNMENT, kGuard), count_{count} {
+  void* first = storage_.data() + kGuardBytes;
+  size_t space = static_cast<size_t>(count) + HASHEVICT_ALIGNMENT;
+  data_ = static_cast<std::byte*>(std::align(HASHEVICT_ALIGNMENT, static_cast<size_t>(count), first, space));
+}
+
+bool GuardedBuffer::guards_intact() const {
+  const auto begin = data_ - storage_.data();
+  const auto is_guard = [](std::byte b) { return b == kGuard; };
+  return std::all_of(storage_.begin(), storage_.begin() + begin, is_guard) &&
+         std::all_of(storage_.begin() + begin + static_cast<std::ptrdiff_t>(count_), storage_.end(), is_guard);
+}
+
+bool GuardedBuffer::contains(const void* pointer) const {
+  const auto* const p = static_cast<const std::byte*>(pointer);
+  return p >= data_ && p < data_ + count_;
+}
+
+}  // namespace hashevict::test

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Caches and threads: the number of threads changes no result, different caches are independent, and a caller's own
+// parallel loop is used instead of the pool.
+#include <atomic>
+#include <thread>
+
+#include "support.hpp"
+
+namespace hashevict::test {
+namespace {
+
+/// Everything that a prompt and some steps leave and give, in one vector.
+std::vector<float> run(const Config& config) {
+  Cache cache{config};
+  StepData prompt{config, 64, 5};
+  prompt.set_rows({40, 20, 4});
+  cache.prefill(prompt.step, Stream{});
+  std::vector<float> all;
+  for (uint64_t i = 0; i < 12; ++i) {
+    StepData step{config, 5, 50 + i};
+    step.set_rows({2, 1, 2});
+    cache.decode(step.step, Stream{});
+    cache.attend(step.step, Stream{});
+    all.insert(all.end(), step.out.begin(), step.out.end());
+    all.insert(all.end(), step.lse.begin(), step.lse.end());
+    all.insert(all.end(), step.victims.begin(), step.victims.end());
+  }
+  for (const std::byte b : save_all(cache)) all.push_back(static_cast<float>(b));
+  return all;
+}
+
+TEST(Threads, NumberChangesNoResult) {
+  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::majority}) {
+    Config config = small_config();
+    config.policy = policy;
+    const std::vector<float> expected = run(config);
+    for (const int32_t threads : {2, 3, 7, 0}) {
+      config.num_threads = threads;
+      EXPECT_EQ(run(config), expected) << threads << " threads";
+    }
+  }
+}
+
+TEST(Threads, DifferentCachesRunAtTheSameTime) {
+  Config config = small_config();
+  config.num_threads = 2;
+  const std::vector<float> expected = run(config);
+  std::array<std::vector<float>, 4> results;
+  std::vector<std::thread> threads;
+  for (std::vector<float>& result : results) threads.emplace_back([&] { result = run(config); });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::vector<float>& result : results) EXPECT_EQ(result, expected);
+}
+
+TEST(Threads, CacheMayBeUsedFromOneThreadAfterAnother) {
+  Config config = small_config();
+  config.num_threads = 3;
+  Cache cache{config};
+  Cache expected{config};
+  for (uint64_t i = 0; i < 8; ++i) {
+    std::thread{[&] { feed(cache, 0, 4, i); }}.join();
+    feed(expected, 0, 4, i);
+  }
+  EXPECT_EQ(save_all(cache), save_all(expected));
+}
+
+/// A caller's loop that counts its uses and runs tasks backwards on threads of its own.
+struct OwnLoop {
+  std::atomic<int64_t> calls{0};
+  std::atomic<int64_t> tasks{0};
+
+  static void run(void* context, int64_t num_tasks, void (*task)(void*, int64_t), void* argument) {
+    auto& loop = *static_cast<OwnLoop*>(context);
+    ++loop.calls;
+    loop.tasks += num_tasks;
+    std::vector<std::thread> threads;
+    for (int64_t i = num_tasks; i-- > 0;) threads.emplace_back([=] { task(argument, i); });
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+TEST(ParallelFor, OfTheCallerIsUsedAndChangesNoResult) {
+  Config config = small_config();
+  const std::vector<float> expected = run(config);
+  for (const int32_t threads : {2, 4}) {
+    OwnLoop loop;
+    config.num_threads = threads;
+    config.parallel_for = OwnLoop::run;
+    config.parallel_for_context = &loop;
+    EXPECT_EQ(run(config), expected);
+    EXPECT_GT(loop.calls, 0);
+    EXPECT_GT(loop.tasks, loop.calls) << "work is given out in more than one task";
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::test

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contents of index arrays: offsets, sequences, block-table entries. A batch is refused as a whole, before any of
+// its rows has changed anything.
+#include <cstring>
+
+#include "support.hpp"
+
+namespace hashevict::test {
+namespace {
+
+constexpr hashevict_status kInvalid = HASHEVICT_INVALID_ARGUMENT;
+constexpr std::array kOperations{hashevict_prefill, hashevict_evict, hashevict_append, hashevict_attend,
+                                 hashevict_decode};
+
+struct BatchCase {
+  std::string name;
+  std::vector<int32_t> sequences;  ///< row_to_sequence, or empty: absent
+  std::vector<int32_t> offsets;    ///< cu_seqlens, or empty: absent
+  std::vector<std::string> message;
+
+  friend void PrintTo(const BatchCase& row, std::ostream* stream) { *stream << row.name; }
+};
+
+// The step brings three tokens; the cache has three sequences.
+const std::vector<BatchCase> kBadBatches{
+    {"SequenceBeyondLast", {0, 3, 1}, {}, {"step.batch.row_to_sequence[1]", "= 3", "-1 to 2"}},
+    {"SequenceBelowSkip", {0, 1, -2}, {}, {"step.batch.row_to_sequence[2]", "= -2", "-1 to 2"}},
+    {"SequenceHuge", {INT32_MAX, 0, 1}, {}, {"step.batch.row_to_sequence[0]", "= 2147483647", "-1 to 2"}},
+    {"SequenceTwice", {1, 0, 1}, {}, {"step.batch.row_to_sequence[2]", "= 1", "each sequence in one row"}},
+    {"SequenceTwiceInEmptyRow", {0, 0}, {0, 3, 3}, {"step.batch.row_to_sequence[1]", "= 0", "one row"}},
+    {"OffsetsDoNotStartAtZero", {0, 1}, {1, 2, 3}, {"step.batch.cu_seqlens[0]", "= 1", "expected 0"}},
+    {"OffsetsStartBelowZero", {0, 1}, {-1, 2, 3}, {"step.batch.cu_seqlens[0]", "= -1", "expected 0"}},
+    {"OffsetsDecrease", {0, 1, 2}, {0, 2, 1, 3}, {"step.batch.cu_seqlens[2]", "= 1", "before it, 2"}},
+    {"OffsetsLeaveTheTokens", {0, 1, 2}, {0, 2, 9, 3}, {"step.batch.cu_seqlens[3]", "= 3", "before it, 9"}},
+    {"OffsetsDecreaseInSkippedRow", {0, -1, 2}, {0, 2, 1, 3}, {"step.batch.cu_seqlens[2]", "= 1", "before it, 2"}},
+    {"OffsetsEndBeforeTheLastToken", {0, 1}, {0, 1, 2}, {"step.batch.cu_seqlens[2]", "= 2", "tokens = 3"}},
+    {"OffsetsEndBehindTheLastToken", {0, 1}, {0, 1, 4}, {"step.batch.cu_seqlens[2]", "= 4", "tokens = 3"}},
+    {"NoRowsForTokens", {}, {0}, {"step.batch.cu_seqlens[0]", "= 0", "tokens = 3"}},
+    {"GoodRowsBeforeTheBadOne", {2, 1, 77}, {}, {"step.batch.row_to_sequence[2]", "= 77", "-1 to 2"}},
+};
+
+class BadBatch : public ::testing::TestWithParam<BatchCase> {};
+
+TEST_P(BadBatch, IsRefusedAndChangesNothing) {
+  const BatchCase& row = GetParam();
+  Cache cache = used_cache();
+  const std::vector<std::byte> before = save_all(cache);
+  for (const auto operation : kOperations) {
+    StepData data{small_config(), 3, 1};
+    if (!row.sequences.empty()) data.set_sequences(row.sequences);
+    if (!row.offsets.empty()) {
+      data.cu_seqlens = row.offsets;
+      data.step.cu_seqlens = Tensor{data.cu_seqlens.data(), {static_cast<int64_t>(data.cu_seqlens.size())}};
+    }
+    const hashevict_step step = data.step.c_step();
+    expect_refused(outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &step, error, nullptr); }),
+                   {kInvalid, row.message});
+    EXPECT_TRUE(data.outputs_untouched());
+  }
+  EXPECT_EQ(save_all(cache), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Contents, BadBatch, ::testing::ValuesIn(kBadBatches),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Batch, EmptyBatchIsANoOp) {
+  Cache cache = used_cache();
+  const std::vector<std::byte> before = save_all(cache);
+  float nothing = 0;
+  Step step;  // absent would be refused: no tokens are still a tensor
+  step.q = Tensor{&nothing, {0, 4, 16}};
+  step.k = Tensor{&nothing, {0, 2, 16}};
+  step.v = step.k;
+  step.out = step.q;
+  const hashevict_step c = step.c_step();
+  for (const auto operation : kOperations) {
+    EXPECT_EQ(outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &c, error, nullptr); }).status,
+              HASHEVICT_OK);
+  }
+  EXPECT_EQ(save_all(cache), before);
+}
+
+TEST(Batch, SkippedRowsStayUntouched) {
+  Cache cache = used_cache();
+  const std::vector<std::byte> before = save_all(cache);
+  StepData data{small_config(), 3, 2};
+  data.set_sequences({-1, -1, -1});
+  cache.decode(data.step, Stream{});
+  cache.prefill(data.step, Stream{});
+  EXPECT_TRUE(data.outputs_untouched());
+  EXPECT_EQ(save_all(cache), before);
+}
+
+TEST(Batch, RowsMayBeSkippedAnyNumberOfTimesBesideOthers) {
+  Cache cache = used_cache();
+  StepData data{small_config(), 5, 3};
+  data.set_sequences({-1, 2, -1, 0, -1});
+  cache.decode(data.step, Stream{});
+  EXPECT_EQ(data.slots[0], kIndexPoison);
+  EXPECT_EQ(data.slots[2], 0);  // row 1: the first token of sequence 2, in both heads
+  EXPECT_EQ(data.slots[3], 0);
+  EXPECT_EQ(data.slots[4], kIndexPoison);
+  EXPECT_GE(data.victims[6], 4);  // row 3: sequence 0 is full, and sinks stay
+  EXPECT_EQ(data.slots[8], kIndexPoison);
+  EXPECT_EQ(cache.statistics(0, 2, Stream{}).tokens_seen, 1);
+}
+
+TEST(Batch, RowsMayBringNoTokens) {
+  Cache cache = used_cache();
+  StepData data{small_config(), 2, 4};
+  data.set_sequences({2, 0, 1});
+  data.set_rows({0, 2, 0});
+  cache.append(data.step, Stream{});
+  EXPECT_EQ(cache.statistics(0, 0, Stream{}).tokens_seen, 29);
+  EXPECT_EQ(cache.statistics(0, 1, Stream{}).tokens_seen, 9);
+  EXPECT_EQ(cache.statistics(0, 2, Stream{}).tokens_seen, 0);
+}
+
+TEST(Batch, MoreQueriesThanTokensSeenAreRefused) {
+  Cache cache = used_cache();  // sequence 1 has seen 9 tokens
+  StepData data{small_config(), 10, 5};
+  data.set_sequences({1});
+  data.set_rows({10});
+  const hashevict_step step = data.step.c_step();
+  expect_refused(
+      outcome_of([&](hashevict_error* error) { return hashevict_attend(cache.handle(), &step, error, nullptr); }),
+      {kInvalid, {"row 0", "10 query tokens", "at most the 9 tokens"}});
+  EXPECT_TRUE(data.outputs_untouched());
+}
+
+/// A paged cache whose block table the tests spoil after it was created: it is read at every call.
+class BlockTable : public ::testing::Test {
+ protected:
+  void expect_refused_everywhere(const std::vector<std::string>& message) {
+    for (const auto operation : kOperations) {
+      StepData data{config_, 1, 6};
+      data.set_sequences({1});
+      const hashevict_step step = data.step.c_step();
+      expect_refused(
+          outcome_of([&](hashevict_error* error) { return operation(cache_.handle(), &step, error, nullptr); }),
+          {kInvalid, message});
+      EXPECT_TRUE(data.outputs_untouched());
+    }
+  }
+
+  /// Row of sequence 1.
+  [[nodiscard]] int32_t& entry(int64_t page) {
+    return lent_.block_table[static_cast<size_t>(lent_.memory.block_table_stride + page)];
+  }
+
+  Config config_ = small_paged_config();
+  PagedMemory lent_{config_};
+  Cache cache_{config_, lent_.memory};
+};
+
+TEST_F(BlockTable, PageOutOfRangeIsRefused) {
+  feed(cache_, 1, 9, 50);  // two pages in use
+  const std::vector<std::byte> before = save_all(cache_);
+  const int32_t good = entry(1);
+  entry(1) = static_cast<int32_t>(lent_.memory.num_pages);
+  expect_refused_everywhere({"memory.block_table", "sequence 1", "[1]", "= 11", "0 to 10"});
+  entry(1) = -1;
+  expect_refused_everywhere({"memory.block_table", "sequence 1", "[1]", "= -1", "0 to 10"});
+  entry(1) = good;
+  EXPECT_EQ(save_all(cache_), before);
+}
+
+TEST_F(BlockTable, PagesThatAreNotNeededYetMayBeMissing) {
+  entry(1) = entry(2) = -1;
+  feed(cache_, 1, 8, 50);
+  StepData data{config_, 1, 7};
+  data.set_sequences({1});
+  EXPECT_THROW(cache_.decode(data.step, Stream{}), Error);
+  entry(1) = 0;
+  EXPECT_NO_THROW(cache_.decode(data.step, Stream{}));
+}
+
+TEST_F(BlockTable, SaveForkAndLoadRefuseAPageOutOfRange) {
+  feed(cache_, 1, 20, 50);
+  const std::vector<std::byte> saved = cache_.save(1, Stream{});
+  entry(2) = 4000;
+  EXPECT_THROW((void)cache_.save(1, Stream{}), Error);
+  EXPECT_THROW(cache_.fork(1, 0, Stream{}), Error);
+  EXPECT_THROW(cache_.load(1, saved.data(), saved.size(), Stream{}), Error);
+  EXPECT_EQ(cache_.statistics(0, 0, Stream{}).tokens_seen, 0);
+}
+
+TEST(BlockTableOffsets, TooFewPagesAreRefused) {
+  const Config config = small_paged_config();
+  PagedMemory lent{config};
+  std::vector<int32_t> offsets{0, 3, 5, 8};  // sequence 1 owns two pages of the three it may come to need
+  lent.memory.block_table_offsets = offsets.data();
+  lent.memory.block_table_stride = 0;
+  Cache cache{config, lent.memory};
+  feed(cache, 1, 16, 50);
+  StepData data{config, 1, 8};
+  data.set_sequences({1});
+  const hashevict_step step = data.step.c_step();
+  const auto decode = [&](hashevict_error* error) { return hashevict_decode(cache.handle(), &step, error, nullptr); };
+  expect_refused(outcome_of(decode), {kInvalid, {"memory.block_table_offsets[1]", "= 3", "3 pages"}});
+  offsets[1] = -1;
+  expect_refused(outcome_of(decode), {kInvalid, {"memory.block_table_offsets[1]", "= -1", "3 pages"}});
+  offsets[1] = 6;  // runs backwards
+  expect_refused(outcome_of(decode), {kInvalid, {"memory.block_table_offsets[1]", "= 6", "3 pages"}});
+}
+
+}  // namespace
+}  // namespace hashevict::test

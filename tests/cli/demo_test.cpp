@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// `hashevict demo --quick`: what the report holds, that it is well-formed, and that its heat map is true.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "command.hpp"
+#include "engine/embedded_model.hpp"
+#include "engine/safetensors.hpp"
+#include "eval/demo.hpp"
+#include "eval/policies.hpp"
+#include "eval/retention.hpp"
+#include "xml.hpp"
+
+namespace hashevict::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+
+// Run once for all tests.
+class Demo : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TemporaryFolder>();
+    result_ = run_command({"demo", "--quick", "--out", folder_->path("out")});
+    ASSERT_EQ(result_.exit_code, 0) << result_.errors;
+    report_ = json::parse(read_text(folder_->path("out/report.json")));
+    page_ = read_text(folder_->path("out/report.html"));
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static std::size_t num_heads() {
+    return report_["retention"]["num_layers"].get<std::size_t>() *
+           report_["retention"]["num_kv_heads"].get<std::size_t>();
+  }
+
+  static inline std::unique_ptr<TemporaryFolder> folder_;
+  static inline CommandResult result_;
+  static inline json report_;
+  static inline std::string page_;
+};
+
+TEST_F(Demo, PrintsTheTableAndWhereTheReportIs) {
+  for (const char* word : {"policy", "budget", "KV bytes", "nats per byte", "recall", "tokens/s", "full", "paper",
+                           "superseded", "window", "random", "report.json", "report.html"}) {
+    EXPECT_THAT(result_.output, HasSubstr(word));
+  }
+  EXPECT_THAT(result_.errors, HasSubstr("100 %"));  // progress
+}
+
+TEST_F(Demo, JsonHoldsEveryPolicyAtEveryBudget) {
+  std::set<std::pair<std::string, double>> rows;
+  for (const json& row : report_["results"]) {
+    rows.emplace(row["policy"], row["budget"]);
+    EXPECT_GT(row["kv_bytes"], 0);
+    EXPECT_GT(row["slots"], 0);
+    EXPECT_GT(row["nats_per_byte"]["mean"], 0.0);
+    EXPECT_GT(row["tokens_per_second"], 0.0);
+    EXPECT_EQ(row["tasks"].size(), eval::kTasks.size());
+    EXPECT_GE(row["recall"]["mean"], 0.0);
+    EXPECT_LE(row["recall"]["mean"], 1.0);
+    EXPECT_GE(row["recall"]["standard_error"], 0.0);
+    EXPECT_EQ(row["recall"]["samples"],
+              report_["settings"]["num_examples_per_task"].get<std::size_t>() * eval::kTasks.size());
+  }
+  std::set<std::pair<std::string, double>> expected = {{"full", 1.0}};
+  for (const auto policy : eval::kPolicies) {
+    for (const double budget : eval::kBudgets) expected.emplace(policy, budget);
+  }
+  EXPECT_EQ(rows, expected);
+  for (const char* key : {"settings", "findings", "results", "retention", "continuation"})
+    EXPECT_TRUE(report_.contains(key));
+}
+
+TEST_F(Demo, BudgetsAreFractionsOfTheTokensSeen) {
+  const double length = report_["settings"]["length"];
+  const double full_bytes = report_["results"][0]["kv_bytes"];
+  for (const json& row : report_["results"]) {
+    const double budget = row["budget"];
+    EXPECT_EQ(row["slots"], static_cast<int>(budget * length));
+    // Codes and positions cost a few percent of what is saved.
+    EXPECT_LE(row["kv_bytes"].get<double>(), full_bytes * (budget + 0.07));
+    EXPECT_GE(row["kv_bytes"].get<double>(), full_bytes * (budget - 0.01));
+  }
+}
+
+TEST_F(Demo, ContinuationsStartWithTheFullCaches) {
+  const json& policies = report_["continuation"]["policies"];
+  ASSERT_EQ(policies.size(), 1 + eval::kPolicies.size());
+  const std::string full = policies[0]["text"];
+  EXPECT_EQ(policies[0]["policy"], "full");
+  for (const json& item : policies) {
+    const std::size_t same = item["same_as_full"];
+    EXPECT_EQ(item["text"].get<std::string>().substr(0, same), full.substr(0, same));
+    EXPECT_LE(same, full.size());
+  }
+}
+
+TEST_F(Demo, PageIsWellFormedAndSelfContained) {
+  std::vector<XmlElement> elements;
+  ASSERT_NO_THROW(elements = parse_xml(page_));
+  std::set<std::string> names;
+  for (const XmlElement& element : elements) {
+    names.insert(element.name);
+    for (const auto& [key, value] : element.attributes) {
+      EXPECT_THAT(key, Not(testing::AnyOf("src", "href", "srcset", "data", "action"))) << element.name;
+    }
+  }
+  for (const char* name : {"html", "title", "h1", "table", "svg", "style"}) EXPECT_EQ(names.count(name), 1U) << name;
+  for (const char* word : {"url(", "@import", "http:", "https:"}) EXPECT_THAT(page_, Not(HasSubstr(word)));
+  EXPECT_THAT(page_, HasSubstr("prefers-color-scheme: dark"));
+}
+
+// The step that evicted each position, as one path of the page draws it.
+std::vector<int32_t> drawn_evictions(const std::string& path) {
+  std::vector<int32_t> evicted_at;
+  std::istringstream stream(path);
+  char letter = 0;
+  int32_t x = 0;
+  int32_t y = 0;
+  int32_t end = 0;
+  while (stream >> letter >> x >> y >> letter >> end) {
+    EXPECT_EQ(x, static_cast<int32_t>(evicted_at.size()));
+    EXPECT_EQ(x, y);
+    evicted_at.push_back(end);
+  }
+  return evicted_at;
+}
+
+TEST_F(Demo, HeatMapDrawsWhatTheJsonHolds) {
+  std::vector<std::vector<int32_t>> drawn;
+  for (const XmlElement& element : parse_xml(page_)) {
+    if (element.name == "path" && element.attribute("transform") == "translate(0.5 0)") {
+      drawn.push_back(drawn_evictions(element.attribute("d")));
+    }
+  }
+  std::vector<std::vector<int32_t>> expected;
+  for (const json& policy : report_["retention"]["policies"]) {
+    for (const json& head : policy["heads"]) expected.push_back(head["evicted_at"]);
+  }
+  EXPECT_EQ(drawn.size(), num_heads() * eval::kPolicies.size());
+  EXPECT_EQ(drawn, expected);
+}
+
+// Sorted positions that replay found in a head at the end.
+std::vector<int32_t> positions_held(const engine::Safetensors& file, const json& head) {
+  const auto& tensor = file.at("layers." + std::to_string(head["layer"].get<int>()) + ".positions");
+  const auto slots = static_cast<std::size_t>(tensor.shape[1]);
+  const auto row = tensor.i32().subspan(head["head"].get<std::size_t>() * slots, slots);
+  std::vector<int32_t> positions(row.begin(), row.end());
+  std::sort(positions.begin(), positions.end());
+  return positions;
+}
+
+TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
+  const engine::Model model = engine::load_embedded_model();
+  engine::ThreadPool threads(2);
+  eval::DemoOptions options = eval::DemoOptions::make_quick();
+  options.text = engine::embedded_sample_text();
+  const eval::Example example = eval::retention_example(options);
+  for (const json& policy : report_["retention"]["policies"]) {
+    const std::string name = policy["policy"];
+    SCOPED_TRACE(name);
+    eval::follow({model, threads}, name, policy["budget"], example, options.seed, folder_->path("trace"));
+    std::vector<std::string> arguments = {"replay",
+                                          "--trace",
+                                          folder_->path("trace"),
+                                          "--out",
+                                          folder_->path("replayed"),
+                                          "--budget",
+                                          std::to_string(policy["slots"].get<int>()),
+                                          "--seed",
+                                          std::to_string(options.seed)};
+    const bool is_preset = name == "paper" || name == "superseded";
+    arguments.insert(arguments.end(), {is_preset ? "--preset" : "--policy", name});
+    const CommandResult result = run_command(arguments);
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    const auto file = engine::Safetensors::open(folder_->path("replayed"));
+    const int32_t num_tokens = report_["retention"]["num_tokens"];
+    ASSERT_EQ(policy["heads"].size(), num_heads());
+    for (const json& head : policy["heads"]) {
+      std::vector<int32_t> held;
+      for (int32_t position = 0; position < num_tokens; ++position) {
+        if (head["evicted_at"][static_cast<std::size_t>(position)] == num_tokens) held.push_back(position);
+      }
+      EXPECT_EQ(held, positions_held(file, head)) << "layer " << head["layer"] << ", head " << head["head"];
+    }
+  }
+}
+
+TEST_F(Demo, SameSeedGivesTheSameScores) {
+  ASSERT_EQ(run_command({"demo", "--quick", "--threads", "1", "--out", folder_->path("again")}).exit_code, 0);
+  const json again = json::parse(read_text(folder_->path("again/report.json")));
+  ASSERT_EQ(again["results"].size(), report_["results"].size());
+  for (std::size_t i = 0; i < again["results"].size(); ++i) {
+    for (const char* key : {"nats_per_byte", "recall", "tasks", "kv_bytes"}) {
+      EXPECT_EQ(again["results"][i][key], report_["results"][i][key]) << key;
+    }
+  }
+  EXPECT_EQ(again["retention"], report_["retention"]);
+}
+
+TEST(Xml, CheckerSeesWhatIsNotWellFormed) {
+  EXPECT_NO_THROW(parse_xml("<!DOCTYPE html>\n<p class=\"a\">x &amp; y<br /></p>\n"));
+  for (const char* bad : {"<p>", "<p></q>", "<p class=a></p>", "<p>a & b</p>", "<p/><p/>", "text",
+                          "<p a=\"1\" a=\"2\"/>", "<p><br></p>", "<p a=\"<\"/>"}) {
+    EXPECT_THROW(parse_xml(bad), std::runtime_error) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::test

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "command.hpp"
+#include "engine/safetensors.hpp"
+
+namespace hashevict::test {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Generate, BudgetOfTheWholeSequenceContinuesAsFull) {
+  const CommandResult result =
+      run_command({"generate", "--prompt", "Why does Python use indentation for grouping of statements?", "--budget",
+                   "1.0", "--max-new-tokens", "24"});
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, HasSubstr("agree in the first 24 of 24"));
+  EXPECT_EQ(result.errors, "");
+}
+
+TEST(Generate, SavedTraceReplays) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(run_command({"generate", "--budget", "100", "--max-new-tokens", "8", "--save-trace", folder.path("trace")})
+                .exit_code,
+            0);
+  const CommandResult result = run_command(
+      {"replay", "--trace", folder.path("trace"), "--out", folder.path("out"), "--budget", "100", "--bits", "16"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const auto trace = engine::Safetensors::open(folder.path("trace"));
+  const auto out = engine::Safetensors::open(folder.path("out"));
+  EXPECT_EQ(out.at("layers.0.slots").shape[0], trace.at("layers.0.q").shape[0]);
+}
+
+TEST(Generate, TokensThatAreNoneAreRefused) {
+  expect_refused(run_command({"generate", "--tokens", "1,two"}), "--tokens");
+}
+
+TEST(Generate, TokensBeyondTheVocabularyAreRefused) {
+  expect_refused(run_command({"generate", "--tokens", "1,999999"}), "999999");
+}
+
+TEST(Generate, MissingModelIsRefused) {
+  const TemporaryFolder folder;
+  expect_refused(run_command({"generate", "--model", folder.path("none"), "--tokens", "1,2"}), "none");
+}
+
+TEST(Generate, TextForAForeignModelIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder.path("config.json"), "{}");
+  expect_refused(run_command({"generate", "--model", folder.path("."), "--prompt", "text"}), "--tokens");
+}
+
+}  // namespace
+}  // namespace hashevict::test

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `hashevict replay` refuses: exit code 2, one clear line, no output file.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <hashevict/cache.hpp>
+#include <limits>
+
+#include "command.hpp"
+#include "replay_files.hpp"
+
+namespace hashevict::test {
+namespace {
+
+constexpr std::size_t kTokens = 40;
+
+// Runs replay on the trace that `write` leaves; other arguments as given.
+CommandResult replay(const TemporaryFolder& folder, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"replay", "--trace", folder.path("trace"), "--out", folder.path("out")});
+  return run_command(arguments);
+}
+
+std::vector<std::string> good_arguments() {
+  return {"--budget", "20", "--bits", "16"};
+}
+
+class Files {
+ public:
+  Files() {
+    write_trace(folder.path("trace"), trace_config(), draw_trace(trace_config(), kTokens, 5, DType::float32),
+                DType::float32);
+  }
+  TemporaryFolder folder;
+};
+
+struct BadArguments {
+  std::string name;
+  std::vector<std::string> arguments;
+  std::string expected;  ///< what the message must name
+};
+
+void PrintTo(const BadArguments& c, std::ostream* stream) {
+  *stream << c.name;
+}
+
+class ReplayArguments : public testing::TestWithParam<BadArguments> {};
+
+TEST_P(ReplayArguments, AreRefusedWithOneLineAndNoFile) {
+  const Files files;
+  expect_refused(replay(files.folder, GetParam().arguments), GetParam().expected);
+  EXPECT_EQ(files.folder.files(), std::vector<std::string>{"trace"});
+}
+
+const BadArguments kBadArguments[] = {
+    {"BudgetBelowProtectedZones", {"--budget", "14", "--bits", "16"}, "14"},
+    {"FractionBelowProtectedZones", {"--budget", "0.1", "--bits", "16"}, "4"},
+    {"SinkAboveBudget", {"--budget", "20", "--bits", "16", "--sink", "12"}, "20"},
+    {"BudgetZero", {"--budget", "0", "--bits", "16"}, "budget"},
+    {"BudgetNegative", {"--budget=-5", "--bits", "16"}, "budget"},
+    {"BudgetFractionAboveOne", {"--budget", "1.5", "--bits", "16"}, "1.5"},
+    {"BudgetFractionZero", {"--budget", "0.0", "--bits", "16"}, "0.0"},
+    {"BudgetNoNumber", {"--budget", "many", "--bits", "16"}, "many"},
+    {"BudgetNan", {"--budget", "nan.", "--bits", "16"}, "nan."},
+    {"BudgetTooLargeForAnyMemory", {"--budget", "2147483647", "--bits", "16"}, "2147483647"},
+    {"BudgetMissing", {"--bits", "16"}, "--budget"},
+    {"BitsNotAvailable", {"--budget", "20", "--bits", "12"}, "12"},
+    {"BitsNoNumber", {"--budget", "20", "--bits", "few"}, "--bits"},
+    {"UnknownPolicy", {"--budget", "20", "--bits", "16", "--policy", "best"}, "best"},
+    {"UnknownHashSource", {"--budget", "20", "--bits", "16", "--hash-source", "value"}, "value"},
+    {"UnknownTie", {"--budget", "20", "--bits", "16", "--tie", "newest"}, "newest"},
+    {"UnknownPrefill", {"--budget", "20", "--bits", "16", "--prompt", "30", "--prefill", "all"}, "all"},
+    {"UnknownPreset", {"--budget", "20", "--preset", "mine"}, "mine"},
+    {"UnknownBackend", {"--budget", "20", "--bits", "16", "--backend", "tpu"}, "tpu"},
+    {"UnknownCentering", {"--budget", "20", "--bits", "16", "--centering", "all"}, "all"},
+    {"UnknownOption", {"--budget", "20", "--bits", "16", "--bytes", "2"}, "--bytes"},
+    {"SinkNegative", {"--budget", "20", "--bits", "16", "--sink=-1"}, "--sink"},
+    {"RecentNoNumber", {"--budget", "20", "--bits", "16", "--recent", "ten"}, "--recent"},
+    {"PromptBeyondTheTrace", {"--budget", "20", "--bits", "16", "--prompt", "41"}, "41"},
+    {"PromptNegative", {"--budget", "20", "--bits", "16", "--prompt=-1"}, "-1"},
+    {"PrefillWindowZero",
+     {"--budget", "20", "--bits", "16", "--prompt", "30", "--prefill", "window", "--prefill-window", "0"},
+     "window"},
+    {"CenteringWithoutPrompt", {"--budget", "20", "--bits", "16", "--centering", "prompt"}, "prompt"},
+    {"SeedNegative", {"--budget", "20", "--bits", "16", "--seed=-1"}, "--seed"},
+    {"ThreadsNegative", {"--budget", "20", "--bits", "16", "--threads=-1"}, "--threads"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Arguments, ReplayArguments, testing::ValuesIn(kBadArguments),
+                         [](const auto& info) { return info.param.name; });
+
+using engine::SafetensorsWriter;
+
+struct Shape3 {
+  int64_t tokens = kTokens, heads = 2, dim = 16;
+  std::size_t size() const { return static_cast<std::size_t>(tokens * heads * dim); }
+  std::vector<int64_t> list() const { return {tokens, heads, dim}; }
+};
+
+struct BadTrace {
+  std::string name;
+  std::function<void(const std::string& path)> write;
+  std::string expected;
+};
+
+void PrintTo(const BadTrace& c, std::ostream* stream) {
+  *stream << c.name;
+}
+
+// A trace of one layer whose tensors have these shapes.
+void write_shapes(const std::string& path, const Shape3& q, const Shape3& k, const Shape3& v,
+                  const std::vector<std::string>& names = {"layers.0.q", "layers.0.k", "layers.0.v"}) {
+  const std::vector<float> queries(q.size(), 0.5F);
+  const std::vector<float> keys(k.size(), 0.25F);
+  const std::vector<float> values(v.size(), 1.0F);
+  SafetensorsWriter writer;
+  writer.add(names.at(0), q.list(), std::span(queries));
+  writer.add(names.at(1), k.list(), std::span(keys));
+  writer.add(names.at(2), v.list(), std::span(values));
+  writer.write(path);
+}
+
+// A good trace with more tensors of the same data.
+void write_with(const std::string& path, const std::string& name, std::vector<int64_t> shape, float value = 0.5F) {
+  const Shape3 shape3;
+  const std::vector<float> data(shape3.size(), 0.5F);
+  std::size_t size = 1;
+  for (const int64_t extent : shape) size *= static_cast<std::size_t>(extent);
+  const std::vector<float> extra(size, value);
+  SafetensorsWriter writer;
+  for (const char* part : {"layers.0.q", "layers.0.k", "layers.0.v"}) writer.add(part, shape3.list(), std::span(data));
+  writer.add(name, std::move(shape), std::span(extra));
+  writer.write(path);
+}
+
+void write_filled(const std::string& path, const std::string& which, float value) {
+  const Shape3 shape;
+  SafetensorsWriter writer;
+  const std::vector<float> good(shape.size(), 0.5F);
+  const std::vector<float> bad(shape.size(), value);
+  for (const std::string part : {"q", "k", "v"}) {
+    writer.add("layers.0." + part, shape.list(), std::span(part == which ? bad : good));
+  }
+  writer.write(path);
+}
+
+void write_mixed_types(const std::string& path) {
+  const Shape3 shape;
+  const std::vector<float> floats(shape.size(), 0.5F);
+  const std::vector<std::byte> halves = encoded(floats, DType::float16);
+  SafetensorsWriter writer;
+  writer.add("layers.0.q", shape.list(), std::span(floats));
+  writer.add("layers.0.k", engine::ElementType::f16, shape.list(), halves);
+  writer.add("layers.0.v", shape.list(), std::span(floats));
+  writer.write(path);
+}
+
+void write_integers(const std::string& path) {
+  const Shape3 shape;
+  const std::vector<int32_t> data(shape.size(), 1);
+  SafetensorsWriter writer;
+  for (const char* part : {"layers.0.q", "layers.0.k", "layers.0.v"}) writer.add(part, shape.list(), std::span(data));
+  writer.write(path);
+}
+
+void write_truncated(const std::string& path, std::size_t size) {
+  write_shapes(path, {}, {}, {});
+  write_text(path, read_text(path).substr(0, size));
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<BadTrace> bad_traces() {
+  const Shape3 good;
+  return {
+      {"Missing", [](const std::string&) {}, "trace"},
+      {"Empty", [](const std::string& path) { write_text(path, ""); }, "trace"},
+      {"TruncatedInHeader", [](const std::string& path) { write_truncated(path, 40); }, "trace"},
+      {"TruncatedInData", [](const std::string& path) { write_truncated(path, 4000); }, "trace"},
+      {"NotSafetensors", [](const std::string& path) { write_text(path, std::string(1000, 'x')); }, "trace"},
+      {"NoTensors", [](const std::string& path) { SafetensorsWriter().write(path); }, "no tensor"},
+      {"UnknownName", [](const std::string& path) { write_with(path, "layers.0.weights", {2}); }, "layers.0.weights"},
+      {"UnknownPrefix", [](const std::string& path) { write_with(path, "model.layers.0.q", {2}); }, "model.layers.0.q"},
+      {"LayerNumberWithZero", [](const std::string& path) { write_with(path, "layers.01.q", {2}); }, "layers.01.q"},
+      {"MissingValues",
+       [good](const std::string& path) {
+         write_shapes(path, good, good, good, {"layers.0.q", "layers.0.k", "layers.1.v"});
+       },
+       "layers.0.v"},
+      {"LayersStartAtOne",
+       [good](const std::string& path) {
+         write_shapes(path, good, good, good, {"layers.1.q", "layers.1.k", "layers.1.v"});
+       },
+       "layer 0"},
+      {"GapInLayers",
+       [](const std::string& path) {
+         write_with(path, "layers.2.q", {kTokens, 2, 16});
+       },
+       "layer 1"},
+      {"ZeroTokens",
+       [](const std::string& path) {
+         write_shapes(path, {0, 2, 16}, {0, 2, 16}, {0, 2, 16});
+       },
+       "layers.0.q"},
+      {"DifferentTokens",
+       [good](const std::string& path) {
+         write_shapes(path, good, {kTokens - 1, 2, 16}, good);
+       },
+       "layers.0.k"},
+      {"DifferentHeadDim",
+       [good](const std::string& path) {
+         write_shapes(path, good, {kTokens, 2, 8}, good);
+       },
+       "layers.0.k"},
+      {"ValuesUnlikeKeys",
+       [good](const std::string& path) {
+         write_shapes(path, good, good, {kTokens, 1, 16});
+       },
+       "layers.0.v"},
+      {"HeadsDoNotDivide",
+       [good](const std::string& path) {
+         write_shapes(path, {kTokens, 3, 16}, good, good);
+       },
+       "layers.0.q"},
+      {"HeadDimNotAMultipleOfEight",
+       [](const std::string& path) {
+         write_shapes(path, {kTokens, 2, 12}, {kTokens, 2, 12}, {kTokens, 2, 12});
+       },
+       "12"},
+      {"RankTwo",
+       [](const std::string& path) {
+         write_with(path, "layers.1.q", {kTokens, 16});
+       },
+       "layers.1"},
+      {"NanQueries", [](const std::string& path) { write_filled(path, "q", kNan); }, "layers.0.q is NaN"},
+      {"NanKeys", [](const std::string& path) { write_filled(path, "k", kNan); }, "layers.0.k is NaN"},
+      {"NanValues", [](const std::string& path) { write_filled(path, "v", kNan); }, "layers.0.v is NaN"},
+      {"MixedTypes", write_mixed_types, "layers.0.k is F16"},
+      {"Integers", write_integers, "I32"},
+      {"ProjectionOfOtherBits",
+       [](const std::string& path) {
+         write_with(path, "layers.0.projection", {8, 16});
+       },
+       "projection"},
+      {"ProjectionOfOtherHeadDim",
+       [](const std::string& path) {
+         write_with(path, "layers.0.projection", {16, 8});
+       },
+       "layers.0.projection"},
+      {"ProjectionNan",
+       [](const std::string& path) {
+         write_with(path, "layers.0.projection", {16, 16}, kNan);
+       },
+       "layers.0.projection is NaN"},
+  };
+}
+
+class ReplayTrace : public testing::TestWithParam<BadTrace> {};
+
+TEST_P(ReplayTrace, IsRefusedWithOneLineAndNoFile) {
+  const TemporaryFolder folder;
+  GetParam().write(folder.path("trace"));
+  const std::vector<std::string> before = folder.files();
+  expect_refused(replay(folder, good_arguments()), GetParam().expected);
+  EXPECT_EQ(folder.files(), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Traces, ReplayTrace, testing::ValuesIn(bad_traces()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Replay, UnwritableOutputIsRefused) {
+  const Files files;
+  expect_refused(run_command({"replay", "--trace", files.folder.path("trace"), "--out",
+                              files.folder.path("no/such/folder/out"), "--budget", "20", "--bits", "16"}),
+                 "no/such/folder/out");
+  EXPECT_EQ(files.folder.files(), std::vector<std::string>{"trace"});
+}
+
+TEST(Replay, ExistingOutputStaysWhenTheTraceIsBad) {
+  const TemporaryFolder folder;
+  write_truncated(folder.path("trace"), 4000);
+  write_text(folder.path("out"), "kept");
+  expect_refused(replay(folder, good_arguments()), "trace");
+  EXPECT_EQ(read_text(folder.path("out")), "kept");
+}
+
+TEST(Replay, CudaIsRefusedWhereTheBuildLacksIt) {
+  if (Cache::capabilities(Backend::cpu).has_cuda_build != 0) GTEST_SKIP() << "this build has CUDA";
+  const Files files;
+  std::vector<std::string> arguments = good_arguments();
+  arguments.insert(arguments.end(), {"--backend", "cuda"});
+  expect_refused(replay(files.folder, arguments), "CUDA");
+  EXPECT_EQ(files.folder.files(), std::vector<std::string>{"trace"});
+}
+
+TEST(Replay, SomeNanIsData) {
+  const TemporaryFolder folder;
+  std::vector<TraceData> layers = draw_trace(trace_config(), kTokens, 9, DType::float32, Flavour::special);
+  write_trace(folder.path("trace"), trace_config(), layers, DType::float32);
+  const CommandResult result = replay(folder, good_arguments());
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+}
+
+TEST(Replay, PromptOfModeReplayChangesNothingInTheFile) {
+  const Files files;
+  std::vector<std::string> arguments = good_arguments();
+  ASSERT_EQ(replay(files.folder, arguments).exit_code, 0);
+  const std::string steps = read_text(files.folder.path("out"));
+  arguments.insert(arguments.end(), {"--prompt", "33", "--prefill", "replay"});
+  ASSERT_EQ(replay(files.folder, arguments).exit_code, 0);
+  EXPECT_EQ(read_text(files.folder.path("out")), steps);
+}
+
+TEST(Replay, ThreadsChangeNothingInTheFile) {
+  const Files files;
+  std::string first;
+  for (const std::string threads : {"1", "2", "5"}) {
+    std::vector<std::string> arguments = good_arguments();
+    arguments.insert(arguments.end(), {"--threads", threads});
+    ASSERT_EQ(replay(files.folder, arguments).exit_code, 0);
+    if (first.empty()) first = read_text(files.folder.path("out"));
+    EXPECT_EQ(read_text(files.folder.path("out")), first) << threads;
+  }
+}
+
+TEST(Replay, FractionIsRoundedDown) {
+  const Files files;
+  ASSERT_EQ(replay(files.folder, {"--budget", "0.49", "--bits", "16"}).exit_code, 0);
+  const auto file = engine::Safetensors::open(files.folder.path("out"));
+  EXPECT_EQ(file.at("layers.0.positions").shape, (std::vector<int64_t>{2, 19}));
+}
+
+}  // namespace
+}  // namespace hashevict::test

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <hashevict/hashevict.h>
+
+#include "command.hpp"
+
+namespace hashevict::test {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Usage, VersionIsTheLibrarys) {
+  const CommandResult result = run_command({"--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.output, "hashevict " + std::to_string(HASHEVICT_VERSION_MAJOR) + "." +
+                               std::to_string(HASHEVICT_VERSION_MINOR) + "." + std::to_string(HASHEVICT_VERSION_PATCH) +
+                               "\n");
+}
+
+TEST(Usage, HelpNamesEveryCommand) {
+  const CommandResult result = run_command({"--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* name : {"demo", "replay", "generate", "info"}) EXPECT_THAT(result.output, HasSubstr(name));
+  EXPECT_EQ(result.errors, "");
+}
+
+TEST(Usage, HelpOfReplayNamesEveryOption) {
+  const CommandResult result = run_command({"replay", "--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* option : {"--trace", "--out", "--budget", "--bits", "--policy", "--hash-source", "--tie", "--sink",
+                             "--recent", "--seed", "--prompt", "--prefill", "--prefill-window", "--backend", "--preset",
+                             "--centering", "--threads", "key_norm", "lowest-slot"}) {
+    EXPECT_THAT(result.output, HasSubstr(option));
+  }
+}
+
+TEST(Usage, NoCommandIsRefused) {
+  expect_refused(run_command({}), "subcommand");
+}
+
+TEST(Usage, UnknownCommandIsRefused) {
+  expect_refused(run_command({"relay"}), "relay");
+}
+
+TEST(Usage, MissingTextIsRefused) {
+  const TemporaryFolder folder;
+  expect_refused(run_command({"demo", "--quick", "--text", folder.path("none"), "--out", folder.path("out")}), "none");
+  EXPECT_TRUE(folder.files().empty());
+}
+
+TEST(Usage, ShortTextIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder.path("text"), "too short");
+  expect_refused(run_command({"demo", "--quick", "--text", folder.path("text"), "--out", folder.path("out")}),
+                 "9 bytes");
+}
+
+TEST(Usage, OutputFolderThatIsAFileIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder.path("file"), "");
+  expect_refused(run_command({"demo", "--quick", "--out", folder.path("file/out")}), "file/out");
+}
+
+TEST(Info, TellsWhatTheBuildCanDo) {
+  const CommandResult result = run_command({"info"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* word : {"version", "cpu target", "cuda", "superseded", "128", "bfloat16", "paged"}) {
+    EXPECT_THAT(result.output, HasSubstr(word));
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::test

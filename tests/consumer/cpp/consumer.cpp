@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decodes more tokens than the cache holds and checks that the surplus was evicted.
+#include <hashevict/cache.hpp>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+namespace {
+
+constexpr int32_t kCapacity = 32;
+constexpr int32_t kTokens = 100;
+constexpr int32_t kQoHeads = 4;
+constexpr int32_t kKvHeads = 2;
+constexpr int32_t kDim = 64;
+
+bool run() {
+  hashevict::Config config;
+  config.num_layers = 1;
+  config.num_qo_heads = kQoHeads;
+  config.num_kv_heads = kKvHeads;
+  config.head_dim = kDim;
+  config.capacity = kCapacity;
+  config.backend = hashevict::Backend::cpu;
+  hashevict::Cache cache{config};
+
+  std::mt19937 generator{1};
+  std::normal_distribution<float> normal;
+  std::vector<float> q(kQoHeads * kDim);
+  std::vector<float> k(kKvHeads * kDim);
+  std::vector<float> v(kKvHeads * kDim);
+  std::vector<float> out(kQoHeads * kDim);
+  for (int32_t token = 0; token < kTokens; ++token) {
+    for (auto* const numbers : {&q, &k, &v}) {
+      for (float& number : *numbers) number = normal(generator);
+    }
+    hashevict::Step step;
+    step.q = hashevict::Tensor{q.data(), {1, kQoHeads, kDim}};
+    step.k = hashevict::Tensor{k.data(), {1, kKvHeads, kDim}};
+    step.v = hashevict::Tensor{v.data(), {1, kKvHeads, kDim}};
+    step.out = hashevict::Tensor{out.data(), {1, kQoHeads, kDim}};
+    cache.decode(step, hashevict::Stream{});
+  }
+  const hashevict::Statistics statistics = cache.statistics(hashevict::Stream{});
+  std::printf("%lld of %d tokens held, %lld evicted\n", static_cast<long long>(statistics.slots_used), kTokens,
+              static_cast<long long>(statistics.evictions));
+  return statistics.tokens_seen == kTokens && statistics.slots_used == kCapacity &&
+         statistics.evictions == kTokens - kCapacity;
+}
+
+/// An exception of the library is caught by its type, also where the library is shared.
+bool errors_are_caught() {
+  try {
+    const hashevict::Cache cache{hashevict::Config{}};
+  } catch (const hashevict::Error& error) {
+    return error.status() == hashevict::Status::invalid_argument;
+  }
+  return false;
+}
+
+}  // namespace
+
+int main() {
+  try {
+    return run() && errors_are_caught() ? EXIT_SUCCESS : EXIT_FAILURE;
+  } catch (const hashevict::Error& error) {
+    std::fprintf(stderr, "%s: %s\n", hashevict::status_name(error.status()), error.what());
+    return EXIT_FAILURE;
+  }
+}

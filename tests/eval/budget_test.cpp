@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/budget.hpp"
+
+#include <gtest/gtest.h>
+
+#include <hashevict/status.hpp>
+
+namespace hashevict::eval {
+namespace {
+
+TEST(Budget, WithoutDotIsSlots) {
+  EXPECT_EQ(parse_budget("154").slots_for(512), 154);
+  EXPECT_EQ(parse_budget("1000").slots_for(512), 1000);
+}
+
+TEST(Budget, WithDotIsFractionRoundedDown) {
+  EXPECT_EQ(parse_budget("0.3").slots_for(512), 153);
+  EXPECT_EQ(parse_budget(".5").slots_for(7), 3);
+  EXPECT_EQ(parse_budget("1.0").slots_for(512), 512);
+}
+
+TEST(Budget, FractionComesToOneSlotAtLeast) {
+  EXPECT_EQ(parse_budget("0.001").slots_for(10), 1);
+}
+
+TEST(Budget, RefusesWhatIsNeither) {
+  for (const char* text :
+       {"", "0", "-1", "1.5", "0.0", "-0.5", "nan.", "inf.", "1e2", "5x", "0.5x", " 5", "99999999999", "."}) {
+    EXPECT_THROW(parse_budget(text), Error) << text;
+  }
+}
+
+TEST(Zone, IsTokensOrFraction) {
+  EXPECT_EQ(parse_zone("10", "recent").tokens, 10);
+  EXPECT_LT(parse_zone("10", "recent").fraction, 0.0F);
+  EXPECT_FLOAT_EQ(parse_zone("0.5", "recent").fraction, 0.5F);
+  EXPECT_EQ(parse_zone("0", "recent").tokens, 0);
+}
+
+TEST(Zone, RefusalNamesTheOption) {
+  try {
+    parse_zone("1.0", "--recent");
+    FAIL() << "1.0 was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), Status::invalid_argument);
+    EXPECT_NE(std::string(error.what()).find("--recent = '1.0'"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::eval

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/tasks.hpp"
+
+#include <gtest/gtest.h>
+
+#include <hashevict/status.hpp>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "engine/embedded_model.hpp"
+#include "eval/demo.hpp"
+
+namespace hashevict::eval {
+namespace {
+
+constexpr std::string_view kMarker = "\nQ: ";
+
+const Ingredients& ingredients() {
+  static const Ingredients kIngredients{engine::embedded_sample_text(), split_words(embedded_words())};
+  return kIngredients;
+}
+
+// Bytes of the prompt before the question, and the question's stem.
+std::pair<std::string, std::string> split(const Example& example) {
+  const size_t at = example.prompt.rfind(kMarker);
+  EXPECT_NE(at, std::string::npos);
+  return {example.prompt.substr(0, at), example.prompt.substr(at + kMarker.size())};
+}
+
+std::string fact_of(const Example& example) {
+  return example.prompt.substr(example.fact.begin, example.fact.end - example.fact.begin);
+}
+
+class Tasks : public testing::TestWithParam<Task> {};
+
+TEST_P(Tasks, ExamplesHaveTheLengthAskedFor) {
+  Random random(1);
+  for (const size_t length : {minimum_length(GetParam()), size_t{256}, size_t{257}, size_t{1024}}) {
+    for (int i = 0; i < 20; ++i) {
+      if (length < 256 && GetParam() != Task::needle) continue;
+      const Example example = make_example(random, GetParam(), ingredients(), length);
+      EXPECT_EQ(example.prompt.size() + example.answer.size(), length);
+    }
+  }
+}
+
+TEST_P(Tasks, SameSeedGivesTheSameExample) {
+  Random a(7);
+  Random b(7);
+  Random c(8);
+  const Example example = make_example(a, GetParam(), ingredients(), 512);
+  EXPECT_EQ(example.prompt, make_example(b, GetParam(), ingredients(), 512).prompt);
+  EXPECT_NE(example.prompt, make_example(c, GetParam(), ingredients(), 512).prompt);
+}
+
+TEST_P(Tasks, TooShortIsRefused) {
+  Random random(1);
+  EXPECT_THROW(make_example(random, GetParam(), ingredients(), minimum_length(GetParam()) - 1), Error);
+  EXPECT_THROW(make_example(random, GetParam(), {"short", ingredients().words}, 512), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Tasks, testing::ValuesIn(kTasks),
+                         [](const auto& info) { return std::string(name(info.param)); });
+
+TEST(Needle, FactStandsInTheTextAndAnswersTheQuestion) {
+  Random random(3);
+  std::set<std::string> forms;
+  for (int i = 0; i < 60; ++i) {
+    const Example example = make_example(random, Task::needle, ingredients(), 400);
+    const auto [text, stem] = split(example);
+    std::string answered = stem + example.answer;
+    if (answered.ends_with('\n')) answered.pop_back();
+    EXPECT_EQ(fact_of(example), answered);
+    EXPECT_EQ(stem.back(), ' ');
+    forms.insert(stem.substr(0, stem.find_first_of("_ ")));
+  }
+  EXPECT_TRUE(forms.contains("The"));
+  EXPECT_TRUE(forms.contains("#define"));
+  EXPECT_GT(forms.size(), 4U);  // the keys of the template `port`
+}
+
+TEST(Needle, FillerIsContiguousTextFromTheStartOfALine) {
+  Random random(4);
+  for (int i = 0; i < 40; ++i) {
+    const Example example = make_example(random, Task::needle, ingredients(), 400);
+    std::string filler = split(example).first;
+    const bool is_inline = example.prompt[example.fact.end] == ' ';
+    const size_t begin = example.fact.begin - (is_inline ? 0 : 1);
+    filler.erase(begin, example.fact.end + 1 - begin);
+    const size_t at = ingredients().text.find(filler);
+    ASSERT_NE(at, std::string_view::npos) << filler;
+    EXPECT_TRUE(at == 0 || ingredients().text[at - 1] == '\n');
+  }
+}
+
+TEST(Multi, OneOfEightKeysIsAsked) {
+  Random random(5);
+  for (int i = 0; i < 40; ++i) {
+    const Example example = make_example(random, Task::multi, ingredients(), 1024);
+    const auto [text, stem] = split(example);
+    EXPECT_EQ(text.find(stem), text.rfind(stem)) << "the key is not unique";
+    EXPECT_EQ(text.substr(text.find(stem) + stem.size(), example.answer.size()), example.answer);
+  }
+}
+
+TEST(Tracking, ChainOfTheAskedVariableEndsAtTheAnswer) {
+  Random random(6);
+  for (int i = 0; i < 60; ++i) {
+    const Example example = make_example(random, Task::tracking, ingredients(), 700);
+    const auto [text, stem] = split(example);
+    std::map<std::string, std::string> origin;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("let ") && line.size() >= 9 && line.substr(5, 3) == " = ")
+        origin[line.substr(4, 1)] = line.substr(8);
+    }
+    ASSERT_GE(origin.size(), 4U) << text;
+    std::string value = stem.substr(std::string("value of ").size(), 1);
+    while (origin.contains(value)) value = origin[value];
+    EXPECT_EQ(value + ".", example.answer);
+  }
+}
+
+TEST(Copy, LineIsRepeatedAfterItsFirstWord) {
+  Random random(7);
+  const Example example = make_example(random, Task::copy, ingredients(), 512);
+  EXPECT_EQ(fact_of(example) + "\n", split(example).second + example.answer);
+  EXPECT_EQ(std::count(example.answer.begin(), example.answer.end(), ' '), 4);
+}
+
+TEST(Map, EntryOfTheAskedKeyIsTheAnswer) {
+  Random random(8);
+  const Example example = make_example(random, Task::map, ingredients(), 512);
+  EXPECT_NE(fact_of(example).find(" " + split(example).second + example.answer), std::string::npos);
+  EXPECT_EQ(std::count(example.prompt.begin() + static_cast<std::ptrdiff_t>(example.fact.begin),
+                       example.prompt.begin() + static_cast<std::ptrdiff_t>(example.fact.end), ';'),
+            8);
+}
+
+TEST(Random, DrawsAreUniformAndWithinBounds) {
+  Random random(9);
+  std::vector<int> counts(7, 0);
+  for (int i = 0; i < 7000; ++i) ++counts.at(random.below(7));
+  for (const int count : counts) EXPECT_NEAR(count, 1000, 150);
+  for (int i = 0; i < 1000; ++i) {
+    const int64_t number = random.between(10, 99);
+    EXPECT_GE(number, 10);
+    EXPECT_LE(number, 99);
+    EXPECT_LT(random.unit(), 1.0);
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::eval

@@ -1,0 +1,4 @@
+#pragma once
+
+#include "core/rule.hpp"
+#include "cpu/scan.hpp"

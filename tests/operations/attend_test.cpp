@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <limits>
+
+#include "support/backend_test.hpp"
+#include "support/twins.hpp"
+
+namespace hashevict::test {
+namespace {
+
+HASHEVICT_BACKEND_SUITE(Attend);
+
+constexpr DType kFloats[] = {DType::float32, DType::float16, DType::bfloat16};
+
+/// Fills one sequence and attends with the last few queries of another draw.
+void expect_oracles_attention(Backend backend, const Config& config, uint32_t seed, Options options = {},
+                              std::size_t num_tokens = 40, std::size_t num_queries = 1) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Twins twins{backend, config};
+  Inputs inputs{seed};
+  twins.run(Operation::append, {{0, inputs.draw(config, num_tokens, options.input)}}, options);
+  twins.run(Operation::attend, {{0, inputs.draw(config, num_queries, options.input)}}, options);
+}
+
+TEST_P(Attend, EveryHeadSizeAndStorageIsWithinTheBound) {
+  for (const int32_t dim : {8, 24, 64, 80, 96, 112, 128, 160, 192, 256}) {
+    for (const DType storage : kFloats) {
+      SCOPED_TRACE(testing::Message() << "head_dim " << dim << ", storage " << static_cast<int>(storage));
+      Config config = small_config();
+      config.head_dim = dim;
+      config.dtype = storage;
+      expect_oracles_attention(GetParam(), config, 1);
+    }
+  }
+}
+
+TEST_P(Attend, EveryInputAndOutputTypeIsWithinTheBound) {
+  for (const DType input : kFloats) {
+    for (const DType output : kFloats) {
+      SCOPED_TRACE(testing::Message() << "input " << static_cast<int>(input) << ", output "
+                                      << static_cast<int>(output));
+      Options options;
+      options.input = input;
+      options.output = output;
+      Config config = small_config();
+      config.dtype = DType::bfloat16;
+      expect_oracles_attention(GetParam(), config, 2, options);
+    }
+  }
+}
+
+TEST_P(Attend, EveryGroupSizeReadsItsKvHead) {
+  for (const int32_t group : {1, 2, 3, 4, 5, 7, 8, 16}) {
+    SCOPED_TRACE(testing::Message() << "group_size " << group);
+    Config config = small_config();
+    config.num_qo_heads = group * config.num_kv_heads;
+    expect_oracles_attention(GetParam(), config, 3);
+  }
+}
+
+TEST_P(Attend, EveryLengthIsWithinTheBound) {
+  Config config = small_config();
+  config.capacity = 80;
+  for (const std::size_t length : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 79, 80}) {
+    SCOPED_TRACE(testing::Message() << "length " << length);
+    expect_oracles_attention(GetParam(), config, 4, {}, length);
+  }
+}
+
+TEST_P(Attend, LongCachesThatAreSplitAreWithinTheBound) {
+  Config config = small_config();
+  config.head_dim = 8;
+  config.hash_bits = 8;
+  config.capacity = 3000;
+  config.max_batch_tokens = 4096;
+  for (const std::size_t length : {1023, 1024, 1025, 2049, 2600}) {
+    SCOPED_TRACE(testing::Message() << "length " << length);
+    expect_oracles_attention(GetParam(), config, 5, {}, length);
+  }
+}
+
+TEST_P(Attend, LargeLogitsAreWithinTheBound) {
+  for (const float scale : {0.01F, 1.0F, 8.0F, 60.0F}) {
+    SCOPED_TRACE(testing::Message() << "softmax_scale " << scale);
+    Options options;
+    options.softmax_scale = scale;  // at 60 all but the largest weights vanish, and logits leave the range of exp
+    expect_oracles_attention(GetParam(), small_config(), 6, options);
+  }
+}
+
+TEST_P(Attend, SoftCapBendsTheLogits) {
+  for (const float cap : {0.5F, 5.0F, 30.0F}) {
+    SCOPED_TRACE(testing::Message() << "logit_soft_cap " << cap);
+    Options options;
+    options.softmax_scale = 2.0F;
+    options.logit_soft_cap = cap;
+    expect_oracles_attention(GetParam(), small_config(), 7, options);
+  }
+}
+
+TEST_P(Attend, EqualKeysAverageTheValues) {
+  Config config = small_config();
+  config.num_kv_heads = 1;
+  config.num_qo_heads = 1;
+  TestCache cache{GetParam(), config};
+  Tokens tokens = Inputs{8}.draw(config, 4);
+  for (float& element : tokens.k) element = 0.25F;
+  for (std::size_t i = 0; i < tokens.v.size(); ++i) tokens.v[i] = static_cast<float>(i / 16);  // 0, 1, 2, 3
+  cache.run(Operation::append, {{0, tokens}});
+  const Outcome outcome = cache.run(Operation::attend, {{0, slice(config, tokens, 3, 1)}}).front();
+  EXPECT_EQ(outcome.out, std::vector<float>(16, 1.5F));
+}
+
+TEST_P(Attend, SeveralQueriesSeeSlotsUpToTheirOwnPosition) {
+  for (const std::size_t queries : {2, 5, 24, 40}) {  // with 40 of 40 the first ones see almost no slot
+    SCOPED_TRACE(testing::Message() << queries << " queries");
+    expect_oracles_attention(GetParam(), small_config(), 9, {}, 40, queries);
+  }
+}
+
+TEST_P(Attend, QueriesOfAWholePromptAreCausal) {
+  Config config = small_config();
+  config.capacity = 64;
+  for (const DType storage : kFloats) {
+    config.dtype = storage;
+    expect_oracles_attention(GetParam(), config, 10, {}, 50, 50);
+  }
+}
+
+TEST_P(Attend, AnEmptySequenceGivesZeros) {
+  const Config config = small_config();
+  TestCache cache{GetParam(), config};
+  const Outcome outcome = cache.run(Operation::attend, {{0, Inputs{11}.draw(config, 1)}}).front();
+  EXPECT_EQ(outcome.out, std::vector<float>(64, 0.0F));
+  EXPECT_EQ(outcome.lse, std::vector<float>(4, -std::numeric_limits<float>::infinity()));
+}
+
+TEST_P(Attend, AQueryThatSeesNoSlotGivesZeros) {
+  SCOPED_TRACE("seed 12");
+  Config config = small_config();
+  config.policy = Policy::window;
+  config.num_sink_tokens = 0;
+  Twins twins{GetParam(), config};
+  Inputs inputs{12};
+  twins.run(Operation::append, {{0, inputs.draw(config, 40)}});  // holds positions 16 to 39
+  const Outcome outcome = twins.run(Operation::attend, {{0, inputs.draw(config, 25)}}).front();
+  EXPECT_EQ(reference::row(outcome.out, 0, 64), std::vector<float>(64, 0.0F));  // of the query at position 15
+  EXPECT_EQ(outcome.lse[0], -std::numeric_limits<float>::infinity());
+}
+
+TEST_P(Attend, MoreQueriesThanTokensAreRefused) {
+  const Config config = small_config();
+  TestCache cache{GetParam(), config};
+  Inputs inputs{13};
+  cache.run(Operation::append, {{0, inputs.draw(config, 3)}});
+  try {
+    cache.run(Operation::attend, {{0, inputs.draw(config, 4)}});
+    ADD_FAILURE() << "was not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), Status::invalid_argument) << error.what();
+  }
+}
+
+TEST_P(Attend, RaggedRowsAreWithinTheBound) {
+  SCOPED_TRACE("seed 14");
+  Config config = small_config();
+  config.num_sequences = 4;
+  Twins twins{GetParam(), config};
+  Inputs inputs{14};
+  twins.run(Operation::append,
+            {{0, inputs.draw(config, 7)}, {2, inputs.draw(config, 50)}, {3, inputs.draw(config, 24)}});
+  twins.run(Operation::attend, {{3, inputs.draw(config, 2)},
+                                {0, inputs.draw(config, 1)},
+                                {1, inputs.draw(config, 1)},
+                                {2, inputs.draw(config, 5)}});
+}
+
+TEST_P(Attend, SkippedRowsLeaveTheirOutputsUntouched) {
+  SCOPED_TRACE("seed 15");
+  const Config config = small_config();
+  TestCache cache{GetParam(), config};
+  Inputs inputs{15};
+  cache.run(Operation::append, {{0, inputs.draw(config, 10)}});
+  const auto outcomes = cache.run(Operation::attend, {{-1, inputs.draw(config, 2)}, {0, inputs.draw(config, 1)}});
+  for (const float element : outcomes[0].out) EXPECT_TRUE(std::isnan(element));
+  for (const float element : outcomes[0].lse) EXPECT_TRUE(std::isnan(element));
+  for (const float element : outcomes[1].out) EXPECT_FALSE(std::isnan(element));
+}
+
+TEST_P(Attend, StridedOutputsAreWrittenWhereTheyLie) {
+  SCOPED_TRACE("seed 16");
+  const Config config = small_config();
+  TestCache cache{GetParam(), config};
+  Inputs inputs{16};
+  cache.run(Operation::append, {{0, inputs.draw(config, 30)}});
+  const Tokens tokens = inputs.draw(config, 3);
+  const Outcome dense = cache.run(Operation::attend, {{0, tokens}}).front();
+
+  const Array q{GetParam(), DType::float32, {3, 4, 16}, tokens.q};
+  const Array starts{GetParam(), {2}, std::vector<int32_t>{0, 3}};
+  const Array out{GetParam(), DType::float32, {3, 4, 24}};  // a gap of 8 after each head
+  Step step;
+  step.cu_seqlens = starts.tensor();
+  step.q = q.tensor();
+  step.out = Tensor{out.tensor().data_as<float>(), {3, 4, 16}, {96, 24, 1}};
+  cache.cache().attend(step, Stream{});  // without lse, which is optional
+  EXPECT_EQ(read_floats(GetParam(), step.out), dense.out);
+  const std::vector<float> all = out.floats();
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(std::isnan(all[i]), i % 24 >= 16) << "element " << i;
+}
+
+TEST_P(Attend, NothingOfTheStateChanges) {
+  SCOPED_TRACE("seed 17");
+  const Config config = small_config();
+  TestCache cache{GetParam(), config};
+  Inputs inputs{17};
+  cache.run(Operation::append, {{0, inputs.draw(config, 30)}});
+  const State before = cache.state(0, 0);
+  cache.run(Operation::attend, {{0, inputs.draw(config, 3)}});
+  expect_same(cache.state(0, 0), before);
+}
+
+TEST_P(Attend, StaleBytesOfUnusedSlotsNeverShow) {
+  SCOPED_TRACE("seed 18");
+  const Config config = small_config();
+  for (const Arrangement arrangement : {Arrangement::strided, Arrangement::padded_pages}) {  // unused slots hold NaN
+    Twins twins{GetParam(), config, arrangement};
+    Inputs inputs{18};
+    twins.run(Operation::append, {{0, inputs.draw(config, 9)}});
+    twins.run(Operation::attend, {{0, inputs.draw(config, 1)}});
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::test

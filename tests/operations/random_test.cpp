@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <random>
+
+#include "support/backend_test.hpp"
+#include "support/twins.hpp"
+
+/// Calls drawn at random on caches drawn at random, against the oracle: what no list of cases would combine.
+namespace hashevict::test {
+namespace {
+
+HASHEVICT_BACKEND_SUITE(Random);
+
+/// Draws from lists and ranges.
+class Dice {
+ public:
+  explicit Dice(uint32_t seed) : engine_{seed} {}
+  int32_t below(int32_t end) { return static_cast<int32_t>(engine_() % static_cast<uint32_t>(end)); }
+  bool one_in(int32_t n) { return below(n) == 0; }
+  template <class T>
+  T pick(std::initializer_list<T> list) {
+    return *(list.begin() + below(static_cast<int32_t>(list.size())));
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+Config random_config(Dice& dice) {
+  Config config = small_config();
+  config.num_layers = 1 + dice.below(2);
+  config.num_sequences = 1 + dice.below(4);
+  config.num_kv_heads = 1 + dice.below(3);
+  config.num_qo_heads = config.num_kv_heads * dice.pick({1, 2, 3, 4, 8});
+  config.head_dim = 8 * (1 + dice.below(12));
+  config.dtype = dice.pick({DType::float32, DType::float16, DType::bfloat16});
+  config.kv_head_offset = dice.below(5);
+  config.num_sink_tokens = dice.below(5);
+  config.recent_window = dice.below(6);
+  config.capacity = 12 + dice.below(70);
+  if (dice.one_in(4)) config.recent_fraction = 0.4F;  // of 12 slots at least: with 4 sinks and 4 recent it fits
+  if (dice.one_in(4)) config.sink_fraction = 0.15F;
+  config.policy = static_cast<Policy>(dice.below(7));
+  config.hash_bits = dice.pick({8, 16, 32, 64, 128});
+  config.hash_source = dice.pick({HashSource::query, HashSource::key});
+  config.tie = dice.pick({Tie::oldest, Tie::lowest_slot});
+  config.pin_prompt = dice.one_in(3);
+  if (config.policy == Policy::hash && dice.one_in(3)) config.score_decay_shift = 1 + dice.below(8);
+  config.seed = static_cast<uint64_t>(dice.below(1 << 30)) << 20;
+  config.centering = dice.pick({Centering::none, Centering::none, Centering::prompt, Centering::fixed});
+  config.projection_kind = dice.pick({ProjectionKind::gaussian, ProjectionKind::orthogonal});
+  config.projection_per_head = dice.one_in(2);
+  config.layout = dice.pick({Layout::head_major, Layout::slot_major});
+  config.page_size = 1 + dice.below(20);
+  config.num_threads = 1 + dice.below(3);
+  return config;
+}
+
+/// One call with a random batch, if the library admits it.
+void run_once(Twins& twins, Dice& dice, Inputs& inputs) {
+  const Config& config = twins.cache.config();
+  const Operation operation = dice.pick({Operation::prefill, Operation::append, Operation::attend, Operation::decode});
+  const bool prompt = operation == Operation::prefill;
+  Options options;
+  options.layer = dice.below(config.num_layers);
+  options.input = dice.pick({DType::float32, DType::float16, DType::bfloat16});
+  options.output = dice.pick({DType::float32, DType::float16, DType::bfloat16});
+  options.softmax_scale = dice.pick({0.0F, 0.0F, 0.3F});
+  options.logit_soft_cap = dice.pick({0.0F, 0.0F, 6.0F});
+  options.mode = dice.pick({PrefillMode::replay, PrefillMode::window, PrefillMode::recent});
+  options.window = 1 + dice.below(12);
+  const Flavour flavour = dice.pick({Flavour::normal, Flavour::biased, Flavour::repeated});
+  Batch batch;
+  const int32_t first = dice.below(config.num_sequences);
+  for (int32_t i = 0; i < config.num_sequences; ++i) {  // every sequence at most once, in rotated order
+    const int32_t sequence = (first + i) % config.num_sequences;
+    if (dice.one_in(5)) batch.push_back({-1, inputs.draw(config, 2, options.input)});
+    const int32_t seen = twins.oracle(options.layer, sequence).heads().front().tokens_seen;
+    int32_t count = dice.below(prompt ? 90 : 5);
+    if (operation == Operation::attend) count = std::min(count, seen);
+    const auto& capacity = twins.oracle(options.layer, sequence).settings().capacity;
+    const bool overflows = seen + count > static_cast<int32_t>(capacity);
+    const bool refused = prompt && seen > 0 &&
+                         (config.centering == Centering::prompt || (options.mode == PrefillMode::window && overflows));
+    if (refused) continue;
+    batch.push_back({sequence, inputs.draw(config, static_cast<std::size_t>(count), options.input, flavour)});
+  }
+  twins.run(operation, batch, options);
+}
+
+void run_sequence_call(Twins& twins, Dice& dice) {
+  const int32_t source = dice.below(twins.cache.config().num_sequences);
+  const int32_t target = dice.below(twins.cache.config().num_sequences);
+  switch (dice.below(3)) {
+    case 0:
+      twins.cache.cache().reset(target, Stream{});
+      twins.reset_oracle(target);
+      break;
+    case 1:
+      if (source == target) break;
+      twins.cache.cache().fork(source, target, Stream{});
+      twins.fork_oracle(source, target);
+      break;
+    default: {
+      const auto saved = twins.cache.cache().save(source, Stream{});
+      twins.cache.cache().load(target, saved.data(), saved.size(), Stream{});
+      twins.fork_oracle(source, target);
+    }
+  }
+}
+
+void set_centers(Twins& twins, Inputs& inputs) {
+  const Config& config = twins.cache.config();
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+    const auto key_center = inputs.floats(static_cast<std::size_t>(config.num_kv_heads * config.head_dim));
+    const auto query_center = inputs.floats(static_cast<std::size_t>(config.num_qo_heads * config.head_dim));
+    twins.cache.cache().set_center(layer, 0, Tensor{key_center.data(), {config.num_kv_heads, config.head_dim}},
+                                   Tensor{query_center.data(), {config.num_qo_heads, config.head_dim}});
+    twins.oracle(layer, 0).set_center(key_center, query_center);
+  }
+}
+
+TEST_P(Random, CallsOnRandomCachesGiveTheOraclesState) {
+  for (uint32_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    Dice dice{seed};
+    Inputs inputs{seed};
+    const Config config = random_config(dice);
+    const auto arrangement = static_cast<Arrangement>(dice.below(5));
+    Twins twins{GetParam(), config, arrangement};
+    if (config.centering == Centering::fixed) set_centers(twins, inputs);
+    for (int call = 0; call < 14; ++call) {
+      SCOPED_TRACE(testing::Message() << "call " << call);
+      if (dice.one_in(6)) run_sequence_call(twins, dice);
+      run_once(twins, dice, inputs);
+      twins.expect_same_state();
+      if (HasFailure()) return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::test

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/backend_test.hpp"
+#include "support/twins.hpp"
+
+namespace hashevict::test {
+namespace {
+
+HASHEVICT_BACKEND_SUITE(Sequence);
+
+constexpr Policy kPolicies[] = {Policy::hash, Policy::window,   Policy::random,    Policy::key_norm,
+                                Policy::mean, Policy::majority, Policy::superseded};
+
+constexpr Arrangement kArrangements[] = {Arrangement::owned, Arrangement::strided, Arrangement::interleaved,
+                                         Arrangement::padded_pages, Arrangement::csr_pages};
+
+Config two_layers(Policy policy) {
+  Config config = small_config();
+  config.num_layers = 2;
+  config.num_sequences = 3;
+  config.layer_capacities = {16, 24};
+  config.policy = policy;
+  config.pin_prompt = true;
+  config.centering = Centering::prompt;
+  return config;
+}
+
+/// One call on every layer.
+void run_layers(Twins& twins, Operation operation, int32_t sequence, Inputs& inputs, std::size_t count) {
+  Options options;
+  options.output = DType::float32;
+  for (; options.layer < twins.cache.config().num_layers; ++options.layer) {
+    twins.run(operation, {{sequence, inputs.draw(twins.cache.config(), count, DType::float32, Flavour::biased)}},
+              options);
+  }
+}
+
+TEST_P(Sequence, ResetMakesItNew) {
+  for (const Policy policy : kPolicies) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 1");
+    Twins twins{GetParam(), two_layers(policy)};
+    Inputs inputs{1};
+    for (const int32_t sequence : {0, 1}) run_layers(twins, Operation::prefill, sequence, inputs, 40);
+    const State untouched = twins.cache.state(1, 0);
+    twins.cache.cache().reset(1, Stream{});
+    twins.reset_oracle(1);
+    EXPECT_EQ(twins.cache.state(1, 1).tokens_seen, 0);
+    EXPECT_EQ(twins.cache.state(1, 1).positions, std::vector<int32_t>(48, -1));
+    expect_same(twins.cache.state(1, 0), untouched);
+    run_layers(twins, Operation::prefill, 1, inputs, 30);  // with a centre of its own: the old one is forgotten
+    run_layers(twins, Operation::decode, 1, inputs, 30);
+    twins.expect_same_state();
+  }
+}
+
+TEST_P(Sequence, ResetOfAllMakesAllNew) {
+  SCOPED_TRACE("seed 2");
+  Twins twins{GetParam(), two_layers(Policy::superseded)};
+  Inputs inputs{2};
+  for (const int32_t sequence : {0, 2}) run_layers(twins, Operation::prefill, sequence, inputs, 30);
+  twins.cache.cache().reset(Stream{});
+  for (const int32_t sequence : {0, 1, 2}) {
+    twins.reset_oracle(sequence);
+    EXPECT_EQ(twins.cache.state(0, sequence).tokens_seen, 0);
+    run_layers(twins, Operation::append, sequence, inputs, 40);
+  }
+  twins.expect_same_state();
+}
+
+TEST_P(Sequence, ForkContinuesLikeItsSource) {
+  for (const Policy policy : kPolicies) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 3");
+    Twins twins{GetParam(), two_layers(policy)};
+    Inputs inputs{3};
+    run_layers(twins, Operation::prefill, 0, inputs, 35);
+    run_layers(twins, Operation::append, 0, inputs, 9);
+    run_layers(twins, Operation::prefill, 2, inputs, 50);  // what the target held before is gone
+    twins.cache.cache().fork(0, 2, Stream{});
+    twins.fork_oracle(0, 2);
+    twins.expect_same_state();
+    run_layers(twins, Operation::decode, 2, inputs, 30);
+    run_layers(twins, Operation::decode, 0, inputs, 30);
+    twins.expect_same_state();
+  }
+}
+
+TEST_P(Sequence, ForkOfAShortSequenceShortensItsTarget) {
+  SCOPED_TRACE("seed 4");
+  Twins twins{GetParam(), two_layers(Policy::hash)};
+  Inputs inputs{4};
+  run_layers(twins, Operation::append, 0, inputs, 3);
+  run_layers(twins, Operation::append, 1, inputs, 40);
+  twins.cache.cache().fork(0, 1, Stream{});
+  twins.fork_oracle(0, 1);
+  twins.expect_same_state();
+}
+
+TEST_P(Sequence, ForkCopiesInEveryArrangement) {
+  for (const Arrangement arrangement : kArrangements) {
+    SCOPED_TRACE(testing::Message() << "arrangement " << static_cast<int>(arrangement) << ", seed 5");
+    Twins twins{GetParam(), two_layers(Policy::hash), arrangement};
+    Inputs inputs{5};
+    run_layers(twins, Operation::append, 1, inputs, 40);
+    twins.cache.cache().fork(1, 0, Stream{});
+    twins.fork_oracle(1, 0);
+    run_layers(twins, Operation::decode, 0, inputs, 5);
+    twins.expect_same_state();
+  }
+}
+
+TEST_P(Sequence, LoadContinuesLikeWhatWasSaved) {
+  for (const Policy policy : kPolicies) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 6");
+    Twins twins{GetParam(), two_layers(policy)};
+    Inputs inputs{6};
+    run_layers(twins, Operation::prefill, 0, inputs, 35);
+    run_layers(twins, Operation::append, 0, inputs, 9);
+    run_layers(twins, Operation::append, 1, inputs, 50);
+    const auto saved = twins.cache.cache().save(0, Stream{});
+    twins.cache.cache().load(1, saved.data(), saved.size(), Stream{});
+    twins.fork_oracle(0, 1);
+    run_layers(twins, Operation::decode, 0, inputs, 12);
+    run_layers(twins, Operation::decode, 1, inputs, 30);
+    twins.expect_same_state();
+  }
+}
+
+TEST_P(Sequence, LoadReadsWhatAnotherArrangementSaved) {
+  for (const Arrangement from : kArrangements) {
+    for (const Arrangement to : kArrangements) {
+      SCOPED_TRACE(testing::Message() << "from " << static_cast<int>(from) << " to " << static_cast<int>(to)
+                                      << ", seed 7");
+      Config config = two_layers(Policy::hash);
+      config.dtype = DType::bfloat16;
+      config.score_decay_shift = 2;
+      TestCache source{GetParam(), config, from};
+      config.num_sequences = 2;
+      config.layout = Layout::slot_major;
+      TestCache target{GetParam(), config, to};
+      Inputs inputs{7};
+      Options options;
+      for (; options.layer < 2; ++options.layer)
+        source.run(Operation::prefill, {{2, inputs.draw(config, 40)}}, options);
+      const auto saved = source.cache().save(2, Stream{});
+      target.cache().load(1, saved.data(), saved.size(), Stream{});
+      for (options.layer = 0; options.layer < 2; ++options.layer) {
+        const Tokens tokens = inputs.draw(config, 20);
+        expect_same(target.run(Operation::decode, {{1, tokens}}, options).front(),
+                    source.run(Operation::decode, {{2, tokens}}, options).front());
+        expect_same(target.state(options.layer, 1), source.state(options.layer, 2));
+      }
+    }
+  }
+}
+
+TEST_P(Sequence, SaveOfAnEmptySequenceEmptiesWhatLoadsIt) {
+  SCOPED_TRACE("seed 8");
+  Twins twins{GetParam(), two_layers(Policy::mean)};
+  Inputs inputs{8};
+  run_layers(twins, Operation::append, 1, inputs, 30);
+  const auto saved = twins.cache.cache().save(0, Stream{});
+  EXPECT_LE(saved.size(), twins.cache.cache().save_bytes());
+  twins.cache.cache().load(1, saved.data(), saved.size(), Stream{});
+  twins.reset_oracle(1);
+  EXPECT_EQ(twins.cache.state(0, 1).tokens_seen, 0);
+  run_layers(twins, Operation::prefill, 1, inputs, 30);
+  twins.expect_same_state();
+}
+
+TEST_P(Sequence, StatisticsCountWhatWasEvicted) {
+  SCOPED_TRACE("seed 9");
+  Config config = two_layers(Policy::hash);
+  config.dtype = DType::bfloat16;
+  TestCache cache{GetParam(), config};
+  Inputs inputs{9};
+  Options options;
+  options.layer = 1;
+  cache.run(Operation::prefill, {{0, inputs.draw(config, 40)}, {2, inputs.draw(config, 10)}}, options);
+  cache.run(Operation::decode, {{0, inputs.draw(config, 2)}}, options);
+  const Statistics one = cache.cache().statistics(1, 0, Stream{});
+  EXPECT_EQ(one.tokens_seen, 42);
+  EXPECT_EQ(one.slots_used, 24);
+  EXPECT_EQ(one.slots_total, 24);
+  EXPECT_EQ(one.evictions, 18);
+  EXPECT_EQ(one.kv_bytes, 24U * 2 * 2 * 16 * 2);  // slots, keys and values, heads, elements, bytes
+  EXPECT_EQ(one.kv_bytes_full, 42U * 2 * 2 * 16 * 2);
+  const Statistics all = cache.cache().statistics(Stream{});
+  EXPECT_EQ(all.tokens_seen, 52);
+  EXPECT_EQ(all.slots_used, 34);
+  EXPECT_EQ(all.slots_total, 3 * (16 + 24));
+  EXPECT_EQ(all.evictions, 18);
+}
+
+}  // namespace
+}  // namespace hashevict::test

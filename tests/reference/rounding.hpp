@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace hashevict::reference {
+
+/// How a cache stores the elements of keys and values.
+enum class Storage { float32, float16, bfloat16 };
+
+/// The value of the storage type that is nearest to `x`, ties to even.
+float round_to(Storage storage, float x);
+
+}  // namespace hashevict::reference

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reference/rule.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+#include "reference/philox.hpp"
+
+namespace hashevict::reference {
+namespace {
+
+std::uint32_t random_score(const Settings& settings, const Step& step, std::int32_t position) {
+  const auto seed_low = static_cast<std::uint32_t>(settings.seed);
+  const auto seed_high = static_cast<std::uint32_t>(settings.seed >> 32);
+  return philox4x32_10({static_cast<std::uint32_t>(step.position), static_cast<std::uint32_t>(position),
+                        static_cast<std::uint32_t>(settings.layer), step.global_head},
+                       {seed_low ^ 0x52414E44U, seed_high})[0];
+}
+
+/// Floats that are not negative order like their bits; NaN counts as infinity.
+std::uint32_t norm_score(float norm) {
+  if (std::isnan(norm)) norm = std::numeric_limits<float>::infinity();
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &norm, sizeof bits);
+  return bits;
+}
+
+bool evictable(const Settings& settings, const Step& step, const Slot& slot) {
+  return slot.position >= settings.num_sink_tokens && slot.position < step.position - settings.recent_window;
+}
+
+}  // namespace
+
+std::uint32_t probe_distance(const Settings& settings, const Step& step, const Code& code) {
+  if (settings.probe_new_key) return hamming_distance(step.key, code);
+  std::uint32_t sum = 0;
+  for (const Code& query : step.queries) sum += hamming_distance(query, code);
+  return sum;
+}
+
+void accumulate(const Settings& settings, const Step& step, Slot& slot) {
+  slot.smallest_distance = std::min(slot.smallest_distance, hamming_distance(step.key, slot.code));
+  const auto now = static_cast<std::int32_t>(probe_distance(settings, step, slot.code) << 8);
+  const auto before = static_cast<std::int32_t>(slot.average_distance);
+  slot.average_distance = static_cast<std::uint32_t>(before + ((now - before) >> settings.score_decay_shift));
+}
+
+void start(const Settings& settings, const Step& step, Slot& slot) {
+  slot.smallest_distance = 255;
+  slot.average_distance = probe_distance(settings, step, slot.code) << 8;
+}
+
+std::uint32_t score(const Settings& settings, const Step& step, const Slot& slot) {
+  const auto bits = static_cast<std::uint32_t>(settings.hash_bits);
+  switch (settings.policy) {
+    case Policy::hash:
+      return settings.score_decay_shift > 0 ? slot.average_distance : probe_distance(settings, step, slot.code);
+    case Policy::window:
+      return 0xFFFFFFFFU - static_cast<std::uint32_t>(slot.position);
+    case Policy::random:
+      return random_score(settings, step, slot.position);
+    case Policy::key_norm:
+      return norm_score(slot.squared_norm);
+    case Policy::mean:
+      return bits - hamming_distance(step.mean, slot.code);
+    case Policy::majority:
+      return bits - hamming_distance(step.majority, slot.code);
+    case Policy::superseded:
+      return 255 - slot.smallest_distance;
+  }
+  throw std::logic_error("unknown policy");
+}
+
+std::size_t select_victim(const Settings& settings, const Step& step, const std::vector<Slot>& slots,
+                          std::int32_t prompt_length) {
+  const std::size_t none = slots.size();
+  for (const bool take_pinned : {false, true}) {
+    std::size_t best = none;
+    for (std::size_t j = 0; j < slots.size(); ++j) {
+      const bool pinned = settings.pin_prompt && slots[j].position < prompt_length;
+      if (!evictable(settings, step, slots[j]) || (pinned && !take_pinned)) continue;
+      if (best == none) {
+        best = j;
+        continue;
+      }
+      const std::uint32_t a = score(settings, step, slots[j]);
+      const std::uint32_t b = score(settings, step, slots[best]);
+      const bool wins_tie = !settings.lowest_slot_first && slots[j].position < slots[best].position;
+      if (a > b || (a == b && wins_tie)) best = j;
+    }
+    if (best != none) return best;
+  }
+  throw std::logic_error("no slot is evictable: the capacity is below sinks + recent window + 1");
+}
+
+float squared_norm(const Vector& x) {
+  float sum = 0.0F;
+  for (const float element : x) sum = std::fma(element, element, sum);
+  return sum;
+}
+
+std::int32_t slots_of_fraction(float fraction, std::size_t capacity) {
+  return static_cast<std::int32_t>(std::floor(static_cast<double>(fraction) * static_cast<double>(capacity)));
+}
+
+}  // namespace hashevict::reference

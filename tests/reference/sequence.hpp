@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "reference/attention.hpp"
+#include "reference/head.hpp"
+#include "reference/prefill.hpp"
+
+namespace hashevict::reference {
+
+/// Consecutive tokens of one sequence as one layer sees them, row-major.
+struct Tokens {
+  std::size_t count = 0;
+  Vector q;  ///< [count, num_qo_heads, head_dim]
+  Vector k;  ///< [count, num_kv_heads, head_dim]
+  Vector v;  ///< [count, num_kv_heads, head_dim]
+};
+
+/// What an operation tells of each token.
+struct Taken {
+  std::vector<std::int32_t> slots;    ///< [count, num_kv_heads]
+  std::vector<std::int32_t> victims;  ///< [count, num_kv_heads]
+  std::vector<Attention> attention;   ///< [count, num_qo_heads], of operations that attend
+};
+
+/// All heads of one sequence in one layer.
+class Sequence {
+ public:
+  explicit Sequence(const Settings& settings);
+
+  /// The projection of every head: for a caller's own.
+  void set_projection(std::size_t kv_head, const Projection& projection);
+  /// The centres: `[num_kv_heads, head_dim]` and `[num_qo_heads, head_dim]`.
+  void set_center(const Vector& key_center, const Vector& query_center);
+
+  Taken prefill(const Tokens& tokens, PrefillMode mode, std::int32_t window);
+  Taken append(const Tokens& tokens);
+  Taken decode(const Tokens& tokens, const AttentionOptions& options);
+  /// The n queries stand at the last n positions.
+  [[nodiscard]] std::vector<Attention> attend(const Tokens& tokens, const AttentionOptions& options) const;
+
+  [[nodiscard]] const std::vector<Head>& heads() const { return heads_; }
+  [[nodiscard]] const Settings& settings() const { return settings_; }
+
+ private:
+  [[nodiscard]] Token token(const Tokens& tokens, std::size_t i, std::size_t kv_head) const;
+  void center_on(const Tokens& tokens);
+
+  Settings settings_;
+  std::vector<Head> heads_;
+  bool center_set_ = false;
+};
+
+/// Row `i` of a matrix whose rows have `width` elements.
+Vector row(const Vector& matrix, std::size_t i, std::size_t width);
+
+}  // namespace hashevict::reference
