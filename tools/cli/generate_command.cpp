@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdio>
+#include <hashevict/cache.hpp>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+#include "engine/decoder.hpp"
+#include "engine/embedded_model.hpp"
+#include "engine/generate.hpp"
+#include "engine/tokenizer.hpp"
+#include "eval/budget.hpp"
+#include "eval/continuation.hpp"
+#include "eval/retention.hpp"
+#include "files.hpp"
+#include "rule_options.hpp"
+
+namespace hashevict::cli {
+namespace {
+
+constexpr size_t kColumnWidth = 58;
+
+struct Options {
+  std::string model, prompt, prompt_file, tokens, prefill, save_trace;
+  std::string budget = "0.3";
+  int32_t prefill_window = 32;
+  engine::GenerateOptions generate;
+  RuleOptions rule;
+};
+
+// Ids separated by commas or blanks.
+std::vector<int32_t> parse_tokens(std::string text) {
+  std::replace(text.begin(), text.end(), ',', ' ');
+  std::istringstream stream(text);
+  std::vector<int32_t> tokens;
+  for (int32_t token = 0; stream >> token;) tokens.push_back(token);
+  if (!stream.eof()) throw Error(Status::invalid_argument, "--tokens: expected ids separated by commas or blanks");
+  return tokens;
+}
+
+std::vector<int32_t> make_prompt(const Options& options, const engine::Model& model) {
+  if (!options.tokens.empty()) return parse_tokens(options.tokens);
+  std::string text = options.prompt;
+  if (!options.prompt_file.empty()) text = read_file(options.prompt_file);
+  if (text.empty()) text = std::string(engine::embedded_sample_text().substr(0, 800));
+  return eval::sequence_tokens(model.config(), text);
+}
+
+std::string show(const Options& options, const std::vector<int32_t>& tokens) {
+  if (options.model.empty()) return engine::ByteTokenizer::decode(tokens);
+  std::string text;
+  for (const int32_t token : tokens) text += (text.empty() ? "" : " ") + std::to_string(token);
+  return text;
+}
+
+// One generation with its cache.
+class Run {
+ public:
+  Run(const Config& config, const engine::Model& model, engine::ThreadPool& threads)
+      : cache_(config, threads), decoder_(model, cache_, threads) {}
+
+  std::vector<int32_t> generate(const std::vector<int32_t>& prompt, const engine::GenerateOptions& options) {
+    return engine::generate(decoder_, prompt, options);
+  }
+
+  engine::KvCache& cache() { return cache_; }
+
+  std::string title(const std::string& name) {
+    const Statistics statistics = cache_.cache().statistics(Stream{});
+    return name + ", " + std::to_string(statistics.kv_bytes) + " bytes of keys and values";
+  }
+
+ private:
+  engine::KvCache cache_;
+  engine::Decoder decoder_;
+};
+
+Config shaped(Config config, const engine::ModelConfig& model, int64_t capacity, size_t max_batch_tokens) {
+  if (capacity > INT32_MAX) throw Error(Status::invalid_argument, "the sequence is too long");
+  const Config shape = engine::KvCache::make_config(model, static_cast<int32_t>(capacity));
+  config.num_layers = shape.num_layers;
+  config.num_qo_heads = shape.num_qo_heads;
+  config.num_kv_heads = shape.num_kv_heads;
+  config.head_dim = shape.head_dim;
+  config.capacity = shape.capacity;
+  config.dtype = DType::bfloat16;
+  config.max_batch_tokens = static_cast<int64_t>(max_batch_tokens);
+  return config;
+}
+
+// Keeps everything: no zone needs protecting.
+Config unbounded(Config config) {
+  config.policy = Policy::window;
+  config.num_sink_tokens = config.recent_window = 0;
+  config.sink_fraction = config.recent_fraction = -1.0F;
+  config.centering = Centering::none;
+  return config;
+}
+
+engine::GenerateOptions generation(const Options& options, const engine::ModelConfig& model) {
+  engine::GenerateOptions generate = options.generate;
+  generate.stop_tokens = model.eos_tokens;
+  if (!options.prefill.empty()) {
+    generate.prefill = {parse_option<PrefillMode>("--prefill", options.prefill), options.prefill_window};
+  }
+  return generate;
+}
+
+std::vector<int32_t> generate_and_trace(Run& run, const std::vector<int32_t>& prompt,
+                                        const engine::GenerateOptions& generate, const engine::ModelConfig& model,
+                                        const std::string& trace) {
+  if (trace.empty()) return run.generate(prompt, generate);
+  eval::TraceRecorder recorder(model);
+  run.cache().set_observer([&recorder](const Step& step) { recorder.observe(step); });
+  const std::vector<int32_t> tokens = run.generate(prompt, generate);
+  recorder.write(trace);
+  return tokens;
+}
+
+void run_generate(const Options& options) {
+  if (!options.model.empty() && options.tokens.empty()) {
+    throw Error(Status::invalid_argument, "--model needs --tokens: text is understood by the built-in model only");
+  }
+  const Config rule = options.rule.config();
+  const eval::Budget budget = eval::parse_budget(options.budget);
+  const engine::Model model =
+      options.model.empty() ? engine::load_embedded_model() : engine::Model::load(options.model);
+  const engine::GenerateOptions generate = generation(options, model.config());
+  const std::vector<int32_t> prompt = make_prompt(options, model);
+  const int64_t num_tokens = static_cast<int64_t>(prompt.size()) + generate.max_new_tokens;
+  const size_t batch = generate.prefill ? prompt.size() : eval::kBatchTokens;
+  const int32_t slots = budget.slots_for(num_tokens);
+  engine::ThreadPool threads(rule.num_threads);
+
+  // Both are created first: a config that is not valid is refused before any work is done.
+  Run bounded(shaped(rule, model.config(), slots, batch), model, threads);
+  Run full(unbounded(shaped(rule, model.config(), num_tokens, batch)), model, threads);
+  const std::vector<int32_t> full_tokens = full.generate(prompt, generate);
+  const std::vector<int32_t> tokens = generate_and_trace(bounded, prompt, generate, model.config(), options.save_trace);
+
+  const auto differs = std::mismatch(full_tokens.begin(), full_tokens.end(), tokens.begin(), tokens.end()).first;
+  std::printf("prompt of %zu tokens; the caches' continuations agree in the first %lld of %zu\n\n", prompt.size(),
+              static_cast<long long>(differs - full_tokens.begin()), full_tokens.size());
+  const std::string columns =
+      eval::side_by_side(full.title("full"), show(options, full_tokens),
+                         bounded.title(std::to_string(slots) + " slots"), show(options, tokens), kColumnWidth);
+  std::fputs(columns.c_str(), stdout);
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("generate", "Continue a prompt with the full and with a bounded cache, side by side");
+  const auto options = std::make_shared<Options>();
+  auto* text = command->add_option("--prompt", options->prompt, "Text to continue; default: the built-in sample");
+  auto* file = command->add_option("--prompt-file", options->prompt_file, "The same from a file");
+  auto* tokens = command->add_option("--tokens", options->tokens, "The prompt as token ids, separated by commas");
+  text->excludes(file)->excludes(tokens);
+  file->excludes(tokens);
+  command
+      ->add_option("--model", options->model,
+                   "Folder with config.json and safetensors of a Llama-style model; default: the built-in one")
+      ->check(CLI::ExistingPath);
+  command->add_option("--budget", options->budget, "Slots per KV head; with a dot, a fraction of prompt and new tokens")
+      ->capture_default_str();
+  command->add_option("--max-new-tokens", options->generate.max_new_tokens, "Tokens to generate")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--temperature", options->generate.sampling.temperature, "0: always the most likely token")
+      ->capture_default_str();
+  command->add_option("--top-k", options->generate.sampling.top_k, "Only the k most likely tokens; 0: all")
+      ->capture_default_str();
+  command->add_option("--top-p", options->generate.sampling.top_p, "Only the most likely tokens up to this probability")
+      ->capture_default_str();
+  command->add_option("--sample-seed", options->generate.sampling.seed, "Seed of the sampler")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--prefill", options->prefill,
+                      "Take the prompt in at once: replay|window|recent; default: stream it through the bounded cache");
+  command->add_option("--prefill-window", options->prefill_window, "Queries and tokens of --prefill window")
+      ->capture_default_str();
+  command->add_option("--save-trace", options->save_trace,
+                      "Write the bounded run's queries, keys and values as a trace for replay");
+  options->rule.add_to(*command);
+  command->callback([options] { run_generate(*options); });
+}
+
+}  // namespace hashevict::cli

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rule_options.hpp"
+
+#include "eval/budget.hpp"
+
+namespace hashevict::cli {
+
+void RuleOptions::add_to(CLI::App& command) {
+  const std::string group = "Rule";
+  command
+      .add_option("--preset", preset_, "Named settings that the options below override: " + eval::all_names<Preset>())
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--bits", bits_, "Bits of a code: 8, 16, 32, 64 or 128")->group(group);
+  command.add_option("--policy", policy_, "What is evicted: " + eval::all_names<Policy>())->group(group);
+  command
+      .add_option("--hash-source", hash_source_,
+                  "Whose codes policy hash compares with: " + eval::all_names<HashSource>())
+      ->group(group);
+  command.add_option("--tie", tie_, "Which of equals is evicted: " + eval::all_names<Tie>())->group(group);
+  command.add_option("--sink", sink_, "First tokens never evicted; with a dot, a fraction of the slots")->group(group);
+  command.add_option("--recent", recent_, "Last tokens never evicted; with a dot, a fraction of the slots")
+      ->group(group);
+  command.add_option("--centering", centering_, "Mean subtracted before hashing: " + eval::all_names<Centering>())
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--seed", seed_, "Seed of the projections and of policy random")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  command.add_option("--backend", backend_, "Where it runs: " + eval::all_names<Backend>())->capture_default_str();
+  command.add_option("--threads", threads_, "Threads; 0: all there are")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+}
+
+Config RuleOptions::config() const {
+  Config config = Config::preset(parse_option<Preset>("--preset", preset_));
+  if (bits_) config.hash_bits = *bits_;
+  if (policy_) config.policy = parse_option<Policy>("--policy", *policy_);
+  if (hash_source_) config.hash_source = parse_option<HashSource>("--hash-source", *hash_source_);
+  if (tie_) config.tie = parse_option<Tie>("--tie", *tie_);
+  if (sink_) {
+    const eval::Zone zone = eval::parse_zone(*sink_, "--sink");
+    config.num_sink_tokens = zone.tokens;
+    config.sink_fraction = zone.fraction;
+  }
+  if (recent_) {
+    const eval::Zone zone = eval::parse_zone(*recent_, "--recent");
+    config.recent_window = zone.tokens;
+    config.recent_fraction = zone.fraction;
+  }
+  config.centering = parse_option<Centering>("--centering", centering_);
+  config.backend = parse_option<Backend>("--backend", backend_);
+  if (config.backend == Backend::cuda && Cache::capabilities(Backend::cpu).has_cuda_build == 0) {
+    throw Error(Status::unsupported, "--backend cuda: this build has no CUDA backend");
+  }
+  config.seed = seed_;
+  config.num_threads = threads_;
+  return config;
+}
+
+}  // namespace hashevict::cli

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <hashevict/config.hpp>
+#include <optional>
+#include <string>
+
+#include "eval/names.hpp"
+
+namespace hashevict::cli {
+
+/// The options that say which rule evicts, shared by the commands that run one. What is not given is the preset's.
+class RuleOptions {
+ public:
+  void add_to(CLI::App& command);
+
+  /// A config without shape. @throws Error for names and numbers that are none
+  Config config() const;
+
+ private:
+  std::string preset_ = "paper";
+  std::optional<std::string> policy_, hash_source_, tie_, sink_, recent_;
+  std::string centering_ = "none";
+  std::string backend_ = "cpu";
+  std::optional<int32_t> bits_;
+  uint64_t seed_ = 0;
+  int32_t threads_ = 0;
+};
+
+/// The value of an option that takes one of an enum's names; messages begin with the option's name.
+template <class Enum>
+Enum parse_option(const std::string& option, const std::string& value) {
+  try {
+    return eval::parse_name<Enum>(value);
+  } catch (const Error& error) {
+    throw Error(error.status(), option + ": " + error.what());
+  }
+}
+
+}  // namespace hashevict::cli

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run.hpp"
+
+#include <cstdio>
+#include <hashevict/status.hpp>
+#include <new>
+#include <string>
+
+#include "commands.hpp"
+
+namespace hashevict::cli {
+namespace {
+
+constexpr int kBadInput = 2;
+constexpr int kInternal = 1;
+
+int fail(int code, std::string message) {
+  for (char& c : message) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  std::fprintf(stderr, "hashevict: %s\n", message.c_str());
+  return code;
+}
+
+int exit_code(Status status) {
+  return status == Status::internal || status == Status::backend_error ? kInternal : kBadInput;
+}
+
+std::string version() {
+  return std::to_string(HASHEVICT_VERSION_MAJOR) + "." + std::to_string(HASHEVICT_VERSION_MINOR) + "." +
+         std::to_string(HASHEVICT_VERSION_PATCH);
+}
+
+// CLI11 says only that a command is required.
+void require_known_command(const CLI::App& app, int argc, const char* const* argv) {
+  if (argc < 2 || argv[1][0] == '-' || app.get_subcommand_no_throw(argv[1]) != nullptr) return;
+  std::string message = std::string(argv[1]).append(" is not a command; expected one of");
+  for (const CLI::App* command : app.get_subcommands(nullptr)) message.append(" ").append(command->get_name());
+  throw Error(Status::invalid_argument, message);
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv) {
+  CLI::App app("hashevict: a key-value cache of fixed size for language models", "hashevict");
+  app.set_version_flag("--version", "hashevict " + version());
+  app.require_subcommand(1);
+  add_demo(app);
+  add_replay(app);
+  add_generate(app);
+  add_info(app);
+  try {
+    require_known_command(app, argc, argv);
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);  // help, version
+    return fail(kBadInput, error.what());
+  } catch (const Error& error) {
+    return fail(exit_code(error.status()), error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(kBadInput, "not enough memory for this");
+  } catch (const std::exception& error) {
+    return fail(kInternal, error.what());
+  }
+}
+
+}  // namespace hashevict::cli

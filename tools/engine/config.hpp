@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <hashevict/status.hpp>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace hashevict::engine {
+
+/// How rotary frequencies are stretched for contexts longer than the model was first trained for.
+struct RopeScaling {
+  enum class Kind { none, linear, llama3 };
+  Kind kind = Kind::none;
+  float factor = 1;
+  float low_freq_factor = 1;                             ///< llama3 only
+  float high_freq_factor = 4;                            ///< llama3 only
+  std::int32_t original_max_position_embeddings = 8192;  ///< llama3 only
+};
+
+/// A Llama's shape: what `config.json` says, in this project's words.
+struct ModelConfig {
+  std::int32_t num_layers = 0;
+  std::int32_t num_qo_heads = 0;
+  std::int32_t num_kv_heads = 0;
+  std::int32_t head_dim = 0;
+  std::int32_t hidden_size = 0;
+  std::int32_t intermediate_size = 0;
+  std::int32_t vocab_size = 0;
+  std::int32_t max_position_embeddings = 0;
+  float rms_norm_eps = 1e-6F;
+  float rope_theta = 10000;
+  RopeScaling rope_scaling;
+  bool tie_word_embeddings = false;
+  std::optional<std::int32_t> bos_token;
+  std::vector<std::int32_t> eos_tokens;
+};
+
+/// Reads a Hugging Face `config.json`. What this decoder would compute wrongly (biases, other activations, sliding
+/// windows, unknown rope scaling, other architectures) is refused.
+/// @param source stands in messages for the file's name
+/// @throws Error invalid_data or unsupported, naming the field, its value and what is expected
+ModelConfig parse_model_config(std::string_view json, std::string_view source);
+
+/// The same from a file. @throws Error
+ModelConfig load_model_config(const std::filesystem::path& path);
+
+}  // namespace hashevict::engine

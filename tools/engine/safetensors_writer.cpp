@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "safetensors.hpp"
+
+namespace hashevict::engine {
+namespace {
+
+// Wider elements first, so that every tensor is aligned; else in the order given.
+std::vector<const StoredTensor*> file_order(const std::vector<StoredTensor>& tensors) {
+  std::vector<const StoredTensor*> order;
+  for (const StoredTensor& tensor : tensors) order.push_back(&tensor);
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto* a, const auto* b) { return element_bytes(a->type) > element_bytes(b->type); });
+  return order;
+}
+
+// The bytes a shape takes, or nothing a span can have if it is negative or overflows.
+std::uint64_t shape_bytes(ElementType type, const std::vector<std::int64_t>& shape) {
+  std::uint64_t bytes = element_bytes(type);
+  for (const std::int64_t extent : shape) {
+    if (extent < 0 || __builtin_mul_overflow(bytes, static_cast<std::uint64_t>(extent), &bytes)) return ~0ULL;
+  }
+  return bytes;
+}
+
+// Removes a temporary file unless it was renamed.
+struct TemporaryFile {
+  std::filesystem::path path;
+  explicit TemporaryFile(const std::filesystem::path& target)
+      : path(target.string() + ".new." + std::to_string(::getpid())) {}
+  ~TemporaryFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+};
+
+void put(std::ofstream& stream, std::span<const std::byte> bytes) {
+  stream.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+}  // namespace
+
+void SafetensorsWriter::add(std::string name, ElementType type, std::vector<std::int64_t> shape,
+                            std::span<const std::byte> bytes) {
+  for (const StoredTensor& tensor : tensors_) {
+    if (tensor.name == name) throw Error{Status::invalid_argument, "tensor " + name + ": is given twice"};
+  }
+  if (shape_bytes(type, shape) != bytes.size()) {
+    throw Error{Status::invalid_argument,
+                "tensor " + name + ": " + std::to_string(bytes.size()) + " bytes are not what its shape takes"};
+  }
+  tensors_.push_back({std::move(name), type, std::move(shape), bytes});
+}
+
+void SafetensorsWriter::add(std::string name, std::vector<std::int64_t> shape, std::span<const float> values) {
+  add(std::move(name), ElementType::f32, std::move(shape), std::as_bytes(values));
+}
+
+void SafetensorsWriter::add(std::string name, std::vector<std::int64_t> shape, std::span<const std::int32_t> values) {
+  add(std::move(name), ElementType::i32, std::move(shape), std::as_bytes(values));
+}
+
+void SafetensorsWriter::add(std::string name, std::vector<std::int64_t> shape, std::span<const std::uint8_t> values) {
+  add(std::move(name), ElementType::u8, std::move(shape), std::as_bytes(values));
+}
+
+void SafetensorsWriter::set_metadata(std::string key, std::string value) {
+  metadata_.insert_or_assign(std::move(key), std::move(value));
+}
+
+std::string SafetensorsWriter::header() const {
+  nlohmann::ordered_json header;
+  if (!metadata_.empty()) header["__metadata__"] = metadata_;
+  std::uint64_t offset = 0;
+  for (const StoredTensor* tensor : file_order(tensors_)) {
+    const std::uint64_t end = offset + tensor->bytes.size();
+    header[tensor->name] = {
+        {"dtype", element_name(tensor->type)}, {"shape", tensor->shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.is_null() ? "{}" : header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  return text;
+}
+
+void SafetensorsWriter::write(const std::filesystem::path& path) const {
+  const std::string text = header();
+  const std::uint64_t length = text.size();
+  const TemporaryFile temporary(path);
+  std::ofstream stream(temporary.path, std::ios::binary | std::ios::trunc);
+  put(stream, std::as_bytes(std::span(&length, 1)));
+  put(stream, std::as_bytes(std::span(text)));
+  for (const StoredTensor* tensor : file_order(tensors_)) put(stream, tensor->bytes);
+  stream.close();
+  std::error_code error;
+  if (stream.good()) std::filesystem::rename(temporary.path, path, error);
+  if (!stream.good() || error) throw Error{Status::invalid_argument, path.string() + ": cannot be written"};
+}
+
+}  // namespace hashevict::engine

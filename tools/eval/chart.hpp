@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "report.hpp"
+
+namespace hashevict::eval {
+
+/// A figure over the budget: one line a policy, which falls away from the full cache's value at 100 %.
+struct Chart {
+  std::string title;
+  std::string y_label;
+  std::string note;  ///< which way is better; stands beside the title
+  double y_low = 0.0;
+  double y_high = 1.0;
+  int decimals = 1;      ///< of the axis' figures
+  bool compact = false;  ///< small, without labels at the lines' ends
+  Estimate full;
+
+  struct Point {
+    double budget;
+    Estimate value;
+  };
+  struct Line {
+    std::string policy;
+    std::vector<Point> points;  ///< by falling budget
+  };
+  std::vector<Line> lines;
+};
+
+/// The chart as one SVG element. Colours are the page's `--<policy>` properties.
+std::string to_svg(const Chart& chart);
+
+/// Sets the axis to round figures around all values and their errors.
+void fit_axis(Chart& chart);
+
+/// The marker of a policy, centred at (x, y): its shape tells it apart where colour does not.
+std::string marker(const std::string& policy, double x, double y);
+
+}  // namespace hashevict::eval

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "replay.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "centers.hpp"
+
+namespace hashevict::eval {
+namespace {
+
+constexpr int64_t kChunk = 1024;  // tokens per decode call: bounds the workspace, changes no result
+
+int64_t element_bytes(const Tensor& tensor) {
+  switch (tensor.element_type()) {
+    case DType::float16:
+    case DType::bfloat16:
+      return 2;
+    case DType::uint8:
+      return 1;
+    case DType::float32:
+    case DType::int32:
+      break;
+  }
+  return 4;
+}
+
+// Rows `begin .. begin + count - 1` of a dense tensor.
+Tensor rows(const Tensor& tensor, int64_t begin, int64_t count) {
+  Tensor part = tensor;
+  part.data = static_cast<std::byte*>(tensor.data) + begin * tensor.stride[0] * element_bytes(tensor);
+  part.shape[0] = count;
+  return part;
+}
+
+Config shaped_config(const Trace& trace, const ReplayOptions& options) {
+  Config config = options.config;
+  config.num_layers = trace.num_layers();
+  config.num_sequences = 1;
+  config.num_qo_heads = trace.num_qo_heads();
+  config.num_kv_heads = trace.num_kv_heads();
+  config.head_dim = trace.head_dim();
+  config.dtype = trace.dtype();
+  config.capacity = options.budget.slots_for(trace.num_tokens());
+  config.max_batch_tokens = std::max(options.prompt, std::min(trace.num_tokens(), kChunk));
+  return config;
+}
+
+// A cache that keeps the whole prompt of one layer.
+Config unbounded_config(const Config& bounded, int64_t prompt) {
+  Config config = bounded;
+  config.num_layers = 1;
+  config.capacity = static_cast<int32_t>(prompt);
+  config.policy = Policy::window;
+  config.num_sink_tokens = 0;
+  config.recent_window = 0;
+  config.sink_fraction = config.recent_fraction = -1.0F;
+  config.centering = Centering::none;
+  return config;
+}
+
+// The kernel grants more memory than there is and kills who uses it: refuse before.
+void require_memory(const Config& config) {
+  const uint64_t needed = Cache::required_bytes(config).total;
+  const uint64_t present =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (needed < present) return;
+  throw Error(Status::out_of_memory, "budget of " + std::to_string(config.capacity) + " slots takes " +
+                                         std::to_string(needed) + " bytes; this machine has " +
+                                         std::to_string(present));
+}
+
+void require_valid(const Trace& trace, const ReplayOptions& options) {
+  if (options.prompt < 0 || options.prompt > trace.num_tokens()) {
+    throw Error(Status::invalid_argument, "prompt = " + std::to_string(options.prompt) + ": expected 0 .. " +
+                                              std::to_string(trace.num_tokens()) + ", the tokens of the trace");
+  }
+  if (options.config.centering == Centering::prompt && options.prompt == 0) {
+    throw Error(Status::invalid_argument, "centering 'prompt' needs a prompt; prompt = 0");
+  }
+  if (options.prefill_window < 1) {
+    throw Error(Status::invalid_argument,
+                "prefill window = " + std::to_string(options.prefill_window) + ": expected at least 1");
+  }
+  for (const TraceLayer& layer : trace.layers()) {
+    if (!layer.projection.present() || layer.projection.shape[0] == options.config.hash_bits) continue;
+    throw Error(Status::invalid_argument, "the trace's projection has " + std::to_string(layer.projection.shape[0]) +
+                                              " rows; expected one per hash bit, " +
+                                              std::to_string(options.config.hash_bits));
+  }
+}
+
+class Replayer {
+ public:
+  Replayer(const Trace& trace, const ReplayOptions& options)
+      : trace_(trace), options_(options), config_(shaped_config(trace, options)), cache_(checked(config_)) {
+    if (options.prompt == 0) return;
+    beside_.emplace(checked(replays_prompt() ? config_ : unbounded_config(config_, options.prompt)));
+  }
+
+  int32_t capacity() const { return config_.capacity; }
+
+  ReplayLayer run(int32_t layer) {
+    const auto tokens = static_cast<size_t>(trace_.num_tokens());
+    const auto heads = static_cast<size_t>(config_.num_kv_heads);
+    ReplayLayer result;
+    result.slots.resize(tokens * heads);
+    result.victims.resize(tokens * heads);
+    result.out.resize(tokens * static_cast<size_t>(config_.num_qo_heads) * static_cast<size_t>(config_.head_dim));
+    set_projection(cache_, layer);
+    if (options_.prompt > 0) prefill(layer, result);
+    decode(cache_, layer, options_.prompt, trace_.num_tokens(), result);
+    read_state(cache_, layer, result);
+    return result;
+  }
+
+ private:
+  static const Config& checked(const Config& config) {
+    require_memory(config);
+    return config;
+  }
+
+  bool replays_prompt() const { return options_.prefill_mode == PrefillMode::replay; }
+
+  void set_projection(Cache& cache, int32_t layer) const {
+    const Tensor& projection = trace_.layers()[static_cast<size_t>(layer)].projection;
+    if (projection.present()) cache.set_projection(layer, projection);
+  }
+
+  // Tokens `begin .. begin + count - 1` of a layer, with the result's rows for them.
+  Step make_step(int32_t layer, int64_t begin, int64_t count, ReplayLayer& result) {
+    const TraceLayer& data = trace_.layers()[static_cast<size_t>(layer)];
+    const int64_t tokens = trace_.num_tokens();
+    cu_seqlens_[1] = static_cast<int32_t>(count);
+    Step step;
+    step.layer = layer;
+    step.cu_seqlens = Tensor(cu_seqlens_.data(), {2});
+    step.q = rows(data.q, begin, count);
+    step.k = rows(data.k, begin, count);
+    step.v = rows(data.v, begin, count);
+    step.out = rows(Tensor(result.out.data(), {tokens, config_.num_qo_heads, config_.head_dim}), begin, count);
+    step.slots = rows(Tensor(result.slots.data(), {tokens, config_.num_kv_heads}), begin, count);
+    step.victims = rows(Tensor(result.victims.data(), {tokens, config_.num_kv_heads}), begin, count);
+    return step;
+  }
+
+  void decode(Cache& cache, int32_t layer, int64_t begin, int64_t end, ReplayLayer& result) {
+    for (; begin < end; begin += kChunk) {
+      cache.decode(make_step(layer, begin, std::min(kChunk, end - begin), result), Stream{});
+    }
+  }
+
+  void prefill(int32_t layer, ReplayLayer& result) {
+    if (replays_prompt()) {
+      set_projection(*beside_, layer);
+      set_prompt_center(layer);
+      decode(*beside_, layer, 0, options_.prompt, result);
+    } else {
+      attend_to_prompt(layer, result);
+    }
+    const ReplayLayer steps{result.slots, result.victims, {}, {}, {}};
+    Step step = make_step(layer, 0, options_.prompt, result);
+    step.out = Tensor();
+    step.prefill_mode = options_.prefill_mode;
+    step.prefill_window = options_.prefill_window;
+    cache_.prefill(step, Stream{});
+    if (replays_prompt()) require_same_state(layer, steps, result);
+  }
+
+  // Steps know no prompt whose mean they could take.
+  void set_prompt_center(int32_t layer) {
+    if (config_.centering != Centering::prompt) return;
+    const TraceLayer& data = trace_.layers()[static_cast<size_t>(layer)];
+    const std::vector<float> key_center = prompt_center(data.k, options_.prompt);
+    const std::vector<float> query_center = prompt_center(data.q, options_.prompt);
+    beside_->set_center(layer, 0, Tensor(key_center.data(), {config_.num_kv_heads, config_.head_dim}),
+                        Tensor(query_center.data(), {config_.num_qo_heads, config_.head_dim}));
+  }
+
+  // The unbounded cache has one layer, used by all in turn.
+  void attend_to_prompt(int32_t layer, ReplayLayer& result) {
+    beside_->reset(Stream{});
+    for (int64_t begin = 0; begin < options_.prompt; begin += kChunk) {
+      Step step = make_step(layer, begin, std::min(kChunk, options_.prompt - begin), result);
+      step.layer = 0;
+      beside_->decode(step, Stream{});
+    }
+  }
+
+  void read_state(const Cache& cache, int32_t layer, ReplayLayer& result) const {
+    const View view = cache.view(layer);
+    const int64_t code_bytes = config_.hash_bits / 8;
+    const auto heads = static_cast<size_t>(config_.num_kv_heads);
+    const auto slots = static_cast<size_t>(config_.capacity);
+    result.positions.assign(heads * slots, -1);
+    result.codes.assign(heads * slots * static_cast<size_t>(code_bytes), 0);
+    const int64_t length = *view.lengths.data_as<int32_t>();
+    for (int64_t head = 0; head < config_.num_kv_heads; ++head) {
+      for (int64_t slot = 0; slot < length; ++slot) {
+        const int64_t index = head * config_.capacity + slot;
+        result.positions[static_cast<size_t>(index)] =
+            view.positions.data_as<int32_t>()[head * view.positions.stride[1] + slot * view.positions.stride[2]];
+        std::memcpy(&result.codes[static_cast<size_t>(index * code_bytes)],
+                    view.codes.data_as<uint8_t>() + head * view.codes.stride[1] + slot * view.codes.stride[2],
+                    static_cast<size_t>(code_bytes));
+      }
+    }
+  }
+
+  // Prefill must have left what the steps left; anything else is a defect of the library.
+  void require_same_state(int32_t layer, const ReplayLayer& steps, const ReplayLayer& prefilled) const {
+    ReplayLayer a;
+    ReplayLayer b;
+    read_state(*beside_, layer, a);
+    read_state(cache_, layer, b);
+    const bool same = a.positions == b.positions && a.codes == b.codes && steps.slots == prefilled.slots &&
+                      steps.victims == prefilled.victims;
+    if (same) return;
+    throw Error(Status::internal,
+                "layer " + std::to_string(layer) + ": prefill left another state than the steps of the prompt");
+  }
+
+  const Trace& trace_;
+  const ReplayOptions& options_;
+  Config config_;
+  Cache cache_;
+  std::optional<Cache> beside_;                 // the prompt's steps, or its full attention
+  std::array<int32_t, 2> cu_seqlens_ = {0, 0};  // of the one row that every step has
+};
+
+}  // namespace
+
+ReplayResult replay(const Trace& trace, const ReplayOptions& options) {
+  require_valid(trace, options);
+  Replayer replayer(trace, options);
+  ReplayResult result;
+  result.capacity = replayer.capacity();
+  for (int32_t layer = 0; layer < trace.num_layers(); ++layer) result.layers.push_back(replayer.run(layer));
+  return result;
+}
+
+void write_replay(const ReplayResult& result, const Trace& trace, const std::filesystem::path& path) {
+  const int64_t tokens = trace.num_tokens();
+  const int64_t heads = trace.num_kv_heads();
+  const int64_t slots = result.capacity;
+  engine::SafetensorsWriter writer;
+  for (size_t i = 0; i < result.layers.size(); ++i) {
+    const ReplayLayer& layer = result.layers[i];
+    const std::string prefix = "layers." + std::to_string(i) + ".";
+    const auto code_bytes = static_cast<int64_t>(layer.codes.size()) / (heads * slots);
+    writer.add(prefix + "slots", {tokens, heads}, std::span(layer.slots));
+    writer.add(prefix + "victims", {tokens, heads}, std::span(layer.victims));
+    writer.add(prefix + "out", {tokens, trace.num_qo_heads(), trace.head_dim()}, std::span(layer.out));
+    writer.add(prefix + "positions", {heads, slots}, std::span(layer.positions));
+    writer.add(prefix + "codes", {heads, slots, code_bytes}, std::span(layer.codes));
+  }
+  writer.write(path);
+}
+
+}  // namespace hashevict::eval

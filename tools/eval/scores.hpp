@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <hashevict/config.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/decoder.hpp"
+#include "engine/thread_pool.hpp"
+#include "tasks.hpp"
+
+namespace hashevict::eval {
+
+/// A model and the threads it runs on.
+struct Runtime {
+  const engine::Model& model;
+  engine::ThreadPool& threads;
+};
+
+/// Tokens that are given to a decoder at once: enough to share matrix products well.
+inline constexpr size_t kBatchTokens = 256;
+
+/// Streams tokens of any number through a decoder. @return logits of the last token, or of none. @throws Error
+std::span<const float> stream(engine::Decoder& decoder, std::span<const int32_t> tokens, engine::Logits wanted);
+
+/// Tokens of a byte-level sequence: the mark that begins it, then one token a byte.
+std::vector<int32_t> sequence_tokens(const engine::ModelConfig& model, std::string_view bytes);
+
+/// Mean negative log-likelihood of the bytes of `text`, in nats, every byte given all before it, streamed through a new
+/// cache of this config. @throws Error
+double nats_per_byte(const Runtime& runtime, const Config& config, std::string_view text);
+
+/// Whether the model answers, each byte given the true ones before it, every prompt token streamed through a new cache
+/// of this config. @throws Error
+bool recalls(const Runtime& runtime, const Config& config, const Example& example);
+
+/// Tokens per second at the end of `text`, one at a time: the median over the last `num_timed` tokens. @throws Error
+double tokens_per_second(const Runtime& runtime, const Config& config, std::string_view text, size_t num_timed);
+
+}  // namespace hashevict::eval

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace hashevict::eval {
+
+/// Bytes as text that is valid everywhere: one character per byte; bytes that are neither printable ASCII nor a
+/// newline become a middle dot.
+std::string printable(std::string_view bytes);
+
+/// The same for HTML: markup characters escaped.
+std::string escape_html(std::string_view bytes);
+
+/// On one line: newlines become a return symbol.
+std::string one_line(std::string_view bytes);
+
+}  // namespace hashevict::eval

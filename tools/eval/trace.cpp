@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <hashevict/status.hpp>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace hashevict::eval {
+namespace {
+
+using engine::ElementType;
+using engine::StoredTensor;
+
+// The tensors of one layer as they stand in the file; NULL where one is missing.
+struct Parts {
+  const StoredTensor* q = nullptr;
+  const StoredTensor* k = nullptr;
+  const StoredTensor* v = nullptr;
+  const StoredTensor* projection = nullptr;
+};
+
+// All messages of this file begin with the file's name.
+class Checker {
+ public:
+  explicit Checker(std::string source) : source_(std::move(source)) {}
+
+  void require(bool condition, const std::string& message) const {
+    if (!condition) throw Error(Status::invalid_data, source_ + ": " + message);
+  }
+
+ private:
+  std::string source_;
+};
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+const StoredTensor** part_of(Parts& parts, std::string_view what) {
+  if (what == "q") return &parts.q;
+  if (what == "k") return &parts.k;
+  if (what == "v") return &parts.v;
+  if (what == "projection") return &parts.projection;
+  return nullptr;
+}
+
+// `12` of `layers.12.q`; none for anything that is not written just so.
+std::optional<int32_t> layer_number(std::string_view digits) {
+  int32_t layer = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), layer);
+  const bool canonical = digits.size() == 1 || (!digits.empty() && digits.front() != '0');
+  if (error != std::errc{} || end != digits.data() + digits.size() || layer < 0 || !canonical) return std::nullopt;
+  return layer;
+}
+
+std::map<int32_t, Parts> sort_by_layer(const engine::Safetensors& file, const Checker& check) {
+  constexpr std::string_view kPrefix = "layers.";
+  std::map<int32_t, Parts> layers;
+  for (const auto& [name, tensor] : file.tensors()) {
+    const size_t dot = name.rfind('.');
+    std::optional<int32_t> layer;
+    if (name.starts_with(kPrefix) && dot >= kPrefix.size()) {
+      layer = layer_number(std::string_view(name).substr(kPrefix.size(), dot - kPrefix.size()));
+    }
+    const StoredTensor** part = layer ? part_of(layers[*layer], std::string_view(name).substr(dot + 1)) : nullptr;
+    check.require(part != nullptr, "unknown tensor '" + name + "'; expected layers.<i>.q, .k, .v or .projection");
+    *part = &tensor;
+  }
+  return layers;
+}
+
+bool is_nan_half(uint16_t bits, uint16_t exponent) {
+  return (bits & 0x7fffU) > exponent;
+}
+
+bool is_nan_throughout(const StoredTensor& tensor) {
+  const size_t size = element_bytes(tensor.type);
+  for (size_t offset = 0; offset < tensor.bytes.size(); offset += size) {
+    float wide = 0.0F;
+    uint16_t half = 0;
+    if (tensor.type == ElementType::f32) {
+      std::memcpy(&wide, tensor.bytes.data() + offset, sizeof wide);
+    } else {
+      std::memcpy(&half, tensor.bytes.data() + offset, sizeof half);
+    }
+    const bool is_nan = tensor.type == ElementType::f32   ? std::isnan(wide)
+                        : tensor.type == ElementType::f16 ? is_nan_half(half, 0x7c00U)
+                                                          : is_nan_half(half, 0x7f80U);
+    if (!is_nan) return false;
+  }
+  return true;
+}
+
+void check_values(const StoredTensor& tensor, ElementType type, const Checker& check) {
+  check.require(tensor.type == ElementType::f32 || tensor.type == ElementType::f16 || tensor.type == ElementType::bf16,
+                tensor.name + " is " + std::string(element_name(tensor.type)) + "; expected F32, F16 or BF16");
+  check.require(tensor.type == type, tensor.name + " is " + std::string(element_name(tensor.type)) +
+                                         " where the trace began with " + std::string(element_name(type)) +
+                                         "; expected one type throughout");
+  check.require(!is_nan_throughout(tensor), tensor.name + " is NaN throughout");
+}
+
+void check_shape(const StoredTensor& tensor, const std::vector<int64_t>& expected, const Checker& check) {
+  check.require(tensor.shape == expected,
+                tensor.name + " has shape " + shape_text(tensor.shape) + "; expected " + shape_text(expected));
+}
+
+// What every layer must look like: given by the first layer's queries and keys.
+struct Shapes {
+  std::vector<int64_t> q, k;
+  ElementType type;
+
+  Shapes(const StoredTensor& first_q, const StoredTensor& first_k, const Checker& check)
+      : q(first_q.shape), k(first_k.shape), type(first_q.type) {
+    for (const StoredTensor* tensor : {&first_q, &first_k}) {
+      const bool positive = tensor->shape.size() == 3 && tensor->num_elements() > 0;
+      check.require(positive, tensor->name + " has shape " + shape_text(tensor->shape) +
+                                  "; expected [tokens, heads, head_dim], none of them zero");
+      for (const int64_t extent : tensor->shape) check.require(extent <= INT32_MAX, tensor->name + " is too large");
+    }
+    check.require(q[0] == k[0] && q[2] == k[2], first_k.name + " has shape " + shape_text(k) + " beside queries " +
+                                                    shape_text(q) + "; expected the same tokens and head_dim");
+    check.require(q[1] % k[1] == 0, first_q.name + " has " + std::to_string(q[1]) + " heads; expected a multiple of " +
+                                        std::to_string(k[1]) + ", the key heads");
+  }
+};
+
+void check_projection(const StoredTensor& projection, const Shapes& shapes, const Checker& check) {
+  check.require(projection.type == ElementType::f32,
+                projection.name + " is " + std::string(element_name(projection.type)) + "; expected F32");
+  check.require(projection.shape.size() == 2 && projection.shape[0] > 0 && projection.shape[1] == shapes.q[2],
+                projection.name + " has shape " + shape_text(projection.shape) + "; expected [hash_bits, " +
+                    std::to_string(shapes.q[2]) + "]");
+  check.require(!is_nan_throughout(projection), projection.name + " is NaN throughout");
+}
+
+TraceLayer make_layer(const Parts& parts, const Shapes& shapes, const Checker& check) {
+  check_shape(*parts.q, shapes.q, check);
+  check_shape(*parts.k, shapes.k, check);
+  check_shape(*parts.v, shapes.k, check);
+  for (const StoredTensor* tensor : {parts.q, parts.k, parts.v}) check_values(*tensor, shapes.type, check);
+  TraceLayer layer{parts.q->as_tensor(), parts.k->as_tensor(), parts.v->as_tensor(), {}};
+  if (parts.projection != nullptr) {
+    check_projection(*parts.projection, shapes, check);
+    layer.projection = parts.projection->as_tensor();
+  }
+  return layer;
+}
+
+}  // namespace
+
+Trace Trace::open(const std::filesystem::path& path) {
+  Trace trace(engine::Safetensors::open(path));
+  const Checker check(trace.file_.source());
+  const std::map<int32_t, Parts> layers = sort_by_layer(trace.file_, check);
+  check.require(!layers.empty(), "holds no tensor; expected layers.0.q, layers.0.k and layers.0.v at least");
+  int32_t expected = 0;
+  for (const auto& [number, parts] : layers) {
+    check.require(number == expected,
+                  "layer " + std::to_string(expected) + " is missing; the next is " + std::to_string(number));
+    const std::string prefix = "layers." + std::to_string(number);
+    check.require(parts.q != nullptr, prefix + ".q is missing");
+    check.require(parts.k != nullptr, prefix + ".k is missing");
+    check.require(parts.v != nullptr, prefix + ".v is missing");
+    ++expected;
+  }
+  const Parts& first = layers.begin()->second;
+  const Shapes shapes(*first.q, *first.k, check);
+  for (const auto& [number, parts] : layers) trace.layers_.push_back(make_layer(parts, shapes, check));
+  return trace;
+}
+
+}  // namespace hashevict::eval
