@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "backend/backend.hpp"
+#include "backend/inspection.hpp"
+#include "backend/parameters.hpp"
 #include "backend/registry.hpp"
 #include "backend/snapshot.hpp"
 #include "core/failure.hpp"
@@ -26,15 +28,11 @@ struct hashevict_cache {
 namespace {
 
 using hashevict::Backend;
-using hashevict::core::fail;
 using hashevict::core::Failure;
-using hashevict::core::LayerState;
 using hashevict::core::Operation;
 using hashevict::core::require;
 using hashevict::core::Settings;
 using hashevict::core::Storage;
-using hashevict::core::TensorSpec;
-using hashevict::core::TensorView;
 
 hashevict_status report(hashevict_error* error, hashevict_status status, const char* message) noexcept {
   if (error != nullptr) std::snprintf(error->message, sizeof error->message, "%s", message);
@@ -107,148 +105,6 @@ hashevict_bytes measure(const Settings& settings) {
           "config: the cache would take more than 2^62 bytes: expected smaller num_layers, num_sequences, num_kv_heads "
           "or capacity");
   return bytes;
-}
-
-/// Whether no sequence (or not `sequence`) holds tokens in a layer. Waits for the device.
-bool is_empty(Backend& backend, int32_t layer, int32_t sequence) {
-  const Storage& storage = backend.storage();
-  std::vector<int32_t> seen(static_cast<std::size_t>(storage.settings.sequences()));
-  backend.read(seen.data(), storage.layer_state(layer).tokens_seen, seen.size() * sizeof(int32_t), nullptr);
-  if (sequence >= 0) return seen[static_cast<std::size_t>(sequence)] == 0;
-  return std::all_of(seen.begin(), seen.end(), [](int32_t tokens) { return tokens == 0; });
-}
-
-/// Checks a projection tensor; its leading dimension is absent where one projection serves all heads.
-TensorView validate_projection(const hashevict_tensor* tensor, const Settings& settings, bool written) {
-  require(tensor != nullptr && tensor->data != nullptr, "projection = NULL: expected a tensor");
-  const hashevict_config& c = settings.config;
-  TensorSpec spec{"projection", false, hashevict::core::DType::float32, {}, written};
-  if (c.projection_per_head != 0) {
-    spec.shape = {c.num_kv_heads, c.hash_bits, c.head_dim};
-  } else {
-    spec.shape = {c.hash_bits, c.head_dim, hashevict::core::kNoDim};
-  }
-  return hashevict::core::validate_tensor(*tensor, spec);
-}
-
-/// Address of entry [projection, bit, element] of a tensor that validate_projection() passed.
-float* projection_entry(const TensorView& view, bool per_head, int32_t projection, int32_t bit, int32_t element) {
-  auto* const data = reinterpret_cast<float*>(view.data);
-  if (per_head) return data + projection * view.stride[0] + bit * view.stride[1] + element * view.stride[2];
-  return data + bit * view.stride[0] + element * view.stride[1];
-}
-
-/// Calls `visit(tensor_entry, transposed_index)` for every entry of a projection.
-template <class Visit>
-void visit_projection(const TensorView& view, const Settings& settings, const Visit& visit) {
-  const hashevict_config& c = settings.config;
-  for (int32_t p = 0; p < settings.num_projections; ++p) {
-    for (int32_t bit = 0; bit < c.hash_bits; ++bit) {
-      for (int32_t e = 0; e < c.head_dim; ++e) {
-        const auto index =
-            (static_cast<std::size_t>(p) * static_cast<std::size_t>(c.head_dim) + static_cast<std::size_t>(e)) *
-                static_cast<std::size_t>(c.hash_bits) +
-            static_cast<std::size_t>(bit);
-        visit(projection_entry(view, c.projection_per_head != 0, p, bit, e), index);
-      }
-    }
-  }
-}
-
-std::size_t projection_floats(const Settings& settings) {
-  return static_cast<std::size_t>(settings.num_projections) * static_cast<std::size_t>(settings.config.head_dim) *
-         static_cast<std::size_t>(settings.config.hash_bits);
-}
-
-void write_center(Backend& backend, const hashevict_tensor* tensor, const char* name, int32_t heads, float* target) {
-  require(tensor != nullptr && tensor->data != nullptr, "{} = NULL: expected a tensor", name);
-  const int32_t dim = backend.storage().settings.config.head_dim;
-  const TensorView view = hashevict::core::validate_tensor(
-      *tensor, {name, false, hashevict::core::DType::float32, {heads, dim, hashevict::core::kNoDim}, false});
-  if (target == nullptr) return;
-  std::vector<float> dense;
-  dense.reserve(static_cast<std::size_t>(heads) * static_cast<std::size_t>(dim));
-  for (int32_t head = 0; head < heads; ++head) {
-    for (int32_t e = 0; e < dim; ++e) dense.push_back(*reinterpret_cast<const float*>(view.at(head, e)));
-  }
-  backend.write(target, dense.data(), dense.size() * sizeof(float), nullptr);
-}
-
-hashevict_tensor make_tensor(void* data, hashevict::core::DType dtype, std::initializer_list<int64_t> shape,
-                             std::initializer_list<int64_t> stride) {
-  hashevict_tensor tensor{};
-  tensor.data = data;
-  tensor.dtype = static_cast<int32_t>(dtype);
-  tensor.rank = static_cast<int32_t>(shape.size());
-  std::copy(shape.begin(), shape.end(), tensor.shape);
-  std::copy(stride.begin(), stride.end(), tensor.stride);
-  return tensor;
-}
-
-hashevict_tensor kv_tensor(const Storage& storage, int32_t layer, void* base) {
-  const hashevict_config& c = storage.settings.config;
-  const auto& layout = storage.kv_layout(layer);
-  if (c.layout == HASHEVICT_LAYOUT_PAGED) {
-    return make_tensor(base, storage.settings.dtype,
-                       {storage.memory.num_pages, c.num_kv_heads, c.page_size, c.head_dim},
-                       {layout.page_stride, layout.head_stride, layout.slot_stride, 1});
-  }
-  return make_tensor(base, storage.settings.dtype,
-                     {c.num_sequences, c.num_kv_heads, storage.layer_settings(layer).capacity, c.head_dim},
-                     {layout.sequence_stride, layout.head_stride, layout.slot_stride, 1});
-}
-
-hashevict_view make_view(const Storage& storage, int32_t layer) {
-  using hashevict::core::DType;
-  const hashevict_config& c = storage.settings.config;
-  const LayerState& state = storage.layer_state(layer);
-  const int64_t capacity = storage.layer_settings(layer).capacity;
-  const int64_t padded = storage.layer_settings(layer).padded_capacity;
-  const int64_t heads = c.num_kv_heads;
-  const int64_t bytes = storage.settings.code_bytes;
-  hashevict_view view{};
-  view.keys = kv_tensor(storage, layer, storage.keys(layer));
-  view.values = kv_tensor(storage, layer, storage.values(layer));
-  view.codes = make_tensor(state.codes, DType::uint8, {c.num_sequences, heads, capacity, bytes},
-                           {heads * padded * bytes, padded * bytes, bytes, 1});
-  view.positions =
-      make_tensor(state.positions, DType::int32, {c.num_sequences, heads, capacity}, {heads * padded, padded, 1});
-  view.lengths = make_tensor(state.lengths, DType::int32, {c.num_sequences}, {1});
-  view.tokens_seen = make_tensor(state.tokens_seen, DType::int32, {c.num_sequences}, {1});
-  return view;
-}
-
-/// Adds one layer's sequences [first, end) to the totals.
-void add_statistics(Backend& backend, int32_t layer, int32_t first, int32_t end, hashevict_stream stream,
-                    hashevict_statistics& totals) {
-  const Storage& storage = backend.storage();
-  const LayerState& state = storage.layer_state(layer);
-  for (int32_t sequence = first; sequence < end; ++sequence) {
-    int32_t seen = 0;
-    int32_t length = 0;
-    backend.read(&seen, state.tokens_seen + sequence, sizeof seen, stream);
-    backend.read(&length, state.lengths + sequence, sizeof length, stream);
-    totals.tokens_seen += seen;
-    totals.slots_used += length;
-    totals.slots_total += storage.layer_settings(layer).capacity;
-  }
-}
-
-void describe_library(hashevict_capabilities& c) {
-  c.version_major = HASHEVICT_VERSION_MAJOR;
-  c.version_minor = HASHEVICT_VERSION_MINOR;
-  c.version_patch = HASHEVICT_VERSION_PATCH;
-  c.max_head_dim = 256;
-  c.num_hardware_threads = static_cast<int32_t>(std::thread::hardware_concurrency());
-  const auto bit = [](int index) { return uint32_t{1} << index; };
-  for (int log2 = 3; log2 <= 7; ++log2) c.hash_bits_mask |= bit(log2);
-  for (int policy = HASHEVICT_POLICY_HASH; policy <= HASHEVICT_POLICY_SUPERSEDED; ++policy)
-    c.policy_mask |= bit(policy);
-  for (int mode = HASHEVICT_PREFILL_REPLAY; mode <= HASHEVICT_PREFILL_RECENT; ++mode) c.prefill_mode_mask |= bit(mode);
-  for (int layout = HASHEVICT_LAYOUT_HEAD_MAJOR; layout <= HASHEVICT_LAYOUT_PAGED; ++layout) {
-    c.layout_mask |= bit(layout);
-  }
-  c.storage_dtype_mask = bit(HASHEVICT_FLOAT32) | bit(HASHEVICT_FLOAT16) | bit(HASHEVICT_BFLOAT16);
 }
 
 }  // namespace
@@ -360,60 +216,18 @@ hashevict_status hashevict_get_config(const hashevict_cache* cache, hashevict_co
 
 hashevict_status hashevict_set_projection(hashevict_cache* cache, int32_t layer, const hashevict_tensor* projection,
                                           hashevict_error* error) {
-  return guarded(error, [&] {
-    Backend& backend = backend_of(cache);
-    const Settings& settings = backend.storage().settings;
-    hashevict::core::validate_layer(settings, layer);
-    const TensorView view = validate_projection(projection, settings, false);
-    if (!is_empty(backend, layer, -1)) {
-      fail(HASHEVICT_INVALID_STATE, "set_projection: layer {} holds tokens: expected empty sequences (reset first)",
-           layer);
-    }
-    std::vector<float> transposed(projection_floats(settings));
-    visit_projection(view, settings, [&](const float* entry, std::size_t index) { transposed[index] = *entry; });
-    backend.write(backend.storage().layer_state(layer).projection, transposed.data(), transposed.size() * sizeof(float),
-                  nullptr);
-  });
+  return guarded(error, [&] { hashevict::set_projection(backend_of(cache), layer, projection); });
 }
 
 hashevict_status hashevict_get_projection(const hashevict_cache* cache, int32_t layer,
                                           const hashevict_tensor* projection, hashevict_error* error) {
-  return guarded(error, [&] {
-    Backend& backend = backend_of(cache);
-    const Settings& settings = backend.storage().settings;
-    hashevict::core::validate_layer(settings, layer);
-    const TensorView view = validate_projection(projection, settings, true);
-    std::vector<float> transposed(projection_floats(settings));
-    backend.read(transposed.data(), backend.storage().layer_state(layer).projection, transposed.size() * sizeof(float),
-                 nullptr);
-    visit_projection(view, settings, [&](float* entry, std::size_t index) { *entry = transposed[index]; });
-  });
+  return guarded(error, [&] { hashevict::get_projection(backend_of(cache), layer, projection); });
 }
 
 hashevict_status hashevict_set_center(hashevict_cache* cache, int32_t layer, int32_t sequence,
                                       const hashevict_tensor* key_center, const hashevict_tensor* query_center,
                                       hashevict_error* error) {
-  return guarded(error, [&] {
-    Backend& backend = backend_of(cache);
-    const Settings& settings = backend.storage().settings;
-    const hashevict_config& c = settings.config;
-    hashevict::core::validate_layer(settings, layer);
-    hashevict::core::validate_sequence(settings, sequence, "sequence");
-    require(settings.centered(), "set_center: config.centering = {}: expected PROMPT (1) or FIXED (2)", c.centering);
-    write_center(backend, key_center, "key_center", c.num_kv_heads, nullptr);  // checks both before writing either
-    write_center(backend, query_center, "query_center", c.num_qo_heads, nullptr);
-    if (!is_empty(backend, layer, sequence)) {
-      fail(HASHEVICT_INVALID_STATE, "set_center: sequence {} holds tokens in layer {}: expected an empty one", sequence,
-           layer);
-    }
-    const LayerState& state = backend.storage().layer_state(layer);
-    const int64_t keys = int64_t{sequence} * c.num_kv_heads * c.head_dim;
-    const int64_t queries = int64_t{sequence} * c.num_qo_heads * c.head_dim;
-    write_center(backend, key_center, "key_center", c.num_kv_heads, state.key_centers + keys);
-    write_center(backend, query_center, "query_center", c.num_qo_heads, state.query_centers + queries);
-    const int32_t given = hashevict::core::kCenterGiven;
-    backend.write(state.center_set + sequence, &given, sizeof given, nullptr);
-  });
+  return guarded(error, [&] { hashevict::set_center(backend_of(cache), layer, sequence, key_center, query_center); });
 }
 
 hashevict_status hashevict_prefill(hashevict_cache* cache, const hashevict_step* step, hashevict_error* error,
@@ -527,7 +341,7 @@ hashevict_status hashevict_get_view(const hashevict_cache* cache, int32_t layer,
   return guarded(error, [&] {
     const Storage& storage = backend_of(cache).storage();
     hashevict::core::validate_layer(storage.settings, layer);
-    hashevict::core::write_versioned(make_view(storage, layer), view, "view");
+    hashevict::core::write_versioned(hashevict::make_view(storage, layer), view, "view");
   });
 }
 
@@ -536,31 +350,18 @@ hashevict_status hashevict_get_statistics(hashevict_cache* cache, int32_t layer,
                                           hashevict_stream stream) {
   return guarded(error, [&] {
     Backend& backend = backend_of(cache);
-    const Settings& settings = backend.storage().settings;
-    if (layer != -1) hashevict::core::validate_layer(settings, layer);
-    if (sequence != -1) hashevict::core::validate_sequence(settings, sequence, "sequence");
-    const int32_t first_layer = layer == -1 ? 0 : layer;
-    const int32_t end_layer = layer == -1 ? settings.config.num_layers : layer + 1;
-    const int32_t first = sequence == -1 ? 0 : sequence;
-    const int32_t end = sequence == -1 ? settings.config.num_sequences : sequence + 1;
-    hashevict_statistics totals{};
-    for (int32_t i = first_layer; i < end_layer; ++i) add_statistics(backend, i, first, end, stream, totals);
-    totals.evictions = totals.tokens_seen - totals.slots_used;
-    const uint64_t slot_bytes = 2 * static_cast<uint64_t>(settings.heads()) *
-                                static_cast<uint64_t>(settings.config.head_dim) *
-                                static_cast<uint64_t>(hashevict::core::size_of(settings.dtype));
-    totals.kv_bytes = static_cast<uint64_t>(totals.slots_used) * slot_bytes;
-    totals.kv_bytes_full = static_cast<uint64_t>(totals.tokens_seen) * slot_bytes;
-    hashevict::core::write_versioned(totals, statistics, "statistics");
+    if (layer != -1) hashevict::core::validate_layer(backend.storage().settings, layer);
+    if (sequence != -1) hashevict::core::validate_sequence(backend.storage().settings, sequence, "sequence");
+    hashevict::core::write_versioned(hashevict::make_statistics(backend, layer, sequence, stream), statistics,
+                                     "statistics");
   });
 }
 
 hashevict_status hashevict_get_capabilities(hashevict_backend backend, hashevict_capabilities* capabilities,
                                             hashevict_error* error) {
   return guarded(error, [&] {
-    hashevict_capabilities result{};
     const auto& entry = hashevict::find_backend(backend);
-    describe_library(result);
+    hashevict_capabilities result = hashevict::library_capabilities();
     entry.describe(result);
     hashevict::core::write_versioned(result, capabilities, "capabilities");
   });

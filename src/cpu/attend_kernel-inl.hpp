@@ -4,6 +4,7 @@
 // Both keep the accumulators of up to kKernelQueries queries in registers, so that each key and value is loaded and
 // widened once for all of them. A query's arithmetic is the same, in the same order, in every instance: which queries
 // share registers never shows in a result.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "cpu/attend_scratch.hpp"
@@ -19,6 +20,23 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
+
+constexpr int kLineBytes = 64;
+
+/// Fetches the row at `row` into the cache.
+template <class Element>
+HWY_INLINE void prefetch_row(const Element* row, int row_elements) {
+  for (int i = 0; i < row_elements; i += kLineBytes / static_cast<int>(sizeof(Element))) hwy::Prefetch(row + i);
+}
+
+/// GCC would rather load a vector again for every use than keep it, and then loads are what limits the loops.
+HWY_INLINE void keep_in_register(FloatVector& vector) {
+#if HWY_ARCH_X86 && HWY_COMPILER_GCC && !HWY_COMPILER_CLANG && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+  __asm__("" : "+x"(vector.raw));
+#else
+  (void)vector;
+#endif
+}
 
 #if HWY_TARGET != HWY_SCALAR
 /// The 128-bit parts of a vector added up: four lanes.
@@ -76,18 +94,20 @@ HWY_INLINE void store_dots(const FloatVector (&sums)[kQueries * kKeys], float* l
 #endif
 }
 
-template <int kKeys>
-HWY_INLINE void add_products(const FloatVector (&keys)[kKeys], FloatVector query, FloatVector* sums) {
+/// sums[i] += vectors[i] * factor.
+template <int kCount>
+HWY_INLINE void add_products(const FloatVector (&vectors)[kCount], FloatVector factor, FloatVector* sums) {
+  keep_in_register(factor);
   HASHEVICT_UNROLL
-  for (int k = 0; k < kKeys; ++k) sums[k] = hwy::HWY_NAMESPACE::MulAdd(keys[k], query, sums[k]);
+  for (int i = 0; i < kCount; ++i) sums[i] = hwy::HWY_NAMESPACE::MulAdd(vectors[i], factor, sums[i]);
 }
 
 /// logits[query][j] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple of 8, some
 /// more. Dimensions lie in lanes: kKeys keys by kQueries queries share their loads, then one reduction serves four
 /// sums.
 template <class Loader, int kQueries>
-HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const int64_t* offsets, int count,
-                           const float* queries, int head_dim, float* logits) {
+HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const typename Loader::Element* values,
+                           const int64_t* offsets, int count, const float* queries, int head_dim, float* logits) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
@@ -97,6 +117,7 @@ HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const int64_t* 
     FloatVector sums[kQueries * kKeys];
     HASHEVICT_UNROLL
     for (int k = 0; k < kKeys; ++k) key[k] = keys + offsets[j + k];
+    for (int k = 0; k < kKeys; ++k) prefetch_row(values + offsets[j + k], head_dim);
     HASHEVICT_UNROLL
     for (int i = 0; i < kQueries * kKeys; ++i) sums[i] = hn::Zero(d);
     const float* query = queries;
@@ -129,88 +150,77 @@ struct WeightedValues {
   const int64_t* offsets;  ///< [count] of the visible slots
   int count;
   const float* weights;  ///< [queries, kTileSlots]
-  float* sums;           ///< [queries, row_floats]
+  const float* rescale;  ///< [queries]
+  float* accumulators;   ///< [queries, row_floats]
   int row_floats;
+  const typename Loader::Element* next_keys;  ///< to fetch on the way
+  const int64_t* next_offsets;                ///< [kTileSlots]
 };
 
-/// sums += weight * value over kSlots slots, for kVectors vectors of dimensions from `dim` on: pairs, or the single
-/// vector at the end.
-template <class Loader, int kQueries, int kSlots, int kVectors>
-HWY_INLINE void add_strip(const typename Loader::Element* const (&value)[kSlots], const float* weights, int dim,
-                          float* sums, int row_floats) {
+/// accumulator = accumulator * rescale + sum over the tile of weight * value, for kVectors vectors of dimensions from
+/// `dim` on: pairs, or the single vector at the end. The tile's sum starts from zero: chains of roundings stay short.
+template <class Loader, int kQueries, int kVectors, bool kPrefetch>
+HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
-  FloatVector sum[kQueries * kVectors];
+  constexpr int kLineElements = kLineBytes / static_cast<int>(sizeof(typename Loader::Element));
+  FloatVector sums[kQueries * kVectors];
   HASHEVICT_UNROLL
-  for (int i = 0; i < kQueries * kVectors; ++i) {
-    sum[i] = hn::Load(d, sums + i / kVectors * row_floats + dim + i % kVectors * kLanes);
-  }
-  HASHEVICT_UNROLL
-  for (int j = 0; j < kSlots; ++j) {
+  for (int i = 0; i < kQueries * kVectors; ++i) sums[i] = hn::Zero(d);
+  const typename Loader::Element* const values = tile.values + dim;
+  const typename Loader::Element* const next_keys = tile.next_keys + dim;
+  const int64_t* const offsets = tile.offsets;
+  const int64_t* const next_offsets = tile.next_offsets;
+  const float* const weights = tile.weights;
+  const int count = tile.count;
+  for (int j = 0; j < count; ++j) {
+    const typename Loader::Element* value = values + offsets[j];
+    if constexpr (kPrefetch) {
+      HASHEVICT_UNROLL
+      for (int i = 0; i < kVectors * kLanes; i += kLineElements) hwy::Prefetch(next_keys + next_offsets[j] + i);
+    }
     FloatVector elements[kVectors];
     if constexpr (kVectors == 1) {
-      elements[0] = Loader::single(value[j] + dim);
+      elements[0] = Loader::single(value);
     } else {
       HASHEVICT_UNROLL
-      for (int v = 0; v < kVectors; v += 2) Loader::pair(value[j] + dim + v * kLanes, elements[v], elements[v + 1]);
+      for (int v = 0; v < kVectors; v += 2) Loader::pair(value + v * kLanes, elements[v], elements[v + 1]);
     }
     HASHEVICT_UNROLL
     for (int q = 0; q < kQueries; ++q) {
-      add_products<kVectors>(elements, hn::Set(d, weights[q * kTileSlots + j]), &sum[q * kVectors]);
+      add_products<kVectors>(elements, hn::Set(d, weights[q * kTileSlots + j]), &sums[q * kVectors]);
     }
   }
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries * kVectors; ++i) {
-    hn::Store(sum[i], d, sums + i / kVectors * row_floats + dim + i % kVectors * kLanes);
+    float* const at = tile.accumulators + i / kVectors * tile.row_floats + dim + i % kVectors * kLanes;
+    const auto rescale = hn::Set(d, tile.rescale[i / kVectors]);
+    hn::Store(hn::MulAdd(hn::Load(d, at), rescale, sums[i]), d, at);
   }
 }
 
-/// add_strip() over all dimensions of kSlots slots from `first` on, as many vectors at a time as registers hold.
-template <class Loader, int kQueries, int kSlots>
-HWY_INLINE void add_slots(const WeightedValues<Loader>& tile, int first, int head_dim) {
-  constexpr int kVectors = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
-  const typename Loader::Element* value[kSlots];
-  HASHEVICT_UNROLL
-  for (int j = 0; j < kSlots; ++j) value[j] = tile.values + tile.offsets[first + j];
-  const float* const weights = tile.weights + first;
-  int dim = 0;
+/// accumulate_strip() for as many strips of kVectors vectors as fit between `dim` and `head_dim`.
+template <class Loader, int kQueries, int kVectors>
+HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim, int head_dim) {
+  constexpr int kLineElements = kLineBytes / static_cast<int>(sizeof(typename Loader::Element));
   for (; dim + kVectors * kLanes <= head_dim; dim += kVectors * kLanes) {
-    add_strip<Loader, kQueries, kSlots, kVectors>(value, weights, dim, tile.sums, tile.row_floats);
-  }
-  if constexpr (kVectors == 8) {
-    if (dim + 4 * kLanes <= head_dim) {
-      add_strip<Loader, kQueries, kSlots, 4>(value, weights, dim, tile.sums, tile.row_floats);
-      dim += 4 * kLanes;
+    if (dim % kLineElements == 0) {
+      accumulate_strip<Loader, kQueries, kVectors, true>(tile, dim);
+    } else {
+      accumulate_strip<Loader, kQueries, kVectors, false>(tile, dim);
     }
   }
-  if constexpr (kVectors >= 4) {
-    if (dim + 2 * kLanes <= head_dim) {
-      add_strip<Loader, kQueries, kSlots, 2>(value, weights, dim, tile.sums, tile.row_floats);
-      dim += 2 * kLanes;
-    }
-  }
-  if (dim < head_dim) add_strip<Loader, kQueries, kSlots, 1>(value, weights, dim, tile.sums, tile.row_floats);
+  return dim;
 }
 
-/// sums += weight * value over all slots of a tile. A few slots at a time, all dimensions, so that memory is read in
-/// order and the processor's own prefetching keeps up.
+/// The weighted sum over all dimensions, as many vectors at a time as registers hold.
 template <class Loader, int kQueries>
-HWY_NOINLINE void add_values(const WeightedValues<Loader>& tile, int head_dim) {
-  constexpr int kSlots = 8;
-  int first = 0;
-  for (; first + kSlots <= tile.count; first += kSlots) add_slots<Loader, kQueries, kSlots>(tile, first, head_dim);
-  for (; first < tile.count; ++first) add_slots<Loader, kQueries, 1>(tile, first, head_dim);
-}
-
-/// accumulators = accumulators * rescale + sums; the sums of the next tile start from zero.
-HWY_INLINE void fold_sums(float* accumulators, float rescale, float* sums, int row_floats) {
-  namespace hn = hwy::HWY_NAMESPACE;
-  const Floats d;
-  for (int i = 0; i < row_floats; i += kLanes) {
-    hn::Store(hn::MulAdd(hn::Load(d, accumulators + i), hn::Set(d, rescale), hn::Load(d, sums + i)), d,
-              accumulators + i);
-    hn::Store(hn::Zero(d), d, sums + i);
-  }
+HWY_NOINLINE void accumulate_tile(const WeightedValues<Loader>& tile, int head_dim) {
+  constexpr int kVectors = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
+  int dim = accumulate_strips<Loader, kQueries, kVectors>(tile, 0, head_dim);
+  if constexpr (kVectors == 8) dim = accumulate_strips<Loader, kQueries, 4>(tile, dim, head_dim);
+  if constexpr (kVectors >= 4) dim = accumulate_strips<Loader, kQueries, 2>(tile, dim, head_dim);
+  accumulate_strips<Loader, kQueries, 1>(tile, dim, head_dim);
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE

@@ -33,7 +33,7 @@ constexpr uint64_t first_bits(int count) {
 struct Tile {
   int32_t first = 0;
   int count = 0;
-  int64_t offsets[kTileSlots] = {};  ///< the last one repeated up to a multiple of 8
+  int64_t offsets[kTileSlots] = {};  ///< the last one repeated to the end
 
   void locate(const AttendSplit& split, int32_t first_slot) {
     first = first_slot;
@@ -43,7 +43,7 @@ struct Tile {
       int64_t offset = split.slots(first + j);
       for (const int end = j + run; j < end; ++j, offset += split.slots.slot_stride) offsets[j] = offset;
     }
-    for (int j = count; j % 8 != 0; ++j) offsets[j] = offsets[count - 1];
+    for (int j = count; j < kTileSlots; ++j) offsets[j] = offsets[count - 1];
   }
 };
 
@@ -60,15 +60,19 @@ class AttendPass {
 
   void run() {
     for (int q = 0; q < queries_; q += kKernelQueries) pack_queries(q);
-    for (int i = 0; i < queries_ * row_floats_; ++i) scratch_.accumulators[i] = scratch_.tile_sums[i] = 0;
+    for (int i = 0; i < queries_ * row_floats_; ++i) scratch_.accumulators[i] = 0;
     for (int q = 0; q < queries_; ++q) {
       scratch_.maxima[q] = kNegativeInfinity;
       scratch_.sums[q] = 0;
     }
-    Tile tile;
-    for (int32_t first = split_.first_slot; first < split_.last_slot; first += kTileSlots) {
-      tile.locate(split_, first);
-      attend_tile(tile);
+    Tile tiles[2];
+    if (split_.first_slot < split_.last_slot) tiles[0].locate(split_, split_.first_slot);
+    for (int current = 0; tiles[current].count > 0; current ^= 1) {
+      const int32_t end = tiles[current].first + tiles[current].count;
+      Tile& next = tiles[current ^ 1];
+      next.count = 0;
+      if (end < split_.last_slot) next.locate(split_, end);
+      attend_tile(tiles[current], next.count > 0 ? next : tiles[current]);
     }
     for (int q = 0; q < queries_; ++q) write_partial(q);
   }
@@ -76,7 +80,6 @@ class AttendPass {
  private:
   using Element = typename Loader::Element;
 
-  [[nodiscard]] float* row(float* rows, int query) const { return rows + query * row_floats_; }
   [[nodiscard]] int together(int query) const { return HWY_MIN(queries_ - query, kKernelQueries); }
 
   /// Queries that share registers lie vector by vector side by side, elements in the loader's order.
@@ -99,17 +102,13 @@ class AttendPass {
     }
   }
 
-  void attend_tile(const Tile& tile) {
+  void attend_tile(const Tile& tile, const Tile& next) {
     uint64_t visible[kPassQueries];
     const uint64_t any = find_visible(tile, visible);
     if (any == 0) return;
     for (int q = 0; q < queries_; q += kKernelQueries) score(tile, q);
     for (int q = 0; q < queries_; ++q) scratch_.rescale[q] = weigh(q, visible[q]);
-    for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, q, visible + q);
-    for (int q = 0; q < queries_; ++q) {
-      if (visible[q] != 0)
-        fold_sums(row(scratch_.accumulators, q), scratch_.rescale[q], row(scratch_.tile_sums, q), row_floats_);
-    }
+    for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, next, q, visible + q);
   }
 
   /// One bit per slot and query; returns all of them together.
@@ -139,9 +138,12 @@ class AttendPass {
 
   void score(const Tile& tile, int query) {
     const auto* const keys = static_cast<const Element*>(split_.keys);
+    const auto* const values = static_cast<const Element*>(split_.values);
     const float* const queries = scratch_.queries + query * row_floats_;
     float* const logits = scratch_.weights + query * kTileSlots;
-    const auto dots = [&](auto kernel) { kernel(keys, tile.offsets, tile.count, queries, split_.head_dim, logits); };
+    const auto dots = [&](auto kernel) {
+      kernel(keys, values, tile.offsets, tile.count, queries, split_.head_dim, logits);
+    };
     switch (together(query)) {
       case 1:
         return dots(dot_tile<Loader, 1>);
@@ -159,23 +161,23 @@ class AttendPass {
   float weigh(int query, uint64_t visible) {
     if (visible == 0) return 1;
     const Floats d;
-    float* const weights = scratch_.weights + query * kTileSlots;
+    float* const row = scratch_.weights + query * kTileSlots;
     const int end = (static_cast<int>(std::bit_width(visible)) + kLanes - 1) / kLanes * kLanes;
-    to_logits(weights, end);
+    to_logits(row, end);
     for (uint64_t hidden = first_bits(end) & ~visible; hidden != 0; hidden &= hidden - 1) {
-      weights[std::countr_zero(hidden)] = kNegativeInfinity;
+      row[std::countr_zero(hidden)] = kNegativeInfinity;
     }
     auto largest = hn::Set(d, kNegativeInfinity);
-    for (int j = 0; j < end; j += kLanes) largest = hn::Max(hn::Load(d, weights + j), largest);
+    for (int j = 0; j < end; j += kLanes) largest = hn::Max(hn::Load(d, row + j), largest);
     const float before = scratch_.maxima[query];
     const float maximum = HWY_MAX(hn::GetLane(hn::MaxOfLanes(d, largest)), before);
     // With nothing but -infinity so far any finite reference gives the weights their value 0.
     const auto reference = hn::Set(d, maximum == kNegativeInfinity ? 0.0f : maximum);
     auto sum = hn::Zero(d);
     for (int j = 0; j < end; j += kLanes) {
-      const auto weight = exp_nonpositive(d, hn::Sub(hn::Load(d, weights + j), reference));
+      const auto weight = exp_nonpositive(d, hn::Sub(hn::Load(d, row + j), reference));
       sum = hn::Add(sum, weight);
-      hn::Store(weight, d, weights + j);
+      hn::Store(weight, d, row + j);
     }
     float rescale = 1;
     if (maximum != before) rescale = hn::GetLane(exp_nonpositive(d, hn::Sub(hn::Set(d, before), reference)));
@@ -200,21 +202,27 @@ class AttendPass {
 
   /// Adds the values of the visible slots up for the queries that share registers; one by one if they see different
   /// slots. Slots that are not visible are left out, not weighted 0: their values may be anything.
-  void accumulate(const Tile& tile, int query, const uint64_t* visible) {
+  void accumulate(const Tile& tile, const Tile& next, int query, const uint64_t* visible) {
     const int count = together(query);
     bool alike = true;
     for (int q = 1; q < count; ++q) alike = alike && visible[q] == visible[0];
-    if (alike) return accumulate_alike(tile, query, count, visible[0]);
-    for (int q = 0; q < count; ++q) accumulate_alike(tile, query + q, 1, visible[q]);
+    if (alike) return accumulate_alike(tile, next, query, count, visible[0]);
+    for (int q = 0; q < count; ++q) accumulate_alike(tile, next, query + q, 1, visible[q]);
   }
 
-  void accumulate_alike(const Tile& tile, int query, int count, uint64_t visible) {
+  void accumulate_alike(const Tile& tile, const Tile& next, int query, int count, uint64_t visible) {
     if (visible == 0) return;
     int64_t offsets[kTileSlots];
     float* const weights = scratch_.weights + query * kTileSlots;
-    WeightedValues<Loader> weighted{
-        static_cast<const Element*>(split_.values), tile.offsets, std::popcount(visible), weights,
-        scratch_.tile_sums + query * row_floats_,   row_floats_};
+    WeightedValues<Loader> weighted{static_cast<const Element*>(split_.values),
+                                    tile.offsets,
+                                    std::popcount(visible),
+                                    weights,
+                                    scratch_.rescale + query,
+                                    scratch_.accumulators + query * row_floats_,
+                                    row_floats_,
+                                    static_cast<const Element*>(split_.keys),
+                                    next.offsets};
     if ((visible & (visible + 1)) != 0) {  // gaps: close them
       weighted.offsets = offsets;
       int to = 0;
@@ -226,13 +234,13 @@ class AttendPass {
     }
     switch (count) {
       case 1:
-        return add_values<Loader, 1>(weighted, split_.head_dim);
+        return accumulate_tile<Loader, 1>(weighted, split_.head_dim);
       case 2:
-        return add_values<Loader, 2>(weighted, split_.head_dim);
+        return accumulate_tile<Loader, 2>(weighted, split_.head_dim);
       case 3:
-        return add_values<Loader, 3>(weighted, split_.head_dim);
+        return accumulate_tile<Loader, 3>(weighted, split_.head_dim);
       default:
-        return add_values<Loader, 4>(weighted, split_.head_dim);
+        return accumulate_tile<Loader, 4>(weighted, split_.head_dim);
     }
   }
 

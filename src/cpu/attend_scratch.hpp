@@ -16,8 +16,7 @@ constexpr int kKernelQueries = 4;
 /// `row_floats` and hold their elements in the order in which vectors load keys and values (see KvLoader).
 struct AttendScratch {
   float* queries;       ///< [queries * row_floats], packed by pack_queries()
-  float* accumulators;  ///< [queries, row_floats] of all tiles so far
-  float* tile_sums;     ///< [queries, row_floats] of one tile, zero between tiles
+  float* accumulators;  ///< [queries, row_floats]
   float* weights;       ///< [queries, kTileSlots] logits, then weights, of one tile
   float* maxima;        ///< [queries]
   float* sums;          ///< [queries]
@@ -28,7 +27,7 @@ struct AttendScratch {
   static constexpr int64_t floats(int32_t num_queries, int32_t head_dim) {
     const int64_t queries = num_queries < kPassQueries ? num_queries : kPassQueries;
     const int64_t padded = (queries + 15) / 16 * 16;
-    return queries * (3 * int64_t{row_floats(head_dim)} + kTileSlots) + 3 * padded + kAlignment;
+    return queries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + 3 * padded + kAlignment;
   }
 
   AttendScratch(float* memory, int32_t num_queries, int32_t head_dim) {
@@ -42,7 +41,6 @@ struct AttendScratch {
     };
     queries = take(count * row_floats(head_dim));
     accumulators = take(count * row_floats(head_dim));
-    tile_sums = take(count * row_floats(head_dim));
     weights = take(count * kTileSlots);
     maxima = take(count);
     sums = take(count);

@@ -1,33 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cstring>
 
 #include "cpu/convert.hpp"
 #include "cpu/cpu_backend.hpp"
 #include "cpu/encode_kernel.hpp"
 
 namespace hashevict::cpu {
+namespace {
+
+/// Encodes tokens [first, first + count) of one head of the tensor, count <= kEncodeTokens.
+void encode_block(const EncodeArguments& arguments, const Head& head, const float* center, int64_t tensor_head,
+                  int64_t first, int32_t count, const Scratch& scratch) {
+  const int32_t dim = head.config().head_dim;
+  const int32_t code_bytes = head.settings().code_bytes;
+  for (int32_t i = 0; i < count; ++i) {
+    float* const row = scratch.rows + int64_t{i} * dim;
+    load_row(arguments.x.dtype, arguments.x.at(first + i, tensor_head), arguments.x.stride[2], row, dim);
+    if (center == nullptr) continue;
+    for (int32_t e = 0; e < dim; ++e) row[e] -= center[e];
+  }
+  encode_rows({scratch.rows, count, head.projection, dim, head.config().hash_bits, scratch.codes});
+  for (int32_t i = 0; i < count; ++i) {
+    unsigned char* const code = arguments.codes.at(first + i, tensor_head);
+    for (int32_t b = 0; b < code_bytes; ++b) code[b * arguments.codes.stride[2]] = scratch.codes[i * code_bytes + b];
+  }
+}
+
+}  // namespace
 
 void CpuBackend::encode(const EncodeArguments& arguments, hashevict_stream /*stream*/) {
   const core::Settings& settings = storage_.settings;
-  const int32_t dim = settings.config.head_dim;
   const int32_t per_kv_head = arguments.queries ? settings.group_size : 1;
-  const int64_t heads = arguments.queries ? settings.config.num_qo_heads : settings.config.num_kv_heads;
-  executor_.for_each(arguments.tokens * heads, [&](int64_t item, int32_t worker) {
-    const int64_t token = item / heads;
-    const int64_t index = item % heads;
+  const int64_t heads = int64_t{settings.config.num_kv_heads} * per_kv_head;
+  const int64_t blocks = (arguments.tokens + kEncodeTokens - 1) / kEncodeTokens;
+  executor_.for_each(blocks * heads, [&](int64_t item, int32_t worker) {
+    const int64_t tensor_head = item % heads;
+    const int64_t first = item / heads * kEncodeTokens;
     const Head head =
-        make_head(storage_, arguments.layer, arguments.sequence, static_cast<int32_t>(index / per_kv_head));
-    const Scratch scratch = workspace_.scratch(worker);
-    load_row(arguments.x.dtype, arguments.x.at(token, index), arguments.x.stride[2], scratch.vector, dim);
+        make_head(storage_, arguments.layer, arguments.sequence, static_cast<int32_t>(tensor_head / per_kv_head));
+    const float* center = nullptr;
     if (settings.centered()) {
-      const float* const center =
-          arguments.queries ? head.query_centers + (index % per_kv_head) * dim : head.key_center;
-      for (int32_t e = 0; e < dim; ++e) scratch.vector[e] -= center[e];
+      const int64_t query = tensor_head % per_kv_head;
+      center = arguments.queries ? head.query_centers + query * settings.config.head_dim : head.key_center;
     }
-    encode_rows({scratch.vector, 1, head.projection, dim, settings.config.hash_bits, scratch.probe});
-    unsigned char* const code = arguments.codes.at(token, index);
-    for (int32_t i = 0; i < settings.code_bytes; ++i) code[i * arguments.codes.stride[2]] = scratch.probe[i];
+    const auto count = static_cast<int32_t>(std::min<int64_t>(kEncodeTokens, arguments.tokens - first));
+    encode_block(arguments, head, center, tensor_head, first, count, workspace_.scratch(worker));
   });
 }
 
