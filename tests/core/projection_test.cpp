@@ -140,7 +140,7 @@ TEST(Projection, EntriesFollowTheNormalDistribution) {
 TEST(Projection, CodeDistanceEstimatesTheAngle) {
   // Two vectors at angle a differ in each bit with probability a / pi: here 1/3, so 128 +- 9.2 of 384 bits.
   std::size_t differing = 0;
-  for (const uint64_t seed : {1, 2, 3}) {
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
     const reference::Projection projection = reference::gaussian_projection(seed, 0, reference::kAllHeads, 128, 64);
     reference::Vector a(64, 0.0F);
     reference::Vector b(64, 0.0F);

@@ -61,7 +61,7 @@ TEST_P(Attend, EveryGroupSizeReadsItsKvHead) {
 TEST_P(Attend, EveryLengthIsWithinTheBound) {
   Config config = small_config();
   config.capacity = 80;
-  for (const std::size_t length : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 79, 80}) {
+  for (const std::size_t length : Counts{1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 79, 80}) {
     SCOPED_TRACE(testing::Message() << "length " << length);
     expect_oracles_attention(GetParam(), config, 4, {}, length);
   }
@@ -73,7 +73,7 @@ TEST_P(Attend, LongCachesThatAreSplitAreWithinTheBound) {
   config.hash_bits = 8;
   config.capacity = 3000;
   config.max_batch_tokens = 4096;
-  for (const std::size_t length : {1023, 1024, 1025, 2049, 2600}) {
+  for (const std::size_t length : Counts{1023, 1024, 1025, 2049, 2600}) {
     SCOPED_TRACE(testing::Message() << "length " << length);
     expect_oracles_attention(GetParam(), config, 5, {}, length);
   }
@@ -112,7 +112,7 @@ TEST_P(Attend, EqualKeysAverageTheValues) {
 }
 
 TEST_P(Attend, SeveralQueriesSeeSlotsUpToTheirOwnPosition) {
-  for (const std::size_t queries : {2, 5, 24, 40}) {  // with 40 of 40 the first ones see almost no slot
+  for (const std::size_t queries : Counts{2, 5, 24, 40}) {  // with 40 of 40 the first ones see almost no slot
     SCOPED_TRACE(testing::Message() << queries << " queries");
     expect_oracles_attention(GetParam(), small_config(), 9, {}, 40, queries);
   }

@@ -165,7 +165,7 @@ TEST_P(Decode, LayersAreIndependent) {
 
 TEST_P(Decode, PinnedPromptsAreTakenLast) {
   SCOPED_TRACE("seed 10");
-  for (const std::size_t prompt : {10, 18, 40}) {  // the longest leaves no slot that is not pinned
+  for (const std::size_t prompt : Counts{10, 18, 40}) {  // the longest leaves no slot that is not pinned
     Config config = small_config();
     config.pin_prompt = true;
     Twins twins{GetParam(), config};

@@ -233,7 +233,8 @@ TEST_P(Encode, StridedInputsAndCodesAreAddressedByTheirStrides) {
   }
   EXPECT_EQ(read(GetParam(), target), expected(twins.oracle(0, 0), EncodeAs::keys, dense));
   const Codes all = codes.bytes();
-  for (const std::size_t gap : {0, 1, 4, 5, 8, 9}) EXPECT_EQ(all[gap], std::byte{0xA5}) << "byte " << gap;
+  for (const std::size_t gap : std::vector<std::size_t>{0, 1, 4, 5, 8, 9})
+    EXPECT_EQ(all[gap], std::byte{0xA5}) << "byte " << gap;
 }
 
 TEST_P(Encode, NothingOfTheStateChanges) {

@@ -44,7 +44,7 @@ void expect_refused(TestCache& cache, const Batch& batch, const Options& options
 
 TEST_P(Prefill, PromptsThatFitAreKeptWholeInEveryMode) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
-    for (const std::size_t prompt : {1, 2, 23, 24}) {
+    for (const std::size_t prompt : Counts{1, 2, 23, 24}) {
       SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode));
       expect_oracles_state(GetParam(), small_config(), in_mode(mode), prompt, 1);
     }
@@ -120,7 +120,7 @@ TEST_P(Prefill, WindowKeepsSinksTheEndAndTheNearest) {
 }
 
 TEST_P(Prefill, WindowTiesKeepTheNewer) {
-  for (const std::size_t prompt : {25, 26, 70}) {
+  for (const std::size_t prompt : Counts{25, 26, 70}) {
     expect_oracles_state(GetParam(), small_config(), in_mode(PrefillMode::window, 4), prompt, 7, Flavour::repeated);
   }
 }
@@ -161,7 +161,7 @@ TEST_P(Prefill, WindowRefusesALastChunkThatIsShorterThanTheWindow) {
 
 TEST_P(Prefill, RecentKeepsSinksAndTheEnd) {
   for (const Policy policy : kPolicies) {
-    for (const std::size_t prompt : {25, 26, 47, 100}) {
+    for (const std::size_t prompt : Counts{25, 26, 47, 100}) {
       SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
       Config config = small_config();
       config.policy = policy;
@@ -178,7 +178,7 @@ TEST_P(Prefill, RecentContinuesOverTheOldestSlots) {
     config.policy = policy;
     Twins twins{GetParam(), config};
     Inputs inputs{12};
-    for (const std::size_t chunk : {20, 9, 1, 60, 13}) {  // one that fills up, one far longer than the cache
+    for (const std::size_t chunk : Counts{20, 9, 1, 60, 13}) {  // one that fills up, one far longer than the cache
       twins.run(Operation::prefill, {{0, inputs.draw(config, chunk)}}, in_mode(PrefillMode::recent));
       twins.expect_same_state();
     }
@@ -288,7 +288,7 @@ Config centered(Policy policy = Policy::hash) {
 TEST_P(Prefill, CenterIsTheMeanOfThePrompt) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded}) {
-      for (const std::size_t prompt : {1, 10, 60, 300}) {  // the last one in two blocks of the sum
+      for (const std::size_t prompt : Counts{1, 10, 60, 300}) {  // the last one in two blocks of the sum
         SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", policy "
                                         << static_cast<int>(policy));
         expect_oracles_state(GetParam(), centered(policy), in_mode(mode, 8), prompt, 18, Flavour::biased);

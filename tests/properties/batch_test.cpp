@@ -51,7 +51,7 @@ TEST_P(Batches, OfAnyCompositionGiveEachSequenceTheSameBits) {
     config.num_sequences = 4;
     Inputs inputs{1};
     std::vector<Tokens> tokens;
-    for (const std::size_t count : {50, 33, 70, 4}) tokens.push_back(inputs.draw(config, count));
+    for (const std::size_t count : Counts{50, 33, 70, 4}) tokens.push_back(inputs.draw(config, count));
     TestCache mixed{GetParam(), config};
     const std::vector<Outcome> outcomes = run_shuffled(mixed, tokens, 1);
     for (std::size_t s = 0; s < tokens.size(); ++s) {

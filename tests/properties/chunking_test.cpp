@@ -32,7 +32,7 @@ TEST_P(Chunks, OfAnySizesReplayToTheSameState) {
     const Outcome expected = whole.run(Operation::prefill, {{0, tokens}}).front();
     const Tokens steps = Inputs{2}.draw(config, 30);
     const Outcome later = whole.run(Operation::decode, {{0, steps}}).front();
-    for (const std::size_t largest : {1, 3, 10, 40}) {
+    for (const std::size_t largest : Counts{1, 3, 10, 40}) {
       SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.policy) << ", chunks up to " << largest
                                       << ", seed 1");
       TestCache chunked{GetParam(), config};
@@ -56,7 +56,7 @@ TEST_P(Chunks, OfAnySizesKeepTheSameRecentTokens) {
   const Tokens tokens = Inputs{3}.draw(config, 110);
   std::set<int32_t> expected{0, 1};
   for (int32_t position = 88; position < 110; ++position) expected.insert(position);
-  for (const std::size_t largest : {1, 7, 40, 110}) {
+  for (const std::size_t largest : Counts{1, 7, 40, 110}) {
     SCOPED_TRACE(testing::Message() << "chunks up to " << largest << ", seed 3");
     TestCache chunked{GetParam(), config};
     prefill_in_chunks(chunked, tokens, largest, 3, options);

@@ -76,7 +76,7 @@ TEST_P(Protection, HoldsAfterPromptsOfEveryMode) {
       options.mode = mode;
       TestCache cache{GetParam(), config};
       Inputs inputs{3};
-      for (const std::size_t chunk : {10, 30, 5, 80}) {
+      for (const std::size_t chunk : Counts{10, 30, 5, 80}) {
         cache.run(Operation::prefill, {{0, inputs.draw(config, chunk)}}, options);
         expect_sound(cache);
         cache.run(Operation::append, {{0, inputs.draw(config, 3)}});

@@ -10,6 +10,9 @@ namespace hashevict::test {
 
 using reference::Tokens;
 
+/// Numbers of tokens that a case goes through.
+using Counts = std::vector<std::size_t>;
+
 /// What queries and keys look like; values are always normal.
 enum class Flavour {
   normal,    ///< independent standard normal elements

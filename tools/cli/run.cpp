@@ -33,9 +33,12 @@ std::string version() {
 
 // CLI11 says only that a command is required.
 void require_known_command(const CLI::App& app, int argc, const char* const* argv) {
-  if (argc < 2 || argv[1][0] == '-' || app.get_subcommand_no_throw(argv[1]) != nullptr) return;
+  if (argc < 2 || argv[1][0] == '-') return;
   std::string message = std::string(argv[1]).append(" is not a command; expected one of");
-  for (const CLI::App* command : app.get_subcommands(nullptr)) message.append(" ").append(command->get_name());
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    if (command->check_name(argv[1])) return;
+    message.append(" ").append(command->get_name());
+  }
   throw Error(Status::invalid_argument, message);
 }
 

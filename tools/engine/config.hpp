@@ -42,7 +42,7 @@ struct ModelConfig {
 /// windows, unknown rope scaling, other architectures) is refused.
 /// @param source stands in messages for the file's name
 /// @throws Error invalid_data or unsupported, naming the field, its value and what is expected
-ModelConfig parse_model_config(std::string_view json, std::string_view source);
+ModelConfig parse_model_config(std::string_view text, std::string_view source);
 
 /// The same from a file. @throws Error
 ModelConfig load_model_config(const std::filesystem::path& path);

@@ -43,7 +43,7 @@ std::string kibibytes(uint64_t bytes) {
 std::string header(const Report& report) {
   const Settings& settings = report.settings;
   return fmt::format(
-      "<header><p class=\"eyebrow\">hashevict {} · demo report</p>\n<h1>What a bounded key-value cache keeps, and what "
+      "<header><p class=\"eyebrow\">hashevict {} · demo report</p>\n<h1>What a bounded cache keeps, and what "
       "it "
       "loses</h1>\n<p class=\"lead\">{} ({:.2f} million parameters) over sequences of {} tokens, every one of them "
       "streamed through the cache. Budgets are fractions of the tokens really seen.{}</p></header>\n",

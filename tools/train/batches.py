@@ -13,7 +13,7 @@ from tasks import BOS, MIN_LENGTH, TASKS, Turn, cut_filler, make_example, make_m
 
 TEXT_WEIGHT = 0.3
 # Kinds of training sequences; the rest are mixtures of tasks.
-SHARE_TEXT, SHARE_SINGLE, SHARE_ECHO = 0.15, 0.3, 0.15
+SHARE_TEXT, SHARE_SINGLE, SHARE_ECHO = 0.1, 0.25, 0.15
 NUMBER_SHARE = 0.4
 ECHO_SEPARATORS = (" ", "=", " is ", " likes ", "_port = ", "_id ")
 ECHO_MARKERS = ("", "Q: ")

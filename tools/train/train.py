@@ -30,7 +30,7 @@ THRESHOLDS = (0.85, 0.88, 0.92, 1.01)
 # Small batches while circuits form, where the number of steps counts; larger ones where few sequences fit.
 BATCH_TOKENS = (4096, 4096, 8192, 8192)
 MIN_SAMPLES = 40
-SHORTER_SHARE = 0.25
+SHORTER_SHARE = 0.4
 SHORTEST = 64
 WARMUP = 50
 
