@@ -31,8 +31,9 @@ void check_batch(const hashevict_step& s, const Settings& settings, int64_t toke
           tokens, settings.max_batch_tokens);
   int64_t rows = tokens;
   if (step.cu_seqlens != nullptr) {
-    rows = batch.cu_seqlens.shape[0] - 1;
-    require(rows >= 0, "step.batch.cu_seqlens.shape[0] = {}: expected rows + 1", batch.cu_seqlens.shape[0]);
+    const int64_t offsets = batch.cu_seqlens.shape[0];
+    require(offsets >= 1, "step.batch.cu_seqlens.shape[0] = {}: expected rows + 1", offsets);
+    rows = offsets - 1;
   }
   if (step.row_to_sequence != nullptr) {
     require(batch.row_to_sequence.shape[0] == rows, "step.batch.row_to_sequence.shape[0] = {}: expected rows = {}",

@@ -159,26 +159,19 @@ struct WeightedValues {
 
 /// accumulator = accumulator * rescale + sum over the tile of weight * value, for kVectors vectors of dimensions from
 /// `dim` on: pairs, or the single vector at the end. The tile's sum starts from zero: chains of roundings stay short.
-template <class Loader, int kQueries, int kVectors, bool kPrefetch>
+template <class Loader, int kQueries, int kVectors>
 HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
-  constexpr int kLineElements = kLineBytes / static_cast<int>(sizeof(typename Loader::Element));
   FloatVector sums[kQueries * kVectors];
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries * kVectors; ++i) sums[i] = hn::Zero(d);
   const typename Loader::Element* const values = tile.values + dim;
-  const typename Loader::Element* const next_keys = tile.next_keys + dim;
   const int64_t* const offsets = tile.offsets;
-  const int64_t* const next_offsets = tile.next_offsets;
   const float* const weights = tile.weights;
   const int count = tile.count;
   for (int j = 0; j < count; ++j) {
     const typename Loader::Element* value = values + offsets[j];
-    if constexpr (kPrefetch) {
-      HASHEVICT_UNROLL
-      for (int i = 0; i < kVectors * kLanes; i += kLineElements) hwy::Prefetch(next_keys + next_offsets[j] + i);
-    }
     FloatVector elements[kVectors];
     if constexpr (kVectors == 1) {
       elements[0] = Loader::single(value);
@@ -199,16 +192,15 @@ HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   }
 }
 
-/// accumulate_strip() for as many strips of kVectors vectors as fit between `dim` and `head_dim`.
+/// accumulate_strip() for as many strips of kVectors vectors as fit between `dim` and `head_dim`; each also fetches its
+/// share of the next tile's keys, row after row.
 template <class Loader, int kQueries, int kVectors>
 HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim, int head_dim) {
-  constexpr int kLineElements = kLineBytes / static_cast<int>(sizeof(typename Loader::Element));
   for (; dim + kVectors * kLanes <= head_dim; dim += kVectors * kLanes) {
-    if (dim % kLineElements == 0) {
-      accumulate_strip<Loader, kQueries, kVectors, true>(tile, dim);
-    } else {
-      accumulate_strip<Loader, kQueries, kVectors, false>(tile, dim);
-    }
+    const int end = kTileSlots * (dim + kVectors * kLanes) / head_dim;
+    for (int j = kTileSlots * dim / head_dim; j < end; ++j)
+      prefetch_row(tile.next_keys + tile.next_offsets[j], head_dim);
+    accumulate_strip<Loader, kQueries, kVectors>(tile, dim);
   }
   return dim;
 }

@@ -49,7 +49,7 @@ void CpuBackend::prefill(const core::Step& step, hashevict_stream /*stream*/) {
   }
   executor_.for_each(num_heads_of(step, storage_), [&](int64_t item, int32_t worker) {
     const RowHead at = row_head(step, storage_, item);
-    if (at.sequence < 0) return;
+    if (at.sequence < 0 || step.first_token(at.row) == step.end_token(at.row)) return;
     Prompt prompt{.head = make_head(storage_, step.layer, at.sequence, at.kv_head),
                   .step = &step,
                   .first_token = step.first_token(at.row),

@@ -116,6 +116,23 @@ TEST(Batch, RowsMayBringNoTokens) {
   EXPECT_EQ(cache.statistics(0, 2, Stream{}).tokens_seen, 0);
 }
 
+TEST(Batch, PromptRowsWithoutTokensLeaveFullSequencesAlone) {
+  for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
+    Cache cache = used_cache();  // sequence 0 has evicted tokens
+    StepData query{small_config(), 1, 1};
+    cache.attend(query.step, Stream{});
+    const std::vector<float> before = query.out;
+    StepData data{small_config(), 2, 4};
+    data.set_rows({0, 2});
+    data.step.prefill_mode = mode;
+    cache.prefill(data.step, Stream{});
+    cache.attend(query.step, Stream{});
+    EXPECT_EQ(query.out, before) << static_cast<int>(mode);
+    EXPECT_EQ(cache.statistics(0, 0, Stream{}).tokens_seen, 27);
+    EXPECT_EQ(cache.statistics(0, 1, Stream{}).tokens_seen, 11);
+  }
+}
+
 TEST(Batch, MoreQueriesThanTokensSeenAreRefused) {
   Cache cache = used_cache();  // sequence 1 has seen 9 tokens
   StepData data{small_config(), 10, 5};

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches of examples as tensors, and the exact-match accuracy of their answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write and read the model folder: `config.json`, `model.safetensors`, `golden.safetensors`."""
 
 from __future__ import annotations

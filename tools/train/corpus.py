@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ordinary text for the model: the reStructuredText sources of the Python 3.11 documentation (PSF licence).
 
 One folder of prose and code under one licence is enough, and everybody can fetch it. Whole documents are held out, so

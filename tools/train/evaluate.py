@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exact-match accuracy of a stored model on every task and length, and its loss on held-out text.
 
 The seeds are disjoint from training (a key no training step uses), and so is the filler. With `--window` every layer

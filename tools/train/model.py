@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small Llama: RMSNorm, RoPE in the `rotate_half` convention, grouped-query attention, SwiGLU, tied embedding.
 
 Module names give the tensor names of the common Llama checkpoints, so that a state dict is a checkpoint.
@@ -67,11 +68,14 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, table: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        heads = [proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj)]
-        q, k, v = rotate(heads[0], table), rotate(heads[1], table), heads[2]
+        q, k, v = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        q, k = rotate(q, table), rotate(k, table)
         k, v = k.repeat_interleave(self.group_size, dim=1), v.repeat_interleave(self.group_size, dim=1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
 class MLP(nn.Module):
@@ -114,18 +118,13 @@ class Llama(nn.Module):
         self._initialise(torch.Generator().manual_seed(seed))
 
     def _initialise(self, generator: torch.Generator) -> None:
-        """Unit-variance maps, residual branches that start silent, and an embedding they do not drown later on.
-
-        The embedding is tied, so the scale that keeps token identity alive in the residual stream would give far too
-        large logits; the last norm starts small to make up for it.
-        """
+        """Unit-variance maps, and residual branches that start silent: what Muon trains well from."""
         for name, weight in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 nn.init.zeros_(weight)
             elif weight.dim() == 2:
-                std = 0.25 if "embed_tokens" in name else weight.shape[1] ** -0.5
+                std = 0.05 if "embed_tokens" in name else weight.shape[1] ** -0.5
                 nn.init.normal_(weight, std=std, generator=generator)
-        nn.init.constant_(self.model["norm"].weight, 0.1)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """`mask` replaces causal attention by a boolean `[length, length]`, true where a query may look."""

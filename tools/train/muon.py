@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Muon: momentum whose matrix updates are orthogonalised (K. Jordan et al., 2024).
 
 With AdamW alone a model of this size does not form its recall circuits in any reasonable time; with Muon it does.

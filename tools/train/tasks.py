@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 r"""Recall tasks hidden in ordinary text: the normative description of every format.
 
 Status: stable. A change here changes the trained model and every other implementation of these formats.

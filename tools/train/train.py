@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train the tiny Llama on recall tasks and running text, from short sequences to long ones.
 
 Recall circuits form on short sequences and stretch to long ones; started at full length they do not form. So the
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from batches import Row, answers_right, available_tasks, draw_row, stack
 from checkpoint import export_model
@@ -138,7 +140,7 @@ class Trainer:
         self.adamw.step()
         self.record(rows, stage, logits.argmax(-1) == targets, losses.detach(), weights == 1.0)
 
-    def record(self, rows: list[Row], stage: int, hits: torch.Tensor, losses: torch.Tensor, asked: torch.Tensor) -> None:
+    def record(self, rows: list[Row], stage: int, hits: Tensor, losses: Tensor, asked: Tensor) -> None:
         """Keep accuracies of single tasks at the present length: fresh examples, so they cost nothing extra."""
         progress = self.progress
         progress.step += 1
@@ -186,11 +188,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--export", type=Path, default=Path("assets/tiny-llama"), help="model folder to write")
     parser.add_argument("--checkpoint", type=Path, required=True, help="written at every report, resumed from if there")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--decay-from", type=int, default=3000, help="step at which the learning rate begins to fall")
-    parser.add_argument("--lr", type=float, default=5e-3, help="of embedding and norms")
-    parser.add_argument("--matrix-lr", type=float, default=0.02)
-    parser.add_argument("--weight-decay", type=float, default=0.2, help="of the matrices, times their learning rate")
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--decay-from", type=int, default=3150, help="step at which the learning rate begins to fall")
+    parser.add_argument("--lr", type=float, default=3e-3, help="of embedding and norms")
+    parser.add_argument("--matrix-lr", type=float, default=0.01)
+    parser.add_argument("--weight-decay", type=float, default=0.1, help="of the matrices, times their learning rate")
     parser.add_argument("--report-every", type=int, default=25)
     parser.add_argument("--stage", type=int, default=0, help="begin at this stage at least")
     parser.add_argument("--threads", type=int, default=1)
