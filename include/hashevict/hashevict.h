@@ -214,7 +214,7 @@ typedef struct hashevict_config {
 typedef enum hashevict_preset {
   HASHEVICT_PRESET_PAPER = 0,   /**< the paper: query distances, oldest first, 16 bits, 4 sinks, 10 recent */
   HASHEVICT_PRESET_AUTHORS = 1, /**< the authors' public code: the new key's distance, lowest slot first */
-  /** SUPERSEDED with 64 bits and half of the capacity recent: keeps facts that the paper's rule loses. */
+  /** SUPERSEDED with 64 bits and half of the capacity recent: evicts what newer keys have made redundant. */
   HASHEVICT_PRESET_SUPERSEDED = 2
 } hashevict_preset;
 

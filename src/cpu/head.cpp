@@ -198,7 +198,8 @@ core::NewToken new_token(const Head& head, const Token& token) {
       start.own_distance += code_distance(token.query_codes + g * bytes, token.key_code, bytes);
     }
   }
-  if (head.config().policy == HASHEVICT_POLICY_KEY_NORM) {
+  const bool needs_norm = core::visit_rule(head.config(), [](auto rule) { return decltype(rule)::kNeedsNorm; });
+  if (needs_norm) {
     start.squared_norm = squared_norm(token.key, head.config().head_dim);
   }
   return start;

@@ -41,7 +41,7 @@ Facts and questions. A fact is inserted into the filler; `inline` facts become `
               stem      `value of x is `                           answer `41.`
     copy      one `line` fact, `list: ` and `3 if length < 128 else 6` words separated by one space. The stem
               is the line up to and including the space after the first word; the answer is the rest of the line and
-              a newline.
+              a newline. Length 96 or more.
               fact      `list: amber stone walk kept river often`
               stem      `list: amber `                             answer `stone walk kept river often\n`
     map       one `line` fact, `map:` followed by `max(2, min(8, length // 64))` entries ` word=number;` with different
@@ -51,8 +51,8 @@ Facts and questions. A fact is inserted into the filler; `inline` facts become `
 
 Placement. For every chain (a fact alone is a chain of one) independent uniform positions in the filler are drawn and
 sorted; a position whose byte before it is neither space nor newline is moved forward to the first that has one,
-or to the end of the filler; position 0 stays. Facts that meet at
-one position follow one another in the order chosen for the chains, which is random.
+or to the end of the filler; position 0 stays. Facts that meet at one position follow one another in the order chosen
+for the chains, which is random.
 
 One literal example: needle, template `port`, length 164 (`\n` are newlines):
 
