@@ -32,7 +32,7 @@ bool has_dot(std::string_view text) {
 
 int32_t Budget::slots_for(int64_t num_tokens) const {
   if (!is_fraction) return slots;
-  return static_cast<int32_t>(std::max(1.0, std::round(fraction * static_cast<double>(num_tokens))));
+  return static_cast<int32_t>(std::max(1.0, std::floor(fraction * static_cast<double>(num_tokens))));
 }
 
 Budget parse_budget(std::string_view text) {
