@@ -10,7 +10,7 @@
 
 /// Every eviction rule has one shape (algorithm.md, *Rules*): the victim is the evictable slot with the largest score,
 /// and the score comes from the distance between the slot's code and a probe, and from a small accumulator per slot.
-/// A new rule is one struct here and one line in visit_rule(); scans, kernels and state sizes follow.
+/// A new rule is one struct, one name and its line in the two switches here; scans, kernels and state sizes follow.
 namespace hashevict::core {
 
 /// Whose code a rule measures distances to.
@@ -154,30 +154,74 @@ struct LargestKey : RuleDefaults {
 template <class Rule>
 inline constexpr bool kHasAccumulator = !__is_same(typename Rule::Accumulator, NoAccumulator);
 
-/// Calls `visitor(Rule{})` with the rule that a config asks for: the one switch over rules.
-template <class Visitor>
-decltype(auto) visit_rule(const hashevict_config& config, Visitor&& visitor) {
+/// Names the rules, for code that gets one at run time.
+enum class RuleKind : int32_t {
+  farthest_from_queries,
+  farthest_from_key,
+  decayed_from_queries,
+  decayed_from_key,
+  oldest,
+  random,
+  largest_key,
+  closest_to_mean,
+  closest_to_majority,
+  superseded
+};
+
+/// The rule that a config asks for.
+inline RuleKind rule_kind(const hashevict_config& config) {
   const bool by_key = config.hash_source == HASHEVICT_HASH_SOURCE_KEY;
   switch (config.policy) {
     case HASHEVICT_POLICY_WINDOW:
-      return visitor(Oldest{});
+      return RuleKind::oldest;
     case HASHEVICT_POLICY_RANDOM:
-      return visitor(Random{});
+      return RuleKind::random;
     case HASHEVICT_POLICY_KEY_NORM:
-      return visitor(LargestKey{});
+      return RuleKind::largest_key;
     case HASHEVICT_POLICY_MEAN:
-      return visitor(Closest<Probe::mean_key>{});
+      return RuleKind::closest_to_mean;
     case HASHEVICT_POLICY_MAJORITY:
-      return visitor(Closest<Probe::majority>{});
+      return RuleKind::closest_to_majority;
     case HASHEVICT_POLICY_SUPERSEDED:
-      return visitor(Superseded{});
+      return RuleKind::superseded;
     default:
       break;
   }
-  if (config.score_decay_shift > 0) {
-    return by_key ? visitor(FarthestDecayed<Probe::new_key>{}) : visitor(FarthestDecayed<Probe::queries>{});
+  if (config.score_decay_shift > 0) return by_key ? RuleKind::decayed_from_key : RuleKind::decayed_from_queries;
+  return by_key ? RuleKind::farthest_from_key : RuleKind::farthest_from_queries;
+}
+
+/// Calls `visitor(Rule{})` with the rule of that name: the one switch over rules.
+HASHEVICT_EXEC_CHECK_DISABLE
+template <class Visitor>
+HASHEVICT_HOST_DEVICE decltype(auto) visit_rule(RuleKind kind, Visitor&& visitor) {
+  switch (kind) {
+    case RuleKind::farthest_from_key:
+      return visitor(Farthest<Probe::new_key>{});
+    case RuleKind::decayed_from_queries:
+      return visitor(FarthestDecayed<Probe::queries>{});
+    case RuleKind::decayed_from_key:
+      return visitor(FarthestDecayed<Probe::new_key>{});
+    case RuleKind::oldest:
+      return visitor(Oldest{});
+    case RuleKind::random:
+      return visitor(Random{});
+    case RuleKind::largest_key:
+      return visitor(LargestKey{});
+    case RuleKind::closest_to_mean:
+      return visitor(Closest<Probe::mean_key>{});
+    case RuleKind::closest_to_majority:
+      return visitor(Closest<Probe::majority>{});
+    case RuleKind::superseded:
+      return visitor(Superseded{});
+    default:
+      return visitor(Farthest<Probe::queries>{});
   }
-  return by_key ? visitor(Farthest<Probe::new_key>{}) : visitor(Farthest<Probe::queries>{});
+}
+
+template <class Visitor>
+decltype(auto) visit_rule(const hashevict_config& config, Visitor&& visitor) {
+  return visit_rule(rule_kind(config), static_cast<Visitor&&>(visitor));
 }
 
 /// Bytes of accumulator per slot.

@@ -6,13 +6,17 @@
 
 namespace hashevict::core {
 
+namespace {
 constexpr int64_t kNumCounters = 4;  // per sequence: lengths, tokens_seen, prompt_lengths, center_set
+}  // namespace
+
 StateLayout lay_out_state(const Settings& settings) {
   const hashevict_config& config = settings.config;
   const int64_t pairs = settings.sequences() * settings.heads();  // validated to fit
   const int64_t dim = config.head_dim;
   const bool mean = config.policy == HASHEVICT_POLICY_MEAN;
   const bool majority = config.policy == HASHEVICT_POLICY_MAJORITY;
+  const bool on_device = config.backend == HASHEVICT_BACKEND_CUDA;
   StateLayout layout;
   Carver carver;
   for (const LayerSettings& layer : settings.layers) {
@@ -26,6 +30,7 @@ StateLayout lay_out_state(const Settings& settings) {
     part.key_centers = carver.take<float>({settings.centered() ? pairs : 0, dim});
     part.query_centers = carver.take<float>({settings.centered() ? settings.sequences() : 0, config.num_qo_heads, dim});
     part.counters = carver.take<int32_t>({kNumCounters, settings.sequences()});
+    part.tickets = carver.take<uint32_t>({on_device ? settings.sequences() : 0, settings.heads() + 1});
     part.projection = carver.take<float>({settings.num_projections, dim, config.hash_bits});
     layout.layers.push_back(part);
     layout.code_bytes += checked_product({pairs, slots, settings.code_bytes});
@@ -51,6 +56,7 @@ LayerState layer_state(const Settings& settings, const StateLayout& layout, int3
       .tokens_seen = counters + sequences,
       .prompt_lengths = counters + 2 * sequences,
       .center_set = counters + 3 * sequences,
+      .tickets = part_at<uint32_t>(state, part.tickets),
       .projection = part_at<float>(state, part.projection),
   };
 }

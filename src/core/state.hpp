@@ -24,13 +24,14 @@ struct LayerState {
   int32_t* tokens_seen;     ///< [S] the position of the next token
   int32_t* prompt_lengths;  ///< [S] tokens seen when the last prefill ended
   int32_t* center_set;      ///< [S] a CenterOrigin
+  uint32_t* tickets;        ///< [S, H + 1] CUDA only: which block of a launch is the last one; zero between launches
   float* projection;        ///< [num_projections, head_dim, hash_bits]: transposed, bits contiguous
 };
 
 /// Where everything lies within the state memory. Offsets are in bytes and multiples of HASHEVICT_ALIGNMENT.
 struct StateLayout {
   struct Layer {
-    uint64_t codes, positions, accumulators, key_sums, bit_counts, key_centers, query_centers, counters, projection;
+    uint64_t codes, positions, accumulators, key_sums, bit_counts, key_centers, query_centers, counters, tickets, projection;
   };
   std::vector<Layer> layers;
   uint64_t total_bytes = 0;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/detail/simt.cuh"
+
+/// Codes of 8 to 128 bits, as the words they are computed in and the bytes they are stored in.
+namespace hashevict::kernels {
+
+/// Words of a code; one is partly used below 32 bits.
+template <int32_t kBits>
+inline constexpr int32_t kCodeWords = kBits <= 32 ? 1 : kBits / 32;
+
+template <int32_t kBits>
+struct Code {
+  uint32_t words[kCodeWords<kBits>];
+};
+
+/// What one access to a stored code moves.
+template <int32_t kBits>
+struct StoredCode;
+template <>
+struct StoredCode<8> {
+  uint8_t word;
+};
+template <>
+struct StoredCode<16> {
+  uint16_t word;
+};
+template <>
+struct StoredCode<32> {
+  uint32_t word;
+};
+template <>
+struct alignas(8) StoredCode<64> {
+  uint32_t words[2];
+};
+template <>
+struct alignas(16) StoredCode<128> {
+  uint32_t words[4];
+};
+
+/// Code of `slot` of a head.
+template <int32_t kBits>
+HASHEVICT_DEVICE Code<kBits> load_code(const uint8_t* codes, int32_t slot) {
+  const auto stored = simt::load(reinterpret_cast<const StoredCode<kBits>*>(codes) + slot);
+  Code<kBits> code;
+  if constexpr (kBits <= 32) {
+    code.words[0] = stored.word;
+  } else {
+    for (int32_t w = 0; w < kCodeWords<kBits>; ++w) code.words[w] = stored.words[w];
+  }
+  return code;
+}
+
+template <int32_t kBits>
+HASHEVICT_DEVICE void store_code(uint8_t* codes, int32_t slot, const Code<kBits>& code) {
+  StoredCode<kBits> stored;
+  if constexpr (kBits <= 32) {
+    stored.word = static_cast<decltype(stored.word)>(code.words[0]);
+  } else {
+    for (int32_t w = 0; w < kCodeWords<kBits>; ++w) stored.words[w] = code.words[w];
+  }
+  simt::store(reinterpret_cast<StoredCode<kBits>*>(codes) + slot, stored);
+}
+
+/// The n-th code of an array in shared memory.
+template <int32_t kBits>
+HASHEVICT_DEVICE Code<kBits> shared_code(const simt::SharedArray<uint32_t>& codes, int32_t n) {
+  Code<kBits> code;
+  for (int32_t w = 0; w < kCodeWords<kBits>; ++w) code.words[w] = codes.load(n * kCodeWords<kBits> + w);
+  return code;
+}
+
+template <int32_t kBits>
+HASHEVICT_DEVICE uint32_t hamming_distance(const Code<kBits>& a, const Code<kBits>& b) {
+  int32_t distance = 0;
+  for (int32_t w = 0; w < kCodeWords<kBits>; ++w) distance += simt::popcount(a.words[w] ^ b.words[w]);
+  return static_cast<uint32_t>(distance);
+}
+
+/// Bits [32 word, 32 word + 32) of the code of a vector that lies in shared memory from `first` on. Lane = bit: one fma
+/// an element, in increasing index, so that no sum crosses lanes; NaN compares false and gives 0. All 32 lanes call it
+/// and get the result. `projection` is [head_dim, kBits]: neighbouring lanes read neighbouring floats.
+template <int32_t kBits>
+HASHEVICT_DEVICE uint32_t project_word(const simt::SharedArray<float>& x, int32_t first, int32_t head_dim,
+                                       const float* projection, int32_t word) {
+  const int32_t bit = word * 32 + simt::lane();
+  float sum = 0.0F;
+  if (bit < kBits) {
+    for (int32_t e = 0; e < head_dim; ++e) {
+      sum = simt::fma(simt::load_constant(projection + e * kBits + bit), x.load(first + e), sum);
+    }
+  }
+  return simt::ballot(simt::kFullMask, bit < kBits && sum >= 0.0F);
+}
+
+}  // namespace hashevict::kernels

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/detail/simt.cuh"
+#include "kernels/params.hpp"
+
+/// Elements of any float type, widened exactly and narrowed to nearest even, with the bits that the CPU backend has.
+namespace hashevict::kernels {
+
+HASHEVICT_DEVICE int32_t size_of(int32_t dtype) {
+  return dtype == HASHEVICT_FLOAT32 ? 4 : 2;
+}
+
+HASHEVICT_DEVICE float widen(uint16_t bits, int32_t dtype) {
+  return dtype == HASHEVICT_FLOAT16 ? simt::half_to_float(bits) : simt::float_from_bits(uint32_t{bits} << 16);
+}
+
+HASHEVICT_DEVICE float load_element(const void* data, int32_t dtype, int64_t index) {
+  if (dtype == HASHEVICT_FLOAT32) return simt::load_constant(static_cast<const float*>(data) + index);
+  return widen(simt::load_constant(static_cast<const uint16_t*>(data) + index), dtype);
+}
+
+/// Eight neighbours from `index` on, which lie on a boundary of 16 bytes.
+HASHEVICT_DEVICE void load_eight(const void* data, int32_t dtype, int64_t index, float (&values)[8]) {
+  const auto* const address = static_cast<const unsigned char*>(data) + index * size_of(dtype);
+  const simt::Bytes16 first = simt::load16(address);
+  if (dtype == HASHEVICT_FLOAT32) {
+    const simt::Bytes16 second = simt::load16(address + sizeof first);
+    for (int32_t i = 0; i < 4; ++i) {
+      values[i] = simt::float_from_bits(first.words[i]);
+      values[4 + i] = simt::float_from_bits(second.words[i]);
+    }
+    return;
+  }
+  for (int32_t i = 0; i < 4; ++i) {
+    values[2 * i] = widen(static_cast<uint16_t>(first.words[i] & 0xFFFFU), dtype);
+    values[2 * i + 1] = widen(static_cast<uint16_t>(first.words[i] >> 16), dtype);
+  }
+}
+
+/// Whether vector accesses may start at this element.
+HASHEVICT_DEVICE bool is_aligned(const void* data, int32_t dtype, int64_t index) {
+  return (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(index * size_of(dtype))) % 16 == 0;
+}
+
+/// fp32 -> fp16; a NaN keeps its sign and the payload's leading bits.
+HASHEVICT_DEVICE uint16_t narrow_to_half(float value) {
+  const uint32_t bits = simt::bits_of_float(value);
+  const uint32_t magnitude = bits & 0x7FFFFFFFU;
+  const uint32_t sign = bits >> 16 & 0x8000U;
+  if (magnitude > 0x7F800000U) return static_cast<uint16_t>(sign | 0x7E00U | (magnitude >> 13 & 0x3FFU));
+  if (magnitude < 0x38800000U) {  // subnormal: adding 1/2 rounds to its last place
+    const float shifted = simt::add(simt::float_from_bits(magnitude), 0.5F);
+    return static_cast<uint16_t>(sign | (simt::bits_of_float(shifted) - 0x3F000000U));
+  }
+  const uint32_t rebiased = magnitude - (112U << 23);
+  const uint32_t rounded = (rebiased + 0x0FFFU + (rebiased >> 13 & 1U)) >> 13;
+  return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
+}
+
+/// fp32 -> bf16, likewise.
+HASHEVICT_DEVICE uint16_t narrow_to_bfloat(float value) {
+  const uint32_t bits = simt::bits_of_float(value);
+  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<uint16_t>(bits >> 16 | 0x0040U);
+  return static_cast<uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+}
+
+HASHEVICT_DEVICE void store_element(void* data, int32_t dtype, int64_t index, float value) {
+  if (dtype == HASHEVICT_FLOAT32) {
+    simt::store(static_cast<float*>(data) + index, value);
+  } else {
+    const uint16_t bits = dtype == HASHEVICT_FLOAT16 ? narrow_to_half(value) : narrow_to_bfloat(value);
+    simt::store(static_cast<uint16_t*>(data) + index, bits);
+  }
+}
+
+}  // namespace hashevict::kernels

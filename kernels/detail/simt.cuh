@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "core/rule.hpp"
+
+/// The only primitives that kernels use. nvcc gets the intrinsics; a host compiler gets the same names from the
+/// executor, which runs every CUDA thread as a fiber (docs/kernels.md). A kernel cannot tell which of the two it has.
+namespace hashevict::simt {
+
+inline constexpr int32_t kWarpSize = 32;
+inline constexpr uint32_t kFullMask = 0xFFFFFFFFU;
+
+/// What one vector access moves.
+struct alignas(16) Bytes16 {
+  uint32_t words[4];
+};
+
+/// What dynamic shared memory is carved in: every array starts on such a boundary.
+inline constexpr int32_t kSharedAlignment = 16;
+
+/// Bytes that an array of `count` elements takes of a block's dynamic shared memory.
+template <class T>
+HASHEVICT_HOST_DEVICE constexpr int32_t shared_bytes(int32_t count) {
+  const auto bytes = static_cast<int32_t>(sizeof(T)) * count;
+  return (bytes + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
+}
+
+}  // namespace hashevict::simt
+
+#if defined(__CUDACC__)
+#include "kernels/detail/simt_device.cuh"
+#else
+#include <simt/host.hpp>
+#endif

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_pipeline_primitives.h>
+
+#include <cub/block/block_reduce.cuh>
+#include <cuda/atomic>
+#include <cuda/functional>
+#include <cuda/std/bit>
+
+/// Marks a kernel of blocks of `threads` threads, and functions that kernels call.
+#define HASHEVICT_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define HASHEVICT_DEVICE __device__ __forceinline__
+
+/// The primitives as intrinsics; tests/simt/host.hpp says what each promises.
+namespace hashevict::simt {
+
+HASHEVICT_DEVICE int32_t thread_index() {
+  return static_cast<int32_t>(threadIdx.x);
+}
+HASHEVICT_DEVICE int32_t block_threads() {
+  return static_cast<int32_t>(blockDim.x);
+}
+HASHEVICT_DEVICE int32_t block_x() {
+  return static_cast<int32_t>(blockIdx.x);
+}
+HASHEVICT_DEVICE int32_t block_y() {
+  return static_cast<int32_t>(blockIdx.y);
+}
+HASHEVICT_DEVICE int32_t lane() {
+  return thread_index() % kWarpSize;
+}
+HASHEVICT_DEVICE int32_t warp() {
+  return thread_index() / kWarpSize;
+}
+
+HASHEVICT_DEVICE void block_sync() {
+  __syncthreads();
+}
+HASHEVICT_DEVICE void warp_sync(uint32_t mask) {
+  __syncwarp(mask);
+}
+HASHEVICT_DEVICE uint32_t ballot(uint32_t mask, bool value) {
+  return __ballot_sync(mask, value);
+}
+HASHEVICT_DEVICE bool any(uint32_t mask, bool value) {
+  return __any_sync(mask, value) != 0;
+}
+HASHEVICT_DEVICE bool all(uint32_t mask, bool value) {
+  return __all_sync(mask, value) != 0;
+}
+template <class T>
+HASHEVICT_DEVICE T shuffle(uint32_t mask, T value, int32_t source_lane) {
+  return __shfl_sync(mask, value, source_lane);
+}
+template <class T>
+HASHEVICT_DEVICE T shuffle_xor(uint32_t mask, T value, int32_t lane_mask) {
+  return __shfl_xor_sync(mask, value, lane_mask);
+}
+template <class T>
+HASHEVICT_DEVICE T shuffle_down(uint32_t mask, T value, int32_t delta) {
+  return __shfl_down_sync(mask, value, static_cast<unsigned>(delta));
+}
+HASHEVICT_DEVICE uint32_t warp_max(uint32_t value) {
+  return __reduce_max_sync(kFullMask, value);
+}
+HASHEVICT_DEVICE uint32_t warp_sum(uint32_t value) {
+  return __reduce_add_sync(kFullMask, value);
+}
+
+// Two barriers lie between reading `result` and its next write, and between the reduction's own uses of its storage,
+// so the storage may be used again at once.
+template <int32_t kThreads>
+HASHEVICT_DEVICE uint64_t block_max(uint64_t key) {
+  using Reduce = cub::BlockReduce<uint64_t, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  __shared__ uint64_t result;
+  const uint64_t largest = Reduce{storage}.Reduce(key, cuda::maximum<uint64_t>{});
+  if (thread_index() == 0) result = largest;
+  __syncthreads();
+  return result;
+}
+
+template <class T>
+HASHEVICT_DEVICE T load(const T* address) {
+  return *address;
+}
+template <class T>
+HASHEVICT_DEVICE T load_constant(const T* address) {
+  return __ldg(address);
+}
+template <class T>
+HASHEVICT_DEVICE void store(T* address, T value) {
+  *address = value;
+}
+HASHEVICT_DEVICE Bytes16 load16(const void* address) {
+  return *static_cast<const Bytes16*>(address);
+}
+HASHEVICT_DEVICE void store16(void* address, Bytes16 value) {
+  *static_cast<Bytes16*>(address) = value;
+}
+template <class T>
+HASHEVICT_DEVICE T load_relaxed(const T* address) {
+  return cuda::atomic_ref<T, cuda::thread_scope_device>{*const_cast<T*>(address)}.load(cuda::memory_order_relaxed);
+}
+template <class T>
+HASHEVICT_DEVICE void store_relaxed(T* address, T value) {
+  cuda::atomic_ref<T, cuda::thread_scope_device>{*address}.store(value, cuda::memory_order_relaxed);
+}
+HASHEVICT_DEVICE uint32_t atomic_add(uint32_t* address, uint32_t value) {
+  return atomicAdd(address, value);
+}
+HASHEVICT_DEVICE uint64_t atomic_max(uint64_t* address, uint64_t value) {
+  static_assert(sizeof(unsigned long long) == sizeof(uint64_t));
+  return atomicMax(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
+}
+HASHEVICT_DEVICE uint32_t atomic_exchange(uint32_t* address, uint32_t value) {
+  return atomicExch(address, value);
+}
+HASHEVICT_DEVICE uint32_t atomic_increment(uint32_t* address, uint32_t last) {
+  return atomicInc(address, last);
+}
+HASHEVICT_DEVICE void thread_fence() {
+  __threadfence();
+}
+
+HASHEVICT_DEVICE float fma(float a, float b, float c) {
+  return __fmaf_rn(a, b, c);
+}
+HASHEVICT_DEVICE float add(float a, float b) {
+  return __fadd_rn(a, b);
+}
+HASHEVICT_DEVICE float subtract(float a, float b) {
+  return __fsub_rn(a, b);
+}
+HASHEVICT_DEVICE float divide(float a, float b) {
+  return __fdiv_rn(a, b);
+}
+HASHEVICT_DEVICE int32_t popcount(uint32_t bits) {
+  return __popc(bits);
+}
+HASHEVICT_DEVICE float half_to_float(uint16_t bits) {
+  return __half2float(__ushort_as_half(bits));
+}
+HASHEVICT_DEVICE float float_from_bits(uint32_t bits) {
+  return __uint_as_float(bits);
+}
+HASHEVICT_DEVICE uint32_t bits_of_float(float value) {
+  return __float_as_uint(value);
+}
+
+/// An array in the block's shared memory.
+template <class T>
+class SharedArray {
+ public:
+  HASHEVICT_DEVICE explicit SharedArray(T* data) : data_{data} {}
+  HASHEVICT_DEVICE T load(int32_t i) const { return data_[i]; }
+  HASHEVICT_DEVICE void store(int32_t i, T value) const { data_[i] = value; }
+  template <int32_t kCount>
+  HASHEVICT_DEVICE void load_many(int32_t i, T (&values)[kCount]) const {
+    struct alignas(kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16) Group {
+      T values[kCount];
+    };
+    const Group group = *reinterpret_cast<const Group*>(data_ + i);
+#pragma unroll
+    for (int32_t k = 0; k < kCount; ++k) values[k] = group.values[k];
+  }
+  HASHEVICT_DEVICE void copy_async16(int32_t i, const void* source) const {
+    __pipeline_memcpy_async(data_ + i, source, sizeof(Bytes16));
+  }
+
+ private:
+  T* data_;
+};
+
+HASHEVICT_DEVICE void commit_copies() {
+  __pipeline_commit();
+}
+template <int32_t kPending>
+HASHEVICT_DEVICE void wait_for_copies() {
+  __pipeline_wait_prior(kPending);
+}
+
+/// Carves arrays out of the block's dynamic shared memory; every thread takes the same ones in the same order.
+class SharedMemory {
+ public:
+  template <class T>
+  HASHEVICT_DEVICE SharedArray<T> take(int32_t count) {
+    extern __shared__ Bytes16 dynamic_shared_memory[];
+    auto* const data = reinterpret_cast<unsigned char*>(dynamic_shared_memory) + used_;
+    used_ += shared_bytes<T>(count);
+    return SharedArray<T>{reinterpret_cast<T*>(data)};
+  }
+
+ private:
+  int32_t used_ = 0;
+};
+
+}  // namespace hashevict::simt

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+// The executor itself: good kernels run and agree under every seed, and every planted fault is reported.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernels/detail/simt.cuh"
+
+namespace hashevict::simt {
+namespace {
+
+constexpr uint64_t kSeeds = 8;
+
+Launch one_block(int32_t threads, uint64_t seed, int32_t shared = 0) {
+  Launch launch;
+  launch.threads = threads;
+  launch.seed = seed;
+  launch.shared_bytes = shared;
+  return launch;
+}
+
+/// Expects a fault under every seed, whose report has all of `words`, the seed among them.
+template <class Kernel>
+void expect_report(Launch launch, const std::vector<std::string>& words, const Kernel& kernel) {
+  for (launch.seed = 0; launch.seed < kSeeds; ++launch.seed) {
+    try {
+      run(launch, kernel);
+      ADD_FAILURE() << "nothing was reported under seed " << launch.seed;
+    } catch (const Report& report) {
+      const std::string text = report.what();
+      for (const std::string& word : words) EXPECT_NE(text.find(word), std::string::npos) << word << " in: " << text;
+      EXPECT_NE(text.find("seed " + std::to_string(launch.seed)), std::string::npos) << text;
+    }
+  }
+}
+
+TEST(Executor, EveryThreadOfEveryBlockRunsOnce) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (const int32_t at_once : {1, 3, 20}) {
+      Launch launch{.grid_x = 3, .grid_y = 4, .threads = 70, .seed = seed, .blocks_at_once = at_once};
+      std::vector<int32_t> count(3 * 4 * 70, 0);
+      run(launch, [&] {
+        const int32_t i = (block_y() * 3 + block_x()) * 70 + warp() * 32 + lane();
+        store(&count[static_cast<std::size_t>(i)], load(&count[static_cast<std::size_t>(i)]) + 1);
+      });
+      EXPECT_EQ(count, std::vector<int32_t>(3 * 4 * 70, 1));
+    }
+  }
+}
+
+TEST(Executor, SameSeedGivesTheSameOrderAndOthersAnother) {
+  const auto order_of = [](uint64_t seed) {
+    Launch launch{.grid_x = 5, .threads = 40, .seed = seed, .blocks_at_once = 2};
+    std::vector<int32_t> order;
+    run(launch, [&] {
+      order.push_back(block_x() * 100 + thread_index());
+      block_sync();
+      order.push_back(block_x() * 100 + thread_index());
+    });
+    return order;
+  };
+  std::set<std::vector<int32_t>> orders;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    EXPECT_EQ(order_of(seed), order_of(seed));
+    orders.insert(order_of(seed));
+  }
+  EXPECT_EQ(orders.size(), kSeeds);
+}
+
+TEST(Executor, BlocksAreInterleavedOnlyIfAsked) {
+  const auto switches = [](int32_t at_once) {
+    Launch launch{.grid_x = 4, .threads = 32, .seed = 1, .blocks_at_once = at_once};
+    std::vector<int32_t> blocks;
+    run(launch, [&] {
+      for (int i = 0; i < 4; ++i) {
+        block_sync();
+        blocks.push_back(block_x());
+      }
+    });
+    int count = 0;
+    for (std::size_t i = 1; i < blocks.size(); ++i) count += blocks[i] != blocks[i - 1] ? 1 : 0;
+    return count;
+  };
+  EXPECT_EQ(switches(1), 3);
+  EXPECT_GT(switches(4), 30);
+}
+
+TEST(Executor, VotesAndShufflesGiveWhatADeviceGives) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(64, seed), [&] {
+      const auto value = static_cast<uint32_t>(lane() * 3 + warp());
+      EXPECT_EQ(ballot(kFullMask, lane() % 3 == 0), 0x49249249U);
+      EXPECT_TRUE(any(kFullMask, lane() == 31));
+      EXPECT_FALSE(any(kFullMask, lane() == 32));
+      EXPECT_TRUE(all(kFullMask, lane() < 32));
+      EXPECT_FALSE(all(kFullMask, lane() != 7));
+      EXPECT_EQ(shuffle(kFullMask, value, 5), 15U + static_cast<uint32_t>(warp()));
+      EXPECT_EQ(shuffle_xor(kFullMask, lane(), 9), lane() ^ 9);
+      EXPECT_EQ(shuffle_down(kFullMask, static_cast<float>(lane()), 4),
+                static_cast<float>(lane() < 28 ? lane() + 4 : lane()));
+      EXPECT_EQ(warp_max(value), 93U + static_cast<uint32_t>(warp()));
+      EXPECT_EQ(warp_sum(value), 1488U + 32U * static_cast<uint32_t>(warp()));
+      EXPECT_EQ(block_max<64>(uint64_t{value} << 40), uint64_t{94} << 40);
+      if (lane() < 16) {
+        EXPECT_EQ(ballot(0xFFFFU, true), 0xFFFFU);
+        EXPECT_EQ(shuffle(0xFFFFU, lane(), 15 - lane()), 15 - lane());
+      }
+    });
+  }
+}
+
+TEST(Executor, AtomicsOfAllBlocksCount) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    uint32_t sum = 0;
+    uint64_t largest = 0;
+    uint32_t round = 0;
+    uint32_t last_ones = 0;
+    run(Launch{.grid_x = 6, .threads = 33, .seed = seed, .blocks_at_once = 3}, [&] {
+      atomic_add(&sum, static_cast<uint32_t>(thread_index()));
+      atomic_max(&largest, static_cast<uint64_t>(block_x()) << 33);
+      if (atomic_increment(&round, 65) == 65) atomic_add(&last_ones, 1);
+    });
+    EXPECT_EQ(sum, 6U * (32U * 33U / 2U));
+    EXPECT_EQ(largest, uint64_t{5} << 33);
+    EXPECT_EQ(round, 0U);
+    EXPECT_EQ(last_ones, 3U);
+  }
+}
+
+TEST(Executor, BarriersOrderSharedMemory) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(96, seed, shared_bytes<int32_t>(96)), [&] {
+      const auto numbers = SharedMemory{}.take<int32_t>(96);
+      for (int32_t round = 0; round < 3; ++round) {
+        numbers.store(thread_index(), thread_index() * round);
+        block_sync();
+        EXPECT_EQ(numbers.load(95 - thread_index()), (95 - thread_index()) * round);
+        block_sync();
+      }
+    });
+  }
+}
+
+TEST(Executor, WarpBarriersOrderTheirWarp) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(64, seed, shared_bytes<int32_t>(64)), [&] {
+      const auto numbers = SharedMemory{}.take<int32_t>(64);
+      numbers.store(thread_index(), lane());
+      warp_sync(kFullMask);
+      EXPECT_EQ(numbers.load(warp() * 32 + 31 - lane()), 31 - lane());
+      warp_sync(kFullMask);
+      if (lane() < 8) {
+        numbers.store(thread_index(), 7);
+        warp_sync(0xFFU);
+        EXPECT_EQ(numbers.load(warp() * 32 + (lane() + 1) % 8), 7);
+      }
+    });
+  }
+}
+
+TEST(Executor, AsynchronousCopiesArriveOnceWaitedFor) {
+  alignas(16) const std::array<float, 64> source{[] {
+    std::array<float, 64> values{};
+    std::iota(values.begin(), values.end(), 0.0F);
+    return values;
+  }()};
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(16, seed, shared_bytes<float>(64)), [&] {
+      const auto target = SharedMemory{}.take<float>(64);
+      target.copy_async16(thread_index() * 4, &source[static_cast<std::size_t>(thread_index()) * 4]);
+      commit_copies();
+      wait_for_copies<0>();
+      block_sync();
+      float values[4];
+      target.load_many(60 - thread_index() * 4, values);
+      EXPECT_EQ(values[1], static_cast<float>(61 - thread_index() * 4));
+    });
+  }
+}
+
+TEST(ExecutorReports, BarrierThatSomeThreadsDoNotReach) {
+  expect_report(one_block(64, 0), {"left early", "block_sync", "executor_test.cpp"}, [] {
+    if (thread_index() != 40) block_sync();
+  });
+}
+
+TEST(ExecutorReports, BarriersAtDifferentPlaces) {
+  expect_report(one_block(64, 0), {"divergent barrier", "lanes 0-9", "lanes 10-31", "warp 1"}, [] {
+    if (thread_index() < 10) {
+      block_sync();
+    } else {
+      block_sync();
+    }
+  });
+}
+
+TEST(ExecutorReports, DeadlockWithThePlaceOfEachFiber) {
+  expect_report(one_block(64, 0),
+                {"deadlock", "lanes 0-15 wait in ballot", "for lanes 0-31", "lanes 16-31 wait in block_sync"}, [] {
+                  if (lane() < 16) ballot(kFullMask, true);
+                  block_sync();
+                });
+}
+
+TEST(ExecutorReports, LaneThatIsNotInItsMask) {
+  expect_report(one_block(32, 0), {"not in the mask", "ballot", "lanes 0-15"}, [] { ballot(0xFFFFU, true); });
+}
+
+TEST(ExecutorReports, LaneThatLeftEarly) {
+  expect_report(one_block(32, 0), {"left early", "any"}, [] {
+    if (lane() == 9) return;
+    any(kFullMask, true);
+  });
+}
+
+TEST(ExecutorReports, MaskOfLanesThatTheBlockDoesNotHave) {
+  expect_report(one_block(40, 0), {"wrong mask", "no lane 8"}, [] { all(kFullMask, true); });
+}
+
+TEST(ExecutorReports, DifferentCallsWithOneMask) {
+  expect_report(one_block(32, 0), {"different calls", "warp_sync", "shuffle"}, [] {
+    if (lane() % 2 == 0) {
+      warp_sync(kFullMask);
+    } else {
+      shuffle(kFullMask, 1, 0);
+    }
+  });
+}
+
+TEST(ExecutorReports, DifferentMasks) {
+  expect_report(one_block(32, 0), {"deadlock", "for lanes 0-31", "for lanes 0-16"},
+                [] { ballot(lane() < 16 ? 0x1FFFFU : kFullMask, true); });
+}
+
+TEST(ExecutorReports, ShuffleFromALaneOutsideItsMask) {
+  expect_report(one_block(32, 0), {"wrong mask", "reads lane 16"}, [] {
+    if (lane() < 16) shuffle(0xFFFFU, lane(), lane() + 1);
+  });
+}
+
+TEST(ExecutorReports, MissingBarrier) {
+  expect_report(one_block(64, 0, shared_bytes<int32_t>(1)), {"shared memory", "executor_test.cpp"}, [] {
+    const auto number = SharedMemory{}.take<int32_t>(1);
+    if (thread_index() == 0) number.store(0, 7);
+    number.load(0);
+  });
+}
+
+TEST(ExecutorReports, MissingBarrierBeforeMemoryIsUsedAgain) {
+  expect_report(one_block(64, 0, shared_bytes<int32_t>(64)), {"not ordered by a barrier"}, [] {
+    const auto numbers = SharedMemory{}.take<int32_t>(64);
+    for (int32_t round = 0; round < 2; ++round) {
+      numbers.store(thread_index(), round);
+      block_sync();
+      numbers.load(63 - thread_index());
+    }
+  });
+}
+
+TEST(ExecutorReports, VoteTakenForABarrier) {
+  expect_report(one_block(32, 0, shared_bytes<int32_t>(32)), {"shared memory"}, [] {
+    const auto numbers = SharedMemory{}.take<int32_t>(32);
+    numbers.store(lane(), lane());
+    ballot(kFullMask, true);
+    numbers.load(31 - lane());
+  });
+}
+
+TEST(ExecutorReports, WarpBarrierTakenForTheBlocks) {
+  expect_report(one_block(64, 0, shared_bytes<int32_t>(64)), {"shared memory"}, [] {
+    const auto numbers = SharedMemory{}.take<int32_t>(64);
+    numbers.store(thread_index(), 1);
+    warp_sync(kFullMask);
+    numbers.load((thread_index() + 32) % 64);
+  });
+}
+
+TEST(ExecutorReports, MissingBarrierOverGlobalMemory) {
+  int32_t number = 0;
+  expect_report(one_block(64, 0), {"global memory", "not ordered by a barrier"}, [&] {
+    if (thread_index() == 33) store(&number, 1);
+    load(&number);
+  });
+}
+
+TEST(ExecutorReports, UninitialisedSharedMemory) {
+  expect_report(one_block(32, 0, shared_bytes<int32_t>(32)), {"read of uninitialised element 31"}, [] {
+    const auto numbers = SharedMemory{}.take<int32_t>(32);
+    if (lane() < 31) numbers.store(lane(), 1);
+    block_sync();
+    if (lane() == 4) numbers.load(31);
+  });
+}
+
+TEST(ExecutorReports, SharedIndexOutOfRange) {
+  const Launch launch = one_block(32, 0, 1024);
+  expect_report(launch, {"element 32 out of range", "has 32"},
+                [] { SharedMemory{}.take<int32_t>(32).store(lane() + 1, 1); });
+  expect_report(launch, {"element -1 out of range"}, [] { SharedMemory{}.take<int32_t>(32).store(lane() - 1, 1); });
+}
+
+TEST(ExecutorReports, MoreSharedMemoryThanWasLaunched) {
+  expect_report(one_block(32, 0, 128), {"takes 144 bytes", "gave 128"}, [] {
+    SharedMemory memory;
+    memory.take<int32_t>(32);
+    memory.take<uint8_t>(1);
+  });
+}
+
+TEST(ExecutorReports, ThreadsThatCarveDifferently) {
+  expect_report(one_block(32, 0, 1024), {"takes another shared array"},
+                [] { SharedMemory{}.take<int32_t>(lane() == 3 ? 8 : 9); });
+}
+
+TEST(ExecutorReports, MisalignedAccesses) {
+  alignas(16) std::array<float, 8> numbers{};
+  expect_report(one_block(1, 0), {"misaligned access of 16 bytes"}, [&] { load16(&numbers[1]); });
+  expect_report(one_block(1, 0), {"misaligned access of 16 bytes"}, [&] { store16(&numbers[2], Bytes16{}); });
+  expect_report(one_block(1, 0, 64), {"misaligned access of 8 bytes"}, [] {
+    const auto shared = SharedMemory{}.take<float>(8);
+    for (int32_t i = 0; i < 8; ++i) shared.store(i, 0.0F);
+    float values[2];
+    shared.load_many(3, values);
+  });
+}
+
+TEST(ExecutorReports, WritesOfTwoBlocksToOneAddress) {
+  for (const int32_t at_once : {1, 2}) {
+    int32_t number = 0;
+    expect_report({.grid_x = 2, .threads = 1, .blocks_at_once = at_once}, {"conflicts between blocks", "write"},
+                  [&] { store(&number, block_x()); });
+  }
+}
+
+TEST(ExecutorReports, ReadOfWhatAnotherBlockWrites) {
+  std::array<int32_t, 2> numbers{};
+  expect_report({.grid_x = 2, .threads = 1}, {"conflicts between blocks"}, [&] {
+    const auto own = static_cast<std::size_t>(block_x());
+    load(&numbers[1 - own]);
+    store(&numbers[own], 1);
+  });
+}
+
+TEST(ExecutorReports, PlainAccessBesideAtomicOnes) {
+  uint32_t number = 0;
+  expect_report({.grid_x = 2, .threads = 1}, {"conflicts between blocks", "atomic"}, [&] {
+    if (block_x() == 0) {
+      atomic_add(&number, 1);
+    } else {
+      store(&number, 0U);
+    }
+  });
+}
+
+TEST(ExecutorReports, AsynchronousCopyThatIsNotWaitedFor) {
+  alignas(16) const std::array<float, 4> source{};
+  const Launch launch = one_block(1, 0, 16);
+  expect_report(launch, {"asynchronous copy"}, [&] {
+    const auto target = SharedMemory{}.take<float>(4);
+    target.copy_async16(0, source.data());
+    commit_copies();
+    wait_for_copies<1>();
+    target.load(0);
+  });
+  expect_report(launch, {"ended without waiting"}, [&] {
+    SharedMemory{}.take<float>(4).copy_async16(0, source.data());
+    commit_copies();
+  });
+}
+
+TEST(ExecutorReports, ExceptionOfAKernel) {
+  expect_report(one_block(32, 0), {"the kernel threw: no"}, [] {
+    block_sync();
+    if (lane() == 5) throw std::runtime_error{"no"};
+    block_sync();
+  });
+}
+
+TEST(ExecutorReports, LaunchThatNoDeviceCanDo) {
+  EXPECT_THROW(run(one_block(1025, 0), [] {}), Report);
+  EXPECT_THROW(run(one_block(32, 0, 228 * 1024), [] {}), Report);
+}
+
+/// An order that no barrier enforces must show as a wrong result, too: a race over memory that is not watched.
+TEST(Executor, OrdersOfFibersDiffer) {
+  std::set<int32_t> last;
+  for (uint64_t seed = 0; seed < 64; ++seed) {
+    int32_t unwatched = -1;
+    run(one_block(64, seed), [&] {
+      block_sync();
+      unwatched = thread_index();
+    });
+    last.insert(unwatched);
+  }
+  EXPECT_GT(last.size(), 20U);
+}
+
+}  // namespace
+}  // namespace hashevict::simt

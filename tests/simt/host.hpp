@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/detail/simt.cuh"
+#include "simt/executor.hpp"
+
+/// Marks a kernel, and functions that kernels call.
+#define HASHEVICT_KERNEL(threads) inline void
+#define HASHEVICT_DEVICE inline
+
+/// The primitives of kernels/detail/simt.cuh on the host, each with what it promises and what the executor checks.
+/// The last parameter, where there is one, is for reports only: kernels leave it out.
+namespace hashevict::simt {
+
+// Where a thread stands. Blocks are one-dimensional, grids have up to two dimensions.
+inline int32_t thread_index() {
+  return Executor::current().thread_index();
+}
+inline int32_t block_threads() {
+  return Executor::current().launch().threads;
+}
+inline int32_t block_x() {
+  return Executor::current().block_index() % Executor::current().launch().grid_x;
+}
+inline int32_t block_y() {
+  return Executor::current().block_index() / Executor::current().launch().grid_x;
+}
+inline int32_t lane() {
+  return thread_index() % kWarpSize;
+}
+inline int32_t warp() {
+  return thread_index() / kWarpSize;
+}
+
+/// Waits for the whole block, and orders its memory accesses.
+inline void block_sync(Place place = Place::here()) {
+  Executor::current().meet(Meeting::block_sync, kFullMask, 0, 0, place);
+}
+/// Waits for the lanes of the mask, and orders their memory accesses. The votes and shuffles below order none.
+inline void warp_sync(uint32_t mask, Place place = Place::here()) {
+  Executor::current().meet(Meeting::warp_sync, mask, 0, 0, place);
+}
+/// Bit i of the result: the value of lane i.
+inline uint32_t ballot(uint32_t mask, bool value, Place place = Place::here()) {
+  return static_cast<uint32_t>(Executor::current().meet(Meeting::ballot, mask, value ? 1 : 0, 0, place));
+}
+inline bool any(uint32_t mask, bool value, Place place = Place::here()) {
+  return Executor::current().meet(Meeting::any, mask, value ? 1 : 0, 0, place) != 0;
+}
+inline bool all(uint32_t mask, bool value, Place place = Place::here()) {
+  return Executor::current().meet(Meeting::all, mask, value ? 1 : 0, 0, place) != 0;
+}
+/// The value of another lane, which must be in the mask.
+template <class T>
+T shuffle(uint32_t mask, T value, int32_t source_lane, Place place = Place::here()) {
+  static_assert(sizeof(T) <= sizeof(uint64_t) && std::is_trivially_copyable_v<T>);
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  bits = Executor::current().meet(Meeting::shuffle, mask, bits, source_lane, place);
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+template <class T>
+T shuffle_xor(uint32_t mask, T value, int32_t lane_mask, Place place = Place::here()) {
+  return shuffle(mask, value, lane() ^ lane_mask, place);
+}
+/// The value of the lane `delta` above; a lane's own where there is none.
+template <class T>
+T shuffle_down(uint32_t mask, T value, int32_t delta, Place place = Place::here()) {
+  return shuffle(mask, value, lane() + delta < kWarpSize ? lane() + delta : lane(), place);
+}
+/// Over all 32 lanes; every lane gets the result.
+inline uint32_t warp_max(uint32_t value, Place place = Place::here()) {
+  return static_cast<uint32_t>(Executor::current().meet(Meeting::warp_max, kFullMask, value, 0, place));
+}
+inline uint32_t warp_sum(uint32_t value, Place place = Place::here()) {
+  return static_cast<uint32_t>(Executor::current().meet(Meeting::warp_sum, kFullMask, value, 0, place));
+}
+/// The largest key of the block's kThreads threads, for all of them. Orders memory like block_sync().
+template <int32_t kThreads>
+uint64_t block_max(uint64_t key, Place place = Place::here()) {
+  if (block_threads() != kThreads) throw std::logic_error{"block_max() is for blocks of another size"};
+  return Executor::current().meet(Meeting::block_max, kFullMask, key, 0, place);
+}
+
+// Global memory. Two blocks must not touch the same bytes in one launch unless both only read, or both use the relaxed
+// and atomic accesses; within a block a barrier must lie between.
+template <class T>
+T load(const T* address, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::read, place);
+  T value;
+  std::memcpy(&value, address, sizeof value);
+  return value;
+}
+/// A load of what no thread writes while the kernel runs.
+template <class T>
+T load_constant(const T* address, Place place = Place::here()) {
+  return load(address, place);
+}
+template <class T>
+void store(T* address, T value, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::write, place);
+  std::memcpy(static_cast<void*>(address), &value, sizeof value);
+}
+/// 16 bytes at once, aligned to 16.
+inline Bytes16 load16(const void* address, Place place = Place::here()) {
+  return load(static_cast<const Bytes16*>(address), place);
+}
+inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
+  store(static_cast<Bytes16*>(address), value, place);
+}
+/// Accesses that several blocks may make to one address; they order nothing.
+template <class T>
+T load_relaxed(const T* address, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::atomic, place);
+  return *address;
+}
+template <class T>
+void store_relaxed(T* address, T value, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::atomic, place);
+  *address = value;
+}
+/// Each returns what was there before.
+inline uint32_t atomic_add(uint32_t* address, uint32_t value, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
+  return std::exchange(*address, *address + value);
+}
+inline uint64_t atomic_max(uint64_t* address, uint64_t value, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
+  return std::exchange(*address, *address < value ? value : *address);
+}
+inline uint32_t atomic_exchange(uint32_t* address, uint32_t value, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
+  return std::exchange(*address, value);
+}
+/// Counts 0, 1, .. `last`, 0, ..: the thread that gets `last` is the last of its round.
+inline uint32_t atomic_increment(uint32_t* address, uint32_t last, Place place = Place::here()) {
+  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
+  return std::exchange(*address, *address >= last ? 0U : *address + 1);
+}
+/// Orders this thread's accesses before the fence against those after it, for other blocks.
+inline void thread_fence() {
+  Executor::current().maybe_yield();
+}
+
+// Arithmetic that rounds once, as written, whatever a compiler would like to fuse.
+inline float fma(float a, float b, float c) {
+  return std::fma(a, b, c);
+}
+inline float add(float a, float b) {
+  return a + b;
+}
+inline float subtract(float a, float b) {
+  return a - b;
+}
+inline float divide(float a, float b) {
+  return a / b;
+}
+inline int32_t popcount(uint32_t bits) {
+  return std::popcount(bits);
+}
+inline float float_from_bits(uint32_t bits) {
+  return std::bit_cast<float>(bits);
+}
+inline uint32_t bits_of_float(float value) {
+  return std::bit_cast<uint32_t>(value);
+}
+/// Exact.
+inline float half_to_float(uint16_t bits) {
+  const uint32_t magnitude = bits & 0x7FFFU;
+  const uint32_t sign = (bits & 0x8000U) << 16;
+  if (magnitude < 0x0400U) {
+    return float_from_bits(sign | bits_of_float(static_cast<float>(magnitude) * 0x1p-24F));
+  }
+  const uint32_t rebias = magnitude < 0x7C00U ? 112U << 23 : 224U << 23;
+  return float_from_bits(sign | ((magnitude << 13) + rebias));
+}
+
+/// An array in the block's shared memory. Every access is checked: its range, whether the element was written, and
+/// whether a barrier lies between it and what other threads did.
+template <class T>
+class SharedArray {
+ public:
+  explicit SharedArray(SharedRegion& region) : region_{&region} {}
+
+  T load(int32_t i, Place place = Place::here()) const {
+    Executor::current().access_shared(*region_, i, 1, AccessKind::read, place);
+    T value;
+    std::memcpy(&value, at(i), sizeof value);
+    return value;
+  }
+  void store(int32_t i, T value, Place place = Place::here()) const {
+    Executor::current().access_shared(*region_, i, 1, AccessKind::write, place);
+    std::memcpy(at(i), &value, sizeof value);
+  }
+  /// kCount neighbours at once; `i` is a multiple of kCount, or of the elements in 16 bytes.
+  template <int32_t kCount>
+  void load_many(int32_t i, T (&values)[kCount], Place place = Place::here()) const {
+    Executor::current().access_shared(*region_, i, kCount, AccessKind::read, place);
+    std::memcpy(values, at(i), sizeof values);
+  }
+  /// Starts a copy of 16 bytes of global memory to elements `i` and following; part of the next commit_copies().
+  void copy_async16(int32_t i, const void* source, Place place = Place::here()) const {
+    static_assert(16 % sizeof(T) == 0);
+    Executor::current().copy_async(*region_, i, static_cast<int32_t>(16 / sizeof(T)), source, place);
+  }
+
+ private:
+  [[nodiscard]] unsigned char* at(int32_t i) const {
+    return region_->bytes.data() + static_cast<std::size_t>(i) * sizeof(T);
+  }
+  SharedRegion* region_;
+};
+
+/// Ends a group of asynchronous copies.
+inline void commit_copies() {
+  Executor::current().commit_copies();
+}
+/// Waits until at most the last kPending groups of this thread are on their way. Other threads need a barrier, too.
+template <int32_t kPending>
+void wait_for_copies() {
+  Executor::current().wait_for_copies(static_cast<std::size_t>(kPending));
+}
+
+/// Carves arrays out of the block's dynamic shared memory; every thread takes the same ones in the same order.
+class SharedMemory {
+ public:
+  template <class T>
+  SharedArray<T> take(int32_t count, Place place = Place::here()) {
+    return SharedArray<T>{Executor::current().take_shared(taken_++, static_cast<std::size_t>(count), sizeof(T), place)};
+  }
+
+ private:
+  std::size_t taken_ = 0;
+};
+
+}  // namespace hashevict::simt

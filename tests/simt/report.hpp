@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace hashevict::simt {
+
+/// What a launch did wrong. what() says where, and names the seed that shows it again.
+class Report : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Where a kernel called a primitive. As a default argument, `Place::here()` is the place of the call.
+struct Place {
+  const char* file;
+  int line;
+
+  static constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+};
+
+/// `encode.cuh:33`
+std::string text_of(const Place& place);
+
+/// `0-3,17`
+std::string text_of_lanes(uint32_t mask);
+
+}  // namespace hashevict::simt
