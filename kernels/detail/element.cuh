@@ -26,12 +26,14 @@ HASHEVICT_DEVICE void load_eight(const void* data, int32_t dtype, int64_t index,
   const simt::Bytes16 first = simt::load16(address);
   if (dtype == HASHEVICT_FLOAT32) {
     const simt::Bytes16 second = simt::load16(address + sizeof first);
+    HASHEVICT_UNROLL
     for (int32_t i = 0; i < 4; ++i) {
       values[i] = simt::float_from_bits(first.words[i]);
       values[4 + i] = simt::float_from_bits(second.words[i]);
     }
     return;
   }
+  HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) {
     values[2 * i] = widen(static_cast<uint16_t>(first.words[i] & 0xFFFFU), dtype);
     values[2 * i + 1] = widen(static_cast<uint16_t>(first.words[i] >> 16), dtype);
