@@ -247,7 +247,7 @@ struct Config {
 ///
 /// Lent memory must outlive the cache and is never freed by it. The two vectors are copied by the cache's constructor;
 /// what they point to is not. Strides count elements, and all of them zero means dense in the order that Config::layout
-/// names. Slots are found at
+/// names; others must keep slots apart, as ::hashevict_memory says. Slots are found at
 ///  - head_major, slot_major: `keys[layer] + sequence * sequence_stride + head * head_stride + slot * slot_stride`
 ///  - paged: `keys[layer] + page * page_stride + head * head_stride + (slot % page_size) * slot_stride` with
 ///    `page = block_table[sequence][slot / page_size]`

@@ -201,8 +201,8 @@ typedef struct hashevict_config {
   int32_t layout;    /**< ::hashevict_layout, default HEAD_MAJOR */
   int32_t page_size; /**< slots per page; read by PAGED only, default 16 */
 
-  /** Tokens, over all rows, of the largest batch that prefill, append, evict or decode will be given. Sizes the
-   *  workspace. 0 (default): the larger of num_sequences and 8192. */
+  /** Tokens, over all rows, of the largest batch that prefill, append, evict, attend or decode will be given. Sizes
+   *  the workspace. 0 (default): the larger of num_sequences and 8192. */
   int64_t max_batch_tokens;
 
   int32_t num_threads;                 /**< CPU: 0 (default) all hardware threads; 1 only the calling one */
@@ -256,6 +256,10 @@ typedef struct hashevict_memory {
    * PAGED: `base + page * page_stride + head * head_stride + (slot % page_size) * slot_stride` with
    * `page = block_table[sequence][slot / page_size]`. The last dimension is contiguous. Interleaved keys and values
    * are two base pointers into one buffer. All strides 0: dense, in the order that `layout` names.
+   *
+   * Otherwise each stride in use is at least `head_dim`, and no two slots may share memory: a stride with a count above
+   * 1 (num_kv_heads; the layer's capacity, or page_size; num_sequences, or num_pages) is at least `head_dim` plus the
+   * sum of `stride * (count - 1)` over the smaller ones. Gaps are free, so values may lie between keys.
    */
   void* const* keys;
   void* const* values;

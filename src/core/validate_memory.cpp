@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "core/failure.hpp"
@@ -29,24 +31,44 @@ KvLayout dense_layout(const Settings& settings, int32_t capacity) {
   }
 }
 
-void check_stride(const char* name, int64_t stride, int64_t head_dim) {
-  constexpr int64_t kMaxStride = int64_t{1} << 48;
-  require(stride >= head_dim && stride <= kMaxStride,
-          "memory.{} = {}: expected at least head_dim = {} (or all strides 0 for a dense layout)", name, stride,
-          head_dim);
+/// Along one axis of lent keys and values: how far apart its `count` elements lie.
+struct Axis {
+  const char* name;
+  int64_t stride;
+  int64_t count;
+};
+
+constexpr int64_t kMaxStride = int64_t{1} << 48;
+
+/// From the smallest stride to the largest, each must step over all that the smaller ones span.
+void check_apart(std::array<Axis, 3> axes, int64_t head_dim) {
+  std::sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.stride < b.stride; });
+  int64_t span = head_dim;
+  for (const Axis& axis : axes) {
+    if (axis.count == 1) continue;
+    require(axis.stride >= span,
+            "memory.{} = {}: expected at least {}, what the smaller strides span, so that no two slots share memory",
+            axis.name, axis.stride, span);
+    const int64_t steps = axis.count - 1;
+    span = steps > kMaxStride / axis.stride ? kMaxStride + 1 : steps * axis.stride + span;  // does not overflow
+  }
 }
 
 KvLayout resolve_layout(const hashevict_memory& m, const Settings& settings, int32_t capacity) {
   const bool dense = m.sequence_stride == 0 && m.head_stride == 0 && m.slot_stride == 0 && m.page_stride == 0;
   if (dense) return dense_layout(settings, capacity);
-  const int64_t dim = settings.config.head_dim;
-  check_stride("head_stride", m.head_stride, dim);
-  check_stride("slot_stride", m.slot_stride, dim);
-  if (is_paged(settings)) {
-    check_stride("page_stride", m.page_stride, dim);
-  } else {
-    check_stride("sequence_stride", m.sequence_stride, dim);
+  const hashevict_config& config = settings.config;
+  const bool paged = is_paged(settings);
+  const std::array axes{Axis{"head_stride", m.head_stride, settings.heads()},
+                        Axis{"slot_stride", m.slot_stride, paged ? config.page_size : capacity},
+                        paged ? Axis{"page_stride", m.page_stride, m.num_pages}
+                              : Axis{"sequence_stride", m.sequence_stride, config.num_sequences}};
+  for (const Axis& axis : axes) {
+    require(axis.stride >= config.head_dim && axis.stride <= kMaxStride,
+            "memory.{} = {}: expected at least head_dim = {} (or all strides 0 for a dense layout)", axis.name,
+            axis.stride, config.head_dim);
   }
+  check_apart(axes, config.head_dim);
   return {m.sequence_stride, m.head_stride, m.slot_stride, m.page_stride};
 }
 

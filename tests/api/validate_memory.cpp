@@ -69,6 +69,22 @@ const std::vector<MemoryCase> kBadForAnyLayout{
        m.slot_stride = INT64_MAX;
      },
      {kInvalid, {"memory.slot_stride", "9223372036854775807"}}},
+    {"SlotsOfTwoHeadsShareMemory",
+     [](hashevict_memory& m) {
+       m.head_stride = m.slot_stride = 16;
+       m.sequence_stride = m.page_stride = 4096;
+     },
+     {kInvalid, {"memory.", "_stride = 16", "at least ", "share memory"}}},
+    {"HeadsWithinASlotOverlapTheNext",
+     [](hashevict_memory& m) {
+       m.head_stride = 16;
+       m.slot_stride = 31;
+       m.sequence_stride = m.page_stride = 4096;
+     },
+     {kInvalid, {"memory.slot_stride = 31", "at least 32", "share memory"}}},
+    {"AllStridesHuge",
+     [](hashevict_memory& m) { m.head_stride = m.slot_stride = m.sequence_stride = m.page_stride = INT64_C(1) << 48; },
+     {kInvalid, {"_stride = 281474976710656", "at least 2814749767106", "share memory"}}},
     {"StateMisaligned",
      [](hashevict_memory& m) {
        m.state = misaligned(128);
@@ -116,6 +132,27 @@ const std::vector<MemoryCase> kBadForStrided{
        m.slot_stride = 16;
      },
      {kInvalid, {"memory.sequence_stride", "= 0", "head_dim = 16"}}},
+    {"SlotsOfAHeadOverlapTheNext",
+     [](hashevict_memory& m) {
+       m.slot_stride = 16;
+       m.head_stride = 20 * 16 - 1;
+       m.sequence_stride = 4096;
+     },
+     {kInvalid, {"memory.head_stride = 319", "at least 320", "share memory"}}},
+    {"SequencesOverlap",
+     [](hashevict_memory& m) {
+       m.slot_stride = 40;
+       m.head_stride = 1000;
+       m.sequence_stride = 1000 + 19 * 40 + 16 - 1;
+     },
+     {kInvalid, {"memory.sequence_stride = 1775", "at least 1776", "share memory"}}},
+    {"SequencesWithinSlotsOverlap",
+     [](hashevict_memory& m) {
+       m.sequence_stride = 16;
+       m.slot_stride = 3 * 16 - 8;
+       m.head_stride = 4096;
+     },
+     {kInvalid, {"memory.slot_stride = 40", "at least 48", "share memory"}}},
     {"StridesWithoutKeys",
      [](hashevict_memory& m) {
        m.keys = m.values = nullptr;
@@ -142,6 +179,13 @@ const std::vector<MemoryCase> kBadForPaged{
     {"TableStrideNegative",
      [](hashevict_memory& m) { m.block_table_stride = -3; },
      {kInvalid, {"memory.block_table_stride", "-3", "at least 3"}}},
+    {"PagesOverlap",
+     [](hashevict_memory& m) {
+       m.slot_stride = 16;
+       m.head_stride = 8 * 16;
+       m.page_stride = 2 * 8 * 16 - 1;
+     },
+     {kInvalid, {"memory.page_stride = 255", "at least 256", "share memory"}}},
     {"PageStrideMissing",
      [](hashevict_memory& m) {
        m.head_stride = 128;
@@ -201,6 +245,42 @@ TEST(Memory, UnchangedIsAccepted) {
   EXPECT_NO_THROW(Cache(small_config(), strided.memory));
   const PagedMemory paged{small_paged_config()};
   EXPECT_NO_THROW(Cache(small_paged_config(), paged.memory));
+}
+
+struct Strides {
+  int64_t slot, head, outer;
+};
+
+TEST(Memory, StridesThatKeepSlotsApartAreAccepted) {
+  std::vector<float> keys(1 << 13);
+  std::vector<float> values(keys);
+  for (const Strides strides : {Strides{16, 320, 640},
+                                {32, 16, 640},
+                                {96, 48, 16},
+                                {32, 640, 1280},
+                                {64, 32, 1280},
+                                {40, 1000, 1776},
+                                {16, 330, 700}}) {
+    Memory memory;
+    memory.keys.assign(2, keys.data());
+    memory.values.assign(2, values.data());
+    memory.slot_stride = strides.slot;
+    memory.head_stride = strides.head;
+    memory.sequence_stride = strides.outer;
+    EXPECT_NO_THROW(Cache(small_config(), memory)) << strides.slot << ", " << strides.head << ", " << strides.outer;
+  }
+}
+
+TEST(Memory, StrideOfASingleHeadOrSequenceMayBeAnyOther) {
+  Config config = small_config();
+  config.num_sequences = config.num_kv_heads = 1;
+  std::vector<float> keys(20 * 16);
+  std::vector<float> values(keys);
+  Memory memory;
+  memory.keys.assign(2, keys.data());
+  memory.values.assign(2, values.data());
+  memory.slot_stride = memory.head_stride = memory.sequence_stride = 16;
+  EXPECT_NO_THROW(Cache(config, memory));
 }
 
 TEST(Memory, LongerStructWithAnUnknownFieldSetIsRefused) {
