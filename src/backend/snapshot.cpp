@@ -228,8 +228,10 @@ uint64_t check_layer(Backend& backend, int32_t layer, std::span<const std::byte>
   expect_data(header.num_sink_tokens == shape.num_sink_tokens && header.recent_window == shape.recent_window,
               "buffer: layer {} saved with {} sinks and a recent window of {}: expected {} and {}", layer,
               header.num_sink_tokens, header.recent_window, shape.num_sink_tokens, shape.recent_window);
-  expect_data(header.projection_checksum == projection_checksum(backend, layer, stream),
-              "buffer: layer {} saved with another projection", layer);
+  const uint64_t checksum = projection_checksum(backend, layer, stream);
+  expect_data(header.projection_checksum == checksum,
+              "buffer: layer {} saved with a projection of checksum {:#x}: expected {:#x}, this cache's projection",
+              layer, header.projection_checksum, checksum);
   expect_data(header.tokens_seen >= 0 && header.length == std::min(header.tokens_seen, shape.capacity) &&
                   header.prompt_length >= 0 && header.prompt_length <= header.tokens_seen,
               "buffer: layer {} has contradictory lengths {}, {}, {}", layer, header.length, header.tokens_seen,

@@ -199,7 +199,10 @@ TEST(Load, IntoACacheWithAnotherProjectionSetIsRefused) {
   target.get_projection(1, Tensor{projection.data(), {16, 16}});
   projection[100] = -projection[100];
   target.set_projection(1, Tensor{projection.data(), {16, 16}});
-  EXPECT_THROW(target.load(0, saved.data(), saved.size(), Stream{}), Error);
+  expect_refused(outcome_of([&](hashevict_error* error) {
+                   return hashevict_load(target.handle(), 0, saved.data(), saved.size(), error, nullptr);
+                 }),
+                 {HASHEVICT_INVALID_DATA, {"buffer: layer 1 saved with a projection of checksum 0x", ": expected 0x"}});
   projection[100] = -projection[100];
   target.set_projection(1, Tensor{projection.data(), {16, 16}});
   EXPECT_NO_THROW(target.load(0, saved.data(), saved.size(), Stream{}));
