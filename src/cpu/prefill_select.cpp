@@ -66,18 +66,26 @@ void choose_survivors(const Prompt& prompt, const Scratch& scratch, const Select
   }
 }
 
-/// The smallest distance between a survivor and any later key of this prompt, for the rule that keeps it.
-uint8_t superseded_by(const Prompt& prompt, int32_t position, uint8_t before, const Scratch& scratch,
-                      const SelectScratch& select) {
+/// Takes the later keys of this prompt into a survivor's accumulator, which depends on nothing else.
+template <class Rule>
+void accumulate_later_keys(const Prompt& prompt, int32_t position, uint8_t* accumulator, const Scratch& scratch,
+                           const SelectScratch& select) {
+  static_assert(Rule::kProbe == core::Probe::new_key);
   const int64_t bytes = prompt.head.settings().code_bytes;
   const int32_t first = std::max(position + 1, prompt.before);
   const int32_t count = prompt.total() - first;
-  if (count == 0) return before;
+  if (count == 0) return;
   hamming_distances(select.codes + first * bytes, static_cast<int32_t>(bytes),
                     static_cast<int32_t>(core::round_up(count, kScanSlots)), select.codes + position * bytes, 1,
                     scratch.scores);
-  const uint32_t smallest = *std::min_element(scratch.scores, scratch.scores + count);
-  return core::Superseded::update(before, smallest, prompt.head.facts);
+  core::StepFacts facts = prompt.head.facts;
+  typename Rule::Accumulator value;
+  std::memcpy(&value, accumulator, sizeof value);
+  for (int32_t i = 0; i < count; ++i) {
+    facts.token_position = first + i;
+    value = Rule::update(value, scratch.scores[i], facts);
+  }
+  std::memcpy(accumulator, &value, sizeof value);
 }
 
 /// Copies a cached row to a lower slot.
@@ -106,9 +114,12 @@ void settle(const Prompt& prompt, int32_t slot, int32_t position, const Scratch&
     start_accumulator(head, slot, select.starts[position]);
     report(*prompt.step, token, head.kv_head, {slot, -1});
   }
-  if (head.config().policy == HASHEVICT_POLICY_SUPERSEDED) {
-    *accumulator = superseded_by(prompt, position, *accumulator, scratch, select);
-  }
+  core::visit_rule(head.config(), [&](auto rule) {
+    using Rule = decltype(rule);
+    if constexpr (Rule::kNeedsNoSteps) {
+      accumulate_later_keys<Rule>(prompt, position, accumulator, scratch, select);
+    }
+  });
   const int64_t bytes = head.settings().code_bytes;
   std::memcpy(head.codes + slot * bytes, select.codes + position * bytes, static_cast<std::size_t>(bytes));
   head.positions[slot] = position;
