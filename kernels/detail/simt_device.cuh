@@ -9,9 +9,16 @@
 #include <cuda/functional>
 #include <cuda/std/bit>
 
-/// Marks a kernel of blocks of `threads` threads, and functions that kernels call.
-#define HASHEVICT_KERNEL(threads) __global__ void __launch_bounds__(threads)
+/// Marks a kernel: threads of its blocks and, where it matters, blocks that a multiprocessor is to have room for.
+#define HASHEVICT_KERNEL(...) __global__ void __launch_bounds__(__VA_ARGS__)
+/// Marks functions that kernels call.
 #define HASHEVICT_DEVICE __device__ __forceinline__
+/// The same for what is large and called once a block: compiled once a file rather than into each kernel.
+#define HASHEVICT_NOINLINE __device__ __noinline__ inline
+/// Before a kernel's parameter that such functions get a reference to: it is not copied.
+#define HASHEVICT_GRID_CONSTANT const __grid_constant__
+/// Before a loop of constant extent over an array that is to stay in registers.
+#define HASHEVICT_UNROLL _Pragma("unroll")
 
 /// The primitives as intrinsics; tests/simt/host.hpp says what each promises.
 namespace hashevict::simt {
@@ -137,6 +144,23 @@ HASHEVICT_DEVICE float subtract(float a, float b) {
 HASHEVICT_DEVICE float divide(float a, float b) {
   return __fdiv_rn(a, b);
 }
+HASHEVICT_DEVICE float multiply(float a, float b) {
+  return __fmul_rn(a, b);
+}
+HASHEVICT_DEVICE float maximum(float a, float b) {
+  return fmaxf(a, b);
+}
+HASHEVICT_DEVICE float exp2(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+HASHEVICT_DEVICE float log2(float x) {
+  return ::log2f(x);
+}
+HASHEVICT_DEVICE float tanh(float x) {
+  return ::tanhf(x);
+}
 HASHEVICT_DEVICE int32_t popcount(uint32_t bits) {
   return __popc(bits);
 }
@@ -165,6 +189,16 @@ class SharedArray {
     const Group group = *reinterpret_cast<const Group*>(data_ + i);
 #pragma unroll
     for (int32_t k = 0; k < kCount; ++k) values[k] = group.values[k];
+  }
+  template <int32_t kCount>
+  HASHEVICT_DEVICE void store_many(int32_t i, const T (&values)[kCount]) const {
+    struct alignas(kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16) Group {
+      T values[kCount];
+    };
+    Group group;
+#pragma unroll
+    for (int32_t k = 0; k < kCount; ++k) group.values[k] = values[k];
+    *reinterpret_cast<Group*>(data_ + i) = group;
   }
   HASHEVICT_DEVICE void copy_async16(int32_t i, const void* source) const {
     __pipeline_memcpy_async(data_ + i, source, sizeof(Bytes16));

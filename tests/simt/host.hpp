@@ -12,8 +12,11 @@
 #include "simt/executor.hpp"
 
 /// Marks a kernel, and functions that kernels call.
-#define HASHEVICT_KERNEL(threads) inline void
+#define HASHEVICT_KERNEL(...) inline void
 #define HASHEVICT_DEVICE inline
+#define HASHEVICT_NOINLINE inline
+#define HASHEVICT_GRID_CONSTANT const
+#define HASHEVICT_UNROLL
 
 /// The primitives of kernels/detail/simt.cuh on the host, each with what it promises and what the executor checks.
 /// The last parameter, where there is one, is for reports only: kernels leave it out.
@@ -163,6 +166,25 @@ inline float subtract(float a, float b) {
 inline float divide(float a, float b) {
   return a / b;
 }
+inline float multiply(float a, float b) {
+  return a * b;
+}
+/// The other one where one is NaN.
+inline float maximum(float a, float b) {
+  return std::fmax(a, b);
+}
+/// 2^x within 2^-22 of it, results below the smallest normal number are 0; exactly 1 at 0.
+inline float exp2(float x) {
+  const float result = std::exp2(x);
+  return result < 0x1p-126F ? 0.0F : result;
+}
+/// Both within 2 units in the last place.
+inline float log2(float x) {
+  return std::log2(x);
+}
+inline float tanh(float x) {
+  return std::tanh(x);
+}
 inline int32_t popcount(uint32_t bits) {
   return std::popcount(bits);
 }
@@ -205,6 +227,11 @@ class SharedArray {
   void load_many(int32_t i, T (&values)[kCount], Place place = Place::here()) const {
     Executor::current().access_shared(*region_, i, kCount, AccessKind::read, place);
     std::memcpy(values, at(i), sizeof values);
+  }
+  template <int32_t kCount>
+  void store_many(int32_t i, const T (&values)[kCount], Place place = Place::here()) const {
+    Executor::current().access_shared(*region_, i, kCount, AccessKind::write, place);
+    std::memcpy(at(i), &values, sizeof values);
   }
   /// Starts a copy of 16 bytes of global memory to elements `i` and following; part of the next commit_copies().
   void copy_async16(int32_t i, const void* source, Place place = Place::here()) const {

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/kv_layout.hpp"
+#include "kernels/detail/attend_split.cuh"
+
+namespace hashevict::kernels {
+
+/// Splits that `length` slots make; an empty sequence has one, so that somebody writes its result.
+HASHEVICT_HOST_DEVICE constexpr int32_t splits_of(int32_t length) {
+  return length <= kSplitSlots ? 1 : (length + kSplitSlots - 1) / kSplitSlots;
+}
+
+/// All threads lay a token's queries down, from query head `first_head` on; zeros from `count` on.
+template <class Shape>
+HASHEVICT_DEVICE void stage_queries(const Vectors& q, int64_t token, int32_t first_head, int32_t count,
+                                    int32_t head_dim, const AttendShared& shared) {
+  const int64_t row = token * q.stride[0] + first_head * q.stride[1];
+  for (int32_t i = simt::thread_index(); i < Shape::kTile * head_dim; i += kAttendThreads) {
+    const int32_t query = i / head_dim;
+    const int64_t index = row + query * q.stride[1] + i % head_dim * q.stride[2];
+    shared.queries.store(i, query < count ? load_element(q.data, q.dtype, index) : 0.0F);
+  }
+}
+
+/// All threads look up where the slots of a split lie. Slots behind the end, and those of positions after
+/// `last_position`, are not to be read.
+/// @param positions [slots of the head]; nullptr: none is after it
+HASHEVICT_DEVICE void stage_offsets(const core::SlotAddress& address, int32_t first_slot, int32_t length,
+                                    const int32_t* positions, int32_t last_position, const AttendShared& shared) {
+  for (int32_t i = simt::thread_index(); i < kSplitSlots; i += kAttendThreads) {
+    const int32_t slot = first_slot + i;
+    bool visible = slot < length;
+    if (visible && positions != nullptr) visible = simt::load(positions + slot) <= last_position;
+    shared.offsets.store(i, visible ? address(slot) : int64_t{-1});
+  }
+}
+
+HASHEVICT_DEVICE SplitInput split_input(const Layer& layer, const Softmax& softmax, int32_t first_slot,
+                                        int32_t length) {
+  const int32_t left = length - first_slot;
+  return {layer.kv.keys,
+          layer.kv.values,
+          rows_are_aligned(layer.kv),
+          layer.head_dim,
+          left < kSplitSlots ? left : kSplitSlots,
+          softmax};
+}
+
+/// Calls `visitor(query, e)` for this thread's elements of `queries` rows of head_dim.
+template <class Visitor>
+HASHEVICT_DEVICE void for_elements(int32_t queries, int32_t head_dim, const Visitor& visitor) {
+  for (int32_t i = simt::thread_index(); i < queries * head_dim; i += kAttendThreads) {
+    visitor(i / head_dim, i % head_dim);
+  }
+}
+
+}  // namespace hashevict::kernels

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <limits>
+
+#include "kernels/detail/element.cuh"
+#include "kernels/params.hpp"
+
+/// Logits, and sums of softmax weights and of weighted values that are taken part by part. Logits are kept in units of
+/// ln 2, so that weights are powers of two: one instruction each.
+namespace hashevict::kernels {
+
+inline constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
+inline constexpr float kLogTwo = 0.693147181F;
+inline constexpr float kOverLogTwo = 1.44269504F;
+
+HASHEVICT_DEVICE float logit_of(const Softmax& softmax, float dot) {
+  float logit = simt::multiply(dot, softmax.scale);
+  if (softmax.soft_cap != 0.0F) {
+    logit = simt::multiply(softmax.soft_cap, simt::tanh(simt::divide(logit, softmax.soft_cap)));
+  }
+  return simt::multiply(logit, kOverLogTwo);
+}
+
+/// What weights are powers relative to: with nothing but -infinity so far, any finite number gives them their value 0.
+HASHEVICT_DEVICE float reference_of(float maximum) {
+  return maximum == kNegativeInfinity ? 0.0F : maximum;
+}
+
+/// 2^(logit - reference).
+HASHEVICT_DEVICE float weight_of(float logit, float reference) {
+  return simt::exp2(simt::subtract(logit, reference));
+}
+
+/// Attention of one query over some slots, as far as one element of its output goes.
+struct Partial {
+  float maximum;  ///< the largest logit
+  float sum;      ///< of the weights relative to it
+  float value;    ///< weighted sum of the element
+};
+
+/// Over no slot.
+HASHEVICT_DEVICE Partial empty_partial() {
+  return {kNegativeInfinity, 0.0F, 0.0F};
+}
+
+/// Over the slots of both. Whoever merges the same parts in the same order gets the same bits.
+HASHEVICT_DEVICE Partial merge(const Partial& a, const Partial& b) {
+  const float maximum = simt::maximum(a.maximum, b.maximum);
+  const float reference = reference_of(maximum);
+  const float of_a = weight_of(a.maximum, reference);
+  const float of_b = weight_of(b.maximum, reference);
+  return {maximum, simt::fma(a.sum, of_a, simt::multiply(b.sum, of_b)),
+          simt::fma(a.value, of_a, simt::multiply(b.value, of_b))};
+}
+
+/// Where a result goes.
+struct Results {
+  MutableVectors out;
+  Numbers<float> lse;
+};
+
+/// Writes element `e` of a query head's output and, with the first, the log of its softmax sum. Over no slot: zeros.
+HASHEVICT_DEVICE void store_result(const Results& to, int64_t token, int32_t query_head, int32_t e,
+                                   const Partial& all) {
+  const bool none = all.sum == 0.0F;
+  store_element(to.out.data, to.out.dtype,
+                token * to.out.stride[0] + query_head * to.out.stride[1] + e * to.out.stride[2],
+                none ? 0.0F : simt::divide(all.value, all.sum));
+  if (e != 0 || to.lse.data == nullptr) return;
+  const float log_sum = simt::multiply(simt::add(all.maximum, simt::log2(all.sum)), kLogTwo);
+  simt::store(to.lse.data + token * to.lse.stride[0] + query_head * to.lse.stride[1],
+              none ? kNegativeInfinity : log_sum);
+}
+
+}  // namespace hashevict::kernels

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+// The attention kernel alone, on inputs that a cache seldom has: against plain loops in double precision.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/launch.hpp"
+
+namespace hashevict::kernels {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+template <class T>
+T& at(std::vector<T>& values, int64_t i) {
+  return values[static_cast<std::size_t>(i)];
+}
+
+std::vector<uint32_t> bits_of(const std::vector<float>& values) {
+  std::vector<uint32_t> bits;
+  for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
+  return bits;
+}
+
+/// Two sequences, two KV heads, and a batch of query tokens. Strided, with gaps, and every buffer exactly as long as
+/// what may be touched of it.
+struct Problem {
+  int32_t head_dim = 64;
+  int32_t group_size = 4;
+  int32_t capacity = 600;
+  std::vector<int32_t> lengths{600, 37};
+  std::vector<int32_t> tokens_seen{600, 37};
+  std::vector<int32_t> rows{1, 0};
+  std::vector<int32_t> starts;  // empty: one token a row
+  int32_t slot_gap = 8;         // elements between two rows
+  int32_t lead = 0;             // elements before the first row
+  float soft_cap = 0.0F;
+
+  static constexpr int32_t kHeads = 2;
+  std::vector<float> keys, values, q, out, lse, states;
+  std::vector<int32_t> positions;
+  std::vector<uint32_t> tickets;
+
+  [[nodiscard]] int32_t tokens() const { return starts.empty() ? static_cast<int32_t>(rows.size()) : starts.back(); }
+  [[nodiscard]] int64_t slot_stride() const { return head_dim + slot_gap; }
+  [[nodiscard]] int64_t row_of_slot(int32_t sequence, int32_t head, int32_t slot) const {
+    return lead + ((int64_t{sequence} * kHeads + head) * capacity + slot) * slot_stride();
+  }
+
+  void draw(uint32_t seed) {
+    std::mt19937 engine{seed};
+    std::normal_distribution<float> normal;
+    const auto fill = [&](std::vector<float>& to, int64_t count) {
+      to.resize(static_cast<std::size_t>(count));
+      for (float& x : to) x = normal(engine);
+    };
+    const int64_t slots = row_of_slot(1, kHeads - 1, capacity - 1) + head_dim;
+    fill(keys, slots);
+    fill(values, slots);
+    fill(q, int64_t{tokens()} * kHeads * group_size * head_dim);
+    positions.assign(static_cast<std::size_t>(2 * kHeads * capacity), -1);
+    for (int32_t s = 0; s < 2; ++s) {
+      for (int32_t h = 0; h < kHeads; ++h) {
+        for (int32_t j = 0; j < capacity; ++j) {
+          if (j < at(lengths, s)) {
+            at(positions, (s * kHeads + h) * capacity + j) =
+                at(tokens_seen, s) - at(lengths, s) + (j * 7 + h) % at(lengths, s);
+          } else {
+            for (int32_t e = 0; e < head_dim; ++e) {
+              at(keys, row_of_slot(s, h, j) + e) = at(values, row_of_slot(s, h, j) + e) = kNaN;
+            }
+          }
+        }
+      }
+    }
+    tickets.assign(2 * (kHeads + 1), 0);
+  }
+
+  void run(bool split) {
+    out.assign(q.size(), kNaN);
+    lse.assign(static_cast<std::size_t>(tokens() * kHeads * group_size), kNaN);
+    const int32_t splits = (capacity + kSplitSlots - 1) / kSplitSlots;
+    states.assign(static_cast<std::size_t>(2 * kHeads * splits * group_size * (2 + head_dim)), kNaN);
+    AttendParams p{};
+    p.layer.state.positions = positions.data();
+    p.layer.state.lengths = lengths.data();
+    p.layer.state.tokens_seen = tokens_seen.data();
+    p.layer.state.tickets = tickets.data();
+    p.layer.kv.keys = keys.data() + lead;
+    p.layer.kv.values = values.data() + lead;
+    p.layer.kv.dtype = HASHEVICT_FLOAT32;
+    p.layer.kv.sequence_stride = kHeads * capacity * slot_stride();
+    p.layer.kv.head_stride = capacity * slot_stride();
+    p.layer.kv.slot_stride = slot_stride();
+    p.layer.num_kv_heads = kHeads;
+    p.layer.group_size = group_size;
+    p.layer.head_dim = head_dim;
+    p.layer.capacity = p.layer.padded_capacity = capacity;
+    p.batch = {.row_to_sequence = rows.data(),
+               .cu_seqlens = starts.empty() ? nullptr : starts.data(),
+               .rows = static_cast<int32_t>(rows.size()),
+               .tokens = tokens(),
+               .num_sequences = 2};
+    const int64_t width = kHeads * group_size * head_dim;
+    p.q = {q.data(), HASHEVICT_FLOAT32, {width, head_dim, 1}};
+    p.out = {out.data(), HASHEVICT_FLOAT32, {width, head_dim, 1}};
+    p.lse = {lse.data(), {kHeads * group_size, 1}};
+    p.softmax = {0.3F, soft_cap};
+    p.partials.states = states.data();
+    p.partials.num_splits = splits;
+    p.split = split ? 1 : 0;
+    ASSERT_EQ(launch_attend(p, nullptr), nullptr);
+    EXPECT_EQ(tickets, std::vector<uint32_t>(tickets.size(), 0));
+  }
+
+  /// One query vector against the loops; `position` INT32_MAX: sees all.
+  void expect_row(int32_t token, int32_t sequence, int32_t position) {
+    for (int32_t n = 0; n < kHeads * group_size; ++n) {
+      SCOPED_TRACE("token " + std::to_string(token) + ", query head " + std::to_string(n));
+      const int64_t query = (int64_t{token} * kHeads * group_size + n) * head_dim;
+      const int32_t head = n / group_size;
+      std::vector<double> expected(static_cast<std::size_t>(head_dim), 0.0);
+      double sum = 0.0;
+      for (int32_t j = 0; j < at(lengths, sequence); ++j) {
+        if (at(positions, (sequence * kHeads + head) * capacity + j) > position) continue;
+        const int64_t row = row_of_slot(sequence, head, j);
+        double logit = 0.0;
+        for (int32_t e = 0; e < head_dim; ++e) {
+          logit += static_cast<double>(at(q, query + e)) * static_cast<double>(at(keys, row + e));
+        }
+        logit *= static_cast<double>(0.3F);
+        const auto cap = static_cast<double>(soft_cap);
+        if (soft_cap != 0.0F) logit = cap * std::tanh(logit / cap);
+        sum += std::exp(logit);
+        for (int32_t e = 0; e < head_dim; ++e) {
+          at(expected, e) += std::exp(logit) * static_cast<double>(at(values, row + e));
+        }
+      }
+      for (int32_t e = 0; e < head_dim; ++e) {
+        ASSERT_NEAR(static_cast<double>(at(out, query + e)), sum == 0.0 ? 0.0 : at(expected, e) / sum, 2e-5) << e;
+      }
+      const auto told = static_cast<double>(at(lse, token * kHeads * group_size + n));
+      if (sum == 0.0) {
+        EXPECT_EQ(told, -std::numeric_limits<double>::infinity());
+      } else {
+        EXPECT_NEAR(told, std::log(sum), 2e-5);
+      }
+    }
+  }
+
+  /// Both ways to go through splits, and that they agree to the bit.
+  void run_both_ways() {
+    run(false);
+    const std::vector<uint32_t> alone = bits_of(out);
+    const std::vector<uint32_t> alone_lse = bits_of(lse);
+    run(true);
+    EXPECT_EQ(bits_of(out), alone);
+    EXPECT_EQ(bits_of(lse), alone_lse);
+  }
+};
+
+class AttendKernel : public testing::TestWithParam<uint32_t> {};
+INSTANTIATE_TEST_SUITE_P(Seeds, AttendKernel, testing::Range(1U, 4U));
+
+TEST_P(AttendKernel, SplitsAreMergedInOrderByOneBlockAndByMany) {
+  for (const int32_t length : {1, 255, 256, 257, 513, 600}) {
+    SCOPED_TRACE("length " + std::to_string(length));
+    Problem problem;
+    problem.head_dim = 24;
+    problem.group_size = 2;
+    problem.lengths[0] = problem.tokens_seen[0] = length;
+    problem.draw(GetParam());
+    problem.run_both_ways();
+    problem.expect_row(0, 1, INT32_MAX);
+    problem.expect_row(1, 0, INT32_MAX);
+  }
+}
+
+TEST_P(AttendKernel, EveryShapeOfLanesAndTilesAgrees) {
+  for (const int32_t head_dim : {64, 72, 256}) {
+    for (const int32_t group_size : {1, 2, 3, 11}) {
+      SCOPED_TRACE("head_dim " + std::to_string(head_dim) + ", group_size " + std::to_string(group_size));
+      Problem problem;
+      problem.head_dim = head_dim;
+      problem.group_size = group_size;
+      problem.capacity = problem.lengths[0] = problem.tokens_seen[0] = 270;
+      problem.soft_cap = 5.0F;
+      problem.draw(GetParam());
+      problem.run_both_ways();
+      problem.expect_row(0, 1, INT32_MAX);
+      problem.expect_row(1, 0, INT32_MAX);
+    }
+  }
+}
+
+TEST_P(AttendKernel, RowsThatAreNotAlignedGiveTheSameBits) {
+  Problem aligned;
+  aligned.draw(GetParam());
+  aligned.run(true);
+  for (const int32_t gap : {3, 5}) {
+    for (const int32_t lead : {0, 1}) {
+      Problem other;
+      other.slot_gap = gap;
+      other.lead = lead;
+      other.draw(GetParam());
+      other.q = aligned.q;
+      for (int32_t s = 0; s < 2; ++s) {
+        for (int32_t h = 0; h < Problem::kHeads; ++h) {
+          for (int32_t j = 0; j < other.capacity; ++j) {
+            for (int32_t e = 0; e < other.head_dim; ++e) {
+              at(other.keys, other.row_of_slot(s, h, j) + e) = at(aligned.keys, aligned.row_of_slot(s, h, j) + e);
+              at(other.values, other.row_of_slot(s, h, j) + e) = at(aligned.values, aligned.row_of_slot(s, h, j) + e);
+            }
+          }
+        }
+      }
+      other.run(true);
+      EXPECT_EQ(other.out, aligned.out);
+      EXPECT_EQ(other.lse, aligned.lse);
+    }
+  }
+}
+
+TEST_P(AttendKernel, TokensOfARowSeeWhatWasThereAndPaddingIsLeftAlone) {
+  Problem problem;
+  problem.head_dim = 16;
+  problem.group_size = 1;
+  problem.rows = {-1, 1, 0, 5};
+  problem.starts = {0, 2, 2, 42, 45};  // sequence 0 has 40 queries; the last row names none of the cache's
+  problem.capacity = problem.lengths[0] = 270;
+  problem.tokens_seen[0] = 290;
+  problem.draw(GetParam());
+  problem.run(false);
+  for (const int32_t i : {0, 17, 39}) problem.expect_row(2 + i, 0, 290 - 40 + i);
+  for (int32_t token = 0; token < 45; ++token) {
+    const bool skipped = token < 2 || token >= 42;
+    EXPECT_EQ(std::isnan(at(problem.out, token * 32)), skipped) << "token " << token;
+    EXPECT_EQ(std::isnan(at(problem.lse, token * 2)), skipped) << "token " << token;
+  }
+}
+
+TEST_P(AttendKernel, QueriesBeforeTheFirstTokenAndEmptySequencesSeeNothing) {
+  Problem problem;
+  problem.lengths = {0, 2};
+  problem.tokens_seen = {0, 2};
+  problem.starts = {0, 4, 5};
+  problem.draw(GetParam());
+  problem.run(false);
+  for (int32_t i = 0; i < 4; ++i) problem.expect_row(i, 1, i - 2);
+  problem.expect_row(4, 0, INT32_MAX);
+}
+
+TEST_P(AttendKernel, NumbersBeyondTheFloatsReachTheResult) {
+  Problem problem;
+  problem.group_size = 1;
+  problem.draw(GetParam());
+  at(problem.keys, problem.row_of_slot(0, 0, 300)) = kNaN;
+  at(problem.keys, problem.row_of_slot(0, 1, 300)) = std::numeric_limits<float>::infinity();
+  at(problem.q, 2 * 64) = 0.0F;
+  at(problem.q, 3 * 64) = -1.0F;  // a logit of -infinity: the slot weighs nothing
+  at(problem.values, problem.row_of_slot(1, 0, 5) + 3) = kNaN;
+  problem.run_both_ways();
+  EXPECT_TRUE(std::isnan(at(problem.out, 2 * 64 + 9)));
+  EXPECT_TRUE(std::isnan(at(problem.lse, 2)));
+  EXPECT_FALSE(std::isnan(at(problem.out, 3 * 64 + 9)));
+  EXPECT_TRUE(std::isnan(at(problem.out, 3)));
+  EXPECT_FALSE(std::isnan(at(problem.out, 4)));
+}
+
+}  // namespace
+}  // namespace hashevict::kernels
