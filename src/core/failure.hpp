@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <exception>
 #include <string>
@@ -23,10 +23,13 @@ class Failure : public std::exception {
   std::string message_;
 };
 
+/// What fail() does, apart from its types, so that one file alone compiles the formatting.
+[[noreturn]] void fail_formatted(hashevict_status status, fmt::string_view format, fmt::format_args args);
+
 /// Throws Failure with a formatted message: "argument = value: what was expected".
 template <class... Args>
 [[noreturn]] void fail(hashevict_status status, fmt::format_string<Args...> format, Args&&... args) {
-  throw Failure{status, fmt::format(format, std::forward<Args>(args)...)};
+  fail_formatted(status, format, fmt::make_format_args(args...));
 }
 
 /// fail(INVALID_ARGUMENT, ...) unless `condition` holds.

@@ -102,7 +102,7 @@ void resolve_layers(Settings& settings, const hashevict_config& c) {
   for (int32_t i = 0; i < c.num_layers; ++i) {
     const bool own = c.layer_capacities != nullptr;
     settings.layers.push_back(resolve_layer(c, own ? c.layer_capacities[i] : c.capacity,
-                                            own ? fmt::format("layer_capacities[{}]", i) : "capacity"));
+                                            own ? "layer_capacities[" + std::to_string(i) + "]" : "capacity"));
   }
 }
 
