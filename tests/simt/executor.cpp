@@ -2,6 +2,7 @@
 #include "simt/executor.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
@@ -9,28 +10,24 @@
 namespace hashevict::simt {
 namespace {
 
-thread_local Executor* running = nullptr;
-
-/// Shared by all launches of a host thread: mapping a stack is slow.
-StackPool& stacks() {
-  thread_local StackPool pool;
-  return pool;
-}
-
 constexpr int64_t kMaxSharedBytes = 227 * 1024;
 constexpr int32_t kMaxThreads = 1024;
 
 }  // namespace
 
+Executor::Pool& Executor::pool() {
+  thread_local Pool pool;
+  return pool;
+}
+
+void Executor::fail_outside() {
+  throw std::logic_error{"a primitive was called outside of a launch"};
+}
+
 Executor::Executor(const Launch& launch, std::function<void()> kernel)
     : launch_{launch}, kernel_{std::move(kernel)}, random_{launch.seed} {
   if (launch.threads < 1 || launch.threads > kMaxThreads) throw Report{header() + "a block has 1 to 1024 threads"};
   if (launch.shared_bytes > kMaxSharedBytes) throw Report{header() + "a block has at most 227 KiB of shared memory"};
-}
-
-Executor& Executor::current() {
-  if (running == nullptr) throw std::logic_error{"a primitive was called outside of a launch"};
-  return *running;
 }
 
 std::string Executor::header() const {
@@ -39,20 +36,55 @@ std::string Executor::header() const {
 }
 
 void Executor::start_block(int32_t index) {
-  auto block = std::make_unique<Block>();
+  std::unique_ptr<Block> block;
+  if (pool().blocks.empty()) {
+    block = std::make_unique<Block>();
+  } else {
+    block = std::move(pool().blocks.back());
+    pool().blocks.pop_back();
+  }
   block->index = index;
+  block->epoch = ++pool().epoch;
+  block->num_shared = 0;
+  block->shared_used = 0;
+  block->num_done = 0;
+  block->num_at_barrier = 0;
+  block->waiting.fill(0);
+  block->clock.clear();
+  block->told = false;
+  block->threads.resize(static_cast<std::size_t>(launch_.threads));
   for (int32_t t = 0; t < launch_.threads; ++t) {
-    auto thread = std::make_unique<Thread>();
+    std::unique_ptr<Thread>& thread = block->threads[static_cast<std::size_t>(t)];
+    if (thread == nullptr) thread = std::make_unique<Thread>();
     Thread& added = *thread;
     added.progress.block = index;
     added.progress.thread = t;
+    added.progress.barriers = 0;
+    added.progress.warp_clock.fill(0);
+    added.progress.block_clock = &block->clock;
+    added.progress.own_clock.clear();
     added.block = block.get();
-    added.copies.emplace_back();
-    added.fiber = std::make_unique<Fiber>(stacks(), [this, &added] { run_thread(added); });
+    added.state = State::ready;
+    added.copies.clear();
+    added.open_group = 0;
+    added.fenced = 0;
+    added.told.clear();
+    added.fiber.emplace(pool().stacks, [this, &added] { run_thread(added); });
     ready_.push_back(&added);
-    block->threads.push_back(std::move(thread));
   }
   alive_.push_back(std::move(block));
+}
+
+/// Puts ended blocks back, for others.
+void Executor::end_blocks() {
+  block_ended_ = false;
+  const auto ended = std::partition(alive_.begin(), alive_.end(),
+                                    [&](const auto& block) { return block->num_done < launch_.threads; });
+  for (auto block = ended; block != alive_.end(); ++block) {
+    for (const auto& thread : (*block)->threads) thread->fiber.reset();
+    pool().blocks.push_back(std::move(*block));
+  }
+  alive_.erase(ended, alive_.end());
 }
 
 void Executor::run_thread(Thread& thread) {
@@ -72,11 +104,11 @@ void Executor::run_thread(Thread& thread) {
 void Executor::end_thread() {
   Thread& thread = *thread_;
   thread.state = State::done;
-  ++thread.block->num_done;
-  const bool in_flight =
-      std::any_of(thread.copies.begin(), thread.copies.end(), [](const auto& g) { return !g.empty(); });
-  if (in_flight) fail(text_of_thread() + " ended without waiting for its asynchronous copies");
-  check_nobody_misses(thread);
+  Block& block = *thread.block;
+  block_ended_ = ++block.num_done == launch_.threads;
+  if (!thread.copies.empty()) fail(text_of_thread() + " ended without waiting for its asynchronous copies");
+  const bool missed = block.num_at_barrier > 0 || block.waiting[static_cast<std::size_t>(thread.progress.warp())] != 0;
+  if (missed) check_nobody_misses(thread);
 }
 
 void Executor::resume(Thread& thread) {
@@ -86,7 +118,19 @@ void Executor::resume(Thread& thread) {
 }
 
 void Executor::run() {
-  Executor* const outer = std::exchange(running, this);
+  Executor* const outer = std::exchange(running_, this);
+  if (pool().shadows.empty()) pool().shadows.push_back(std::make_unique<GlobalShadow>());
+  global_ = std::move(pool().shadows.back());
+  pool().shadows.pop_back();
+  global_->start_launch();
+  run_blocks();
+  if (!fault_.empty()) unwind();
+  pool().shadows.push_back(std::move(global_));
+  running_ = outer;
+  if (!fault_.empty()) throw Report{fault_};
+}
+
+void Executor::run_blocks() {
   std::vector<int32_t> order(static_cast<std::size_t>(launch_.grid_x) * static_cast<std::size_t>(launch_.grid_y));
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random_);
@@ -102,15 +146,12 @@ void Executor::run() {
         break;
       }
     }
-    std::swap(ready_[random_() % ready_.size()], ready_.back());
+    std::swap(ready_[random_.below(static_cast<uint32_t>(ready_.size()))], ready_.back());
     Thread& thread = *ready_.back();
     ready_.pop_back();
     resume(thread);
-    std::erase_if(alive_, [&](const auto& block) { return block->num_done == launch_.threads; });
+    if (block_ended_) end_blocks();
   }
-  if (!fault_.empty()) unwind();
-  running = outer;
-  if (!fault_.empty()) throw Report{fault_};
 }
 
 /// Every fiber that is still on its way leaves through an exception, so that its locals are destroyed.
@@ -119,6 +160,7 @@ void Executor::unwind() {
   for (const auto& block : alive_) {
     for (const auto& thread : block->threads) {
       if (!thread->fiber->done()) resume(*thread);
+      thread->fiber.reset();
     }
   }
   alive_.clear();
@@ -129,9 +171,9 @@ void Executor::wake(Thread& thread) {
   ready_.push_back(&thread);
 }
 
-void Executor::maybe_yield() {
-  const uint64_t one_in = launch_.blocks_at_once > 1 ? 4 : 16;
-  if (random_() % one_in != 0) return;
+void Executor::yield() {
+  const uint32_t one_in = launch_.blocks_at_once > 1 ? 6 : 16;
+  until_yield_ = 1 + static_cast<int32_t>(random_.below(2 * one_in - 1));
   wake(*thread_);
   thread_->fiber->suspend();
   if (cancelled_) throw Cancelled{};
@@ -163,89 +205,129 @@ uint64_t Executor::meet(Meeting meeting, uint32_t mask, uint64_t value, int32_t 
   return thread.value;
 }
 
+void Executor::fail_access(const char* space, const Place& place, const std::string& wrong) const {
+  fail(text_of_thread() + ", " + space + " memory, " + text_of(place) + ": " + wrong);
+}
+
+void Executor::fence() {
+  Thread& thread = *thread_;
+  thread.fenced = thread.progress.barriers;
+  if (!thread.told.empty()) {
+    thread.progress.own_clock.learn(thread.told);
+    thread.told.clear();
+    thread.block->told = true;
+  }
+  maybe_yield();
+}
+
 void Executor::access_global(const void* address, std::size_t bytes, std::size_t alignment, AccessKind kind,
                              Place place) {
   if (reinterpret_cast<std::uintptr_t>(address) % alignment != 0) {
     fail(text_of_thread() + ", misaligned access of " + std::to_string(bytes) + " bytes at " + text_of(place));
   }
-  maybe_yield();
-  const std::string wrong = global_.record(address, bytes, kind, thread_->progress, place);
-  if (!wrong.empty()) fail(text_of_thread() + ", global memory, " + text_of(place) + ": " + wrong);
+  if (kind != AccessKind::constant) maybe_yield();
+  Thread& thread = *thread_;
+  const Conflict conflict = global_->record(address, bytes, kind, thread.progress, place);
+  if (conflict) fail_access("global", place, conflict.text(kind, thread.progress));
+  if (kind != AccessKind::atomic) return;
+  BlockClock& released = global_->released_at(address);
+  thread.told.learn(released);
+  released.learn(thread.progress.block, thread.fenced);
+  released.learn(thread.block->clock);
+  released.learn(thread.progress.own_clock);
 }
 
 SharedRegion& Executor::take_shared(std::size_t n, std::size_t count, std::size_t element_bytes, Place place) {
   Block& block = *thread_->block;
-  if (n < block.shared.size()) {
+  if (n < block.num_shared) {
     SharedRegion& region = *block.shared[n];
-    if (region.element_bytes != element_bytes || region.cells.size() != count) {
+    if (region.element_bytes != element_bytes || region.count != count) {
       fail(text_of_thread() + " takes another shared array at " + text_of(place) + " than the rest of its block");
     }
     return region;
   }
-  auto region = std::make_unique<SharedRegion>();
-  region->element_bytes = element_bytes;
-  region->cells.resize(count);
-  region->bytes.resize(count * element_bytes);
-  std::generate(region->bytes.begin(), region->bytes.end(), [&] { return static_cast<unsigned char>(random_()); });
-  block.shared_used += static_cast<int64_t>((region->bytes.size() + 15) / 16 * 16);
+  if (n == block.shared.size()) block.shared.push_back(std::make_unique<SharedRegion>());
+  SharedRegion& region = *block.shared[n];
+  const std::size_t bytes = count * element_bytes;
+  block.shared_used += static_cast<int64_t>((bytes + 15) / 16 * 16);
   if (block.shared_used > launch_.shared_bytes) {
     fail(text_of_thread() + " takes " + std::to_string(block.shared_used) + " bytes of shared memory at " +
          text_of(place) + "; the launch gave " + std::to_string(launch_.shared_bytes));
   }
-  block.shared.push_back(std::move(region));
-  return *block.shared.back();
+  ++block.num_shared;
+  region.element_bytes = element_bytes;
+  region.count = count;
+  if (region.cells.size() < count) region.cells.resize(count);
+  region.bytes.resize((bytes + 7) / 8 * 8);
+  for (std::size_t i = 0; i < region.bytes.size(); i += 8) {
+    const uint64_t word = random_();
+    std::memcpy(&region.bytes[i], &word, sizeof word);
+  }
+  return region;
 }
 
 void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place) {
-  const auto size = static_cast<int32_t>(region.cells.size());
-  const std::string where = text_of_thread() + ", shared memory, " + text_of(place) + ": ";
+  const auto size = static_cast<int32_t>(region.count);
   if (first < 0 || count > size - first) {
-    fail(where + "element " + std::to_string(first) + " out of range, the array has " + std::to_string(size));
+    fail_access("shared", place,
+                "element " + std::to_string(first) + " out of range, the array has " + std::to_string(size));
   }
   const std::size_t bytes = static_cast<std::size_t>(count) * region.element_bytes;
   if (count > 1 && static_cast<std::size_t>(first) * region.element_bytes % std::min<std::size_t>(bytes, 16) != 0) {
-    fail(where + "misaligned access of " + std::to_string(bytes) + " bytes");
+    fail_access("shared", place, "misaligned access of " + std::to_string(bytes) + " bytes");
   }
+  const uint16_t number = number_of(place);
   for (int32_t i = first; i < first + count; ++i) {
-    Cell& cell = region.cells[static_cast<std::size_t>(i)];
-    const bool initialised = !cell.writes.none() || cell.in_flight;
-    if (kind == AccessKind::read && !initialised) fail(where + "read of uninitialised element " + std::to_string(i));
-    const std::string wrong = record(cell, kind, thread_->progress, place);
-    if (!wrong.empty()) fail(where + "element " + std::to_string(i) + ": " + wrong);
+    Cell& cell = cell_of(region, i);
+    if (cell.in_flight) {
+      fail_access("shared", place, "access to an asynchronous copy's target before the copy was waited for");
+    }
+    if (kind == AccessKind::read && cell.writes.none()) {
+      fail_access("shared", place, "read of uninitialised element " + std::to_string(i));
+    }
+    const Conflict conflict = record(cell, no_cross_, kind, thread_->progress, number);
+    if (!conflict) continue;
+    fail_access("shared", place, "element " + std::to_string(i) + ": " + conflict.text(kind, thread_->progress));
   }
+}
+
+Cell& Executor::cell_of(SharedRegion& region, int32_t i) const {
+  Cell& cell = region.cells[static_cast<std::size_t>(i)];
+  const uint32_t epoch = thread_->block->epoch;
+  if (cell.epoch != epoch) {
+    cell = Cell{};
+    cell.epoch = epoch;
+  }
+  return cell;
 }
 
 void Executor::copy_async(SharedRegion& region, int32_t first, int32_t count, const void* source, Place place) {
   access_global(source, 16, 16, AccessKind::read, place);
   access_shared(region, first, count, AccessKind::write, place);
-  for (int32_t i = first; i < first + count; ++i) region.cells[static_cast<std::size_t>(i)].in_flight = true;
-  thread_->copies.back().push_back({&region, first, count, source, place});
+  for (int32_t i = first; i < first + count; ++i) cell_of(region, i).in_flight = true;
+  thread_->copies.push_back({&region, first, count, source, thread_->open_group, place});
 }
 
 void Executor::commit_copies() {
-  thread_->copies.emplace_back();
+  ++thread_->open_group;
 }
 
 void Executor::wait_for_copies(std::size_t pending) {
-  while (thread_->copies.size() > pending + 1) {  // the last group is not committed
-    finish_copies(thread_->copies.front());
-    thread_->copies.pop_front();
-  }
+  std::vector<Copy>& copies = thread_->copies;
+  const auto end = std::find_if(copies.begin(), copies.end(),
+                                [&](const Copy& copy) { return copy.group + pending >= thread_->open_group; });
+  std::for_each(copies.begin(), end, [&](const Copy& copy) { finish_copy(copy); });
+  copies.erase(copies.begin(), end);
 }
 
-void Executor::finish_copies(std::vector<Copy>& group) {
-  for (const Copy& copy : group) {
-    const auto first = static_cast<std::size_t>(copy.first);
-    const auto* const source = static_cast<const unsigned char*>(copy.source);
-    std::copy_n(source, 16,
-                copy.region->bytes.begin() + static_cast<std::ptrdiff_t>(first * copy.region->element_bytes));
-    for (int32_t i = copy.first; i < copy.first + copy.count; ++i) {
-      Cell& cell = copy.region->cells[static_cast<std::size_t>(i)];
-      cell.in_flight = false;
-      cell.writes.add(thread_->progress, copy.place);
-    }
+void Executor::finish_copy(const Copy& copy) {
+  const std::size_t first = static_cast<std::size_t>(copy.first) * copy.region->element_bytes;
+  std::memcpy(copy.region->bytes.data() + first, copy.source, 16);
+  for (int32_t i = copy.first; i < copy.first + copy.count; ++i) {
+    Cell& cell = cell_of(*copy.region, i);
+    cell.in_flight = false;
+    cell.writes.add(thread_->progress, number_of(copy.place));
   }
-  group.clear();
 }
 
 }  // namespace hashevict::simt

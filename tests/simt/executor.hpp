@@ -3,16 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <random>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "simt/fiber.hpp"
+#include "simt/global_shadow.hpp"
 #include "simt/report.hpp"
-#include "simt/shadow.hpp"
 
 namespace hashevict::simt {
 
@@ -33,7 +32,28 @@ enum class Meeting { block_sync, block_max, warp_sync, ballot, any, all, shuffle
 struct SharedRegion {
   std::vector<unsigned char> bytes;
   std::size_t element_bytes = 0;
-  std::vector<Cell> cells;  ///< one an element
+  std::size_t count = 0;
+  std::vector<Cell> cells;  ///< one an element, at least
+};
+
+/// SplitMix64: cheap enough for every access to memory.
+class Random {
+ public:
+  using result_type = uint64_t;
+  explicit Random(uint64_t seed) : state_{seed} {}
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return UINT64_MAX; }
+  uint64_t operator()() {
+    uint64_t z = state_ += 0x9E3779B97F4A7C15U;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+    return z ^ (z >> 31);
+  }
+  /// One of 0 .. end - 1.
+  uint32_t below(uint32_t end) { return static_cast<uint32_t>(((*this)() >> 32) * end >> 32); }
+
+ private:
+  uint64_t state_;
 };
 
 /// Runs one launch: every CUDA thread is a fiber, and fibers take turns in a seeded random order. Stops at the first
@@ -44,12 +64,18 @@ class Executor {
   void run();
 
   /// The executor that runs the calling fiber. Everything below is for the primitives, on behalf of that fiber.
-  static Executor& current();
+  static Executor& current() {
+    if (running_ == nullptr) fail_outside();
+    return *running_;
+  }
 
   [[nodiscard]] const Launch& launch() const { return launch_; }
   [[nodiscard]] int32_t thread_index() const { return thread_->progress.thread; }
   [[nodiscard]] int32_t block_index() const { return thread_->progress.block; }
   uint64_t meet(Meeting meeting, uint32_t mask, uint64_t value, int32_t source_lane, Place place);
+  /// A fence of this thread: what the barriers before it ordered, it hands on with its next atomic accesses; what those
+  /// before it were told, it knows.
+  void fence();
   void access_global(const void* address, std::size_t bytes, std::size_t alignment, AccessKind kind, Place place);
   /// The n-th array that this thread takes, of `count` elements.
   SharedRegion& take_shared(std::size_t n, std::size_t count, std::size_t element_bytes, Place place);
@@ -58,39 +84,65 @@ class Executor {
   void commit_copies();
   void wait_for_copies(std::size_t pending);
   /// Lets other fibers go first, or not.
-  void maybe_yield();
+  void maybe_yield() {
+    if (--until_yield_ <= 0) yield();
+  }
 
  private:
+  static inline thread_local Executor* running_ = nullptr;
   enum class State { ready, waiting, done };
   struct Block;
   struct Copy {
     SharedRegion* region;
     int32_t first, count;
     const void* source;
+    uint32_t group;
     Place place;
   };
   struct Thread {
     Progress progress;
     Block* block = nullptr;
     State state = State::ready;
-    std::unique_ptr<Fiber> fiber;
-    Meeting meeting{};
+    std::optional<Fiber> fiber;
+    Meeting meeting = Meeting::block_sync;
     uint32_t mask = 0;
     int32_t source_lane = 0;
     uint64_t value = 0;  // what it brings to a meeting and takes away
     Place place{"", 0};
-    std::deque<std::vector<Copy>> copies;  // groups, oldest first; the last one is not committed
+    std::vector<Copy> copies;  // on their way, oldest first
+    uint32_t open_group = 0;   // of copies that are not committed
+    uint32_t fenced = 0;       // barriers of its block that lie before its last fence
+    BlockClock told;           // by atomic accesses, and not known before a fence
   };
   struct Block {
     int32_t index = 0;
+    uint32_t epoch = 0;  // of its shared memory
     std::vector<std::unique_ptr<Thread>> threads;
     std::vector<std::unique_ptr<SharedRegion>> shared;
+    std::size_t num_shared = 0;  // of them in use
     int64_t shared_used = 0;
     int32_t num_done = 0;
+    int32_t num_at_barrier = 0;
+    std::array<uint32_t, 32> waiting{};  // lanes of each warp, in meetings of the warp
+    BlockClock clock;
+    bool told = false;  // some thread knows more than the block
   };
+  /// What launches of a host thread use again: stacks are slow to map, and memory is slow to clear.
+  struct Pool {
+    StackPool stacks;
+    std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<std::unique_ptr<GlobalShadow>> shadows;
+    uint32_t epoch = 0;
+  };
+
   struct Cancelled {};
 
+  static Pool& pool();
+  [[noreturn]] static void fail_outside();
+  void run_blocks();
   void start_block(int32_t index);
+  void end_blocks();
+  void yield();
   void run_thread(Thread& thread);
   void end_thread();
   void resume(Thread& thread);
@@ -98,6 +150,7 @@ class Executor {
   void wake(Thread& thread);
   void try_block_meeting();
   void try_warp_meeting();
+  void check_mask(const Thread& thread) const;
   void complete_block_meeting(Block& block);
   template <class Visitor>
   void for_lanes(const Thread& arrived, const Visitor& visitor);
@@ -112,15 +165,20 @@ class Executor {
   [[nodiscard]] std::string text_of_waiting(const Block& block) const;
   [[nodiscard]] Thread& lane_of_warp(const Thread& thread, int32_t lane) const;
   [[nodiscard]] bool has_lane(const Thread& thread, int32_t lane) const;
-  void finish_copies(std::vector<Copy>& group);
+  [[noreturn]] void fail_access(const char* space, const Place& place, const std::string& wrong) const;
+  [[nodiscard]] Cell& cell_of(SharedRegion& region, int32_t i) const;
+  void finish_copy(const Copy& copy);
 
   Launch launch_;
   std::function<void()> kernel_;
-  std::mt19937_64 random_;
-  GlobalShadow global_;
+  Random random_;
+  std::unique_ptr<GlobalShadow> global_;
+  std::vector<CrossBlock> no_cross_;  // shared memory has one block
   std::vector<std::unique_ptr<Block>> alive_;
   std::vector<Thread*> ready_;
   Thread* thread_ = nullptr;  // the running one
+  int32_t until_yield_ = 1;
+  bool block_ended_ = false;
   bool cancelled_ = false;
   mutable std::string fault_;
 };

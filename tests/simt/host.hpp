@@ -93,8 +93,10 @@ uint64_t block_max(uint64_t key, Place place = Place::here()) {
   return Executor::current().meet(Meeting::block_max, kFullMask, key, 0, place);
 }
 
-// Global memory. Two blocks must not touch the same bytes in one launch unless both only read, or both use the relaxed
-// and atomic accesses; within a block a barrier must lie between.
+// Global memory. Two blocks must not touch the same bytes in one launch unless both only read, both use atomic
+// accesses, or tickets order them: a barrier of the one block, then a fence, an atomic access and a fence of one of its
+// threads; then the same atomic access between fences of a thread of the other block, and a barrier. Within a block a
+// barrier is enough.
 template <class T>
 T load(const T* address, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::read, place);
@@ -105,7 +107,10 @@ T load(const T* address, Place place = Place::here()) {
 /// A load of what no thread writes while the kernel runs.
 template <class T>
 T load_constant(const T* address, Place place = Place::here()) {
-  return load(address, place);
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::constant, place);
+  T value;
+  std::memcpy(&value, address, sizeof value);
+  return value;
 }
 template <class T>
 void store(T* address, T value, Place place = Place::here()) {
@@ -119,15 +124,15 @@ inline Bytes16 load16(const void* address, Place place = Place::here()) {
 inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
   store(static_cast<Bytes16*>(address), value, place);
 }
-/// Accesses that several blocks may make to one address; they order nothing.
+/// Accesses to what other blocks have a part in: they go past the caches of one multiprocessor. They order nothing.
 template <class T>
 T load_relaxed(const T* address, Place place = Place::here()) {
-  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::atomic, place);
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::read, place);
   return *address;
 }
 template <class T>
 void store_relaxed(T* address, T value, Place place = Place::here()) {
-  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::atomic, place);
+  Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::write, place);
   *address = value;
 }
 /// Each returns what was there before.
@@ -150,7 +155,7 @@ inline uint32_t atomic_increment(uint32_t* address, uint32_t last, Place place =
 }
 /// Orders this thread's accesses before the fence against those after it, for other blocks.
 inline void thread_fence() {
-  Executor::current().maybe_yield();
+  Executor::current().fence();
 }
 
 // Arithmetic that rounds once, as written, whatever a compiler would like to fuse.

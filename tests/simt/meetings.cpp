@@ -86,12 +86,11 @@ void Executor::check_nobody_misses(const Thread& gone) const {
 void Executor::try_block_meeting() {
   Block& block = *thread_->block;
   if (block.num_done > 0) fail("threads left early, others wait for them:" + text_of_waiting(block));
+  if (++block.num_at_barrier < launch_.threads) return;
   for (const auto& other : block.threads) {
-    if (other->state != State::waiting || !is_block_wide(other->meeting)) return;
-  }
-  for (const auto& other : block.threads) {
-    if (other->meeting != thread_->meeting || other->place.line != thread_->place.line ||
-        text_of(other->place) != text_of(thread_->place)) {
+    const bool same_line = other->place.line == thread_->place.line;
+    const bool same_file = other->place.file == thread_->place.file || text_of(other->place) == text_of(thread_->place);
+    if (other->meeting != thread_->meeting || !same_line || !same_file) {
       fail("divergent barrier:" + text_of_waiting(block));
     }
   }
@@ -101,33 +100,51 @@ void Executor::try_block_meeting() {
 void Executor::complete_block_meeting(Block& block) {
   uint64_t largest = 0;
   for (const auto& thread : block.threads) largest = std::max(largest, thread->value);
+  block.num_at_barrier = 0;
   for (const auto& thread : block.threads) {
     thread->value = largest;
     ++thread->progress.barriers;
     wake(*thread);
+    if (!block.told) continue;
+    block.clock.learn(thread->progress.own_clock);
+    thread->progress.own_clock.clear();
+  }
+  block.told = false;
+}
+
+/// Whether the warp can meet at all as this thread wants to.
+void Executor::check_mask(const Thread& thread) const {
+  const uint32_t mask = thread.mask;
+  const auto what = [&] { return text_of_meeting(thread.meeting, mask, thread.place); };
+  if ((mask >> thread.progress.lane() & 1U) == 0) fail(text_of_thread() + " is not in the mask of its " + what());
+  const bool all_exist = thread.progress.warp() * 32 + 32 <= launch_.threads;
+  if (all_exist && thread.block->num_done == 0) return;
+  for (int32_t lane = 0; lane < 32; ++lane) {
+    if ((mask >> lane & 1U) == 0) continue;
+    if (!has_lane(thread, lane)) {
+      fail(text_of_thread() + ", wrong mask: the warp has no lane " + std::to_string(lane) + " for " + what());
+    }
+    if (lane_of_warp(thread, lane).state == State::done) {
+      fail(text_of_thread() + ", lane " + std::to_string(lane) + " left early, it is missed in " + what());
+    }
   }
 }
 
 void Executor::try_warp_meeting() {
   Thread& thread = *thread_;
-  const std::string what = text_of_meeting(thread.meeting, thread.mask, thread.place);
-  if ((thread.mask >> thread.progress.lane() & 1U) == 0) fail(text_of_thread() + " is not in the mask of its " + what);
-  for (int32_t lane = 0; lane < 32; ++lane) {
-    if ((thread.mask >> lane & 1U) == 0) continue;
-    if (!has_lane(thread, lane)) {
-      fail(text_of_thread() + ", wrong mask: the warp has no lane " + std::to_string(lane) + " for " + what);
-    }
-    const Thread& other = lane_of_warp(thread, lane);
-    if (other.state == State::done) {
-      fail(text_of_thread() + ", lane " + std::to_string(lane) + " left early, it is missed in " + what);
-    }
-    if (other.state != State::waiting) return;
-    if (is_block_wide(other.meeting)) return;  // reported as a deadlock once nobody can go on
-    if (other.mask != thread.mask) return;
-    if (other.meeting != thread.meeting) {
-      fail("lanes meet in different calls, or with a wrong mask:" + text_of_waiting(*thread.block));
-    }
-  }
+  check_mask(thread);
+  uint32_t& waiting = thread.block->waiting[static_cast<std::size_t>(thread.progress.warp())];
+  waiting |= 1U << thread.progress.lane();
+  if ((waiting & thread.mask) != thread.mask) return;  // at worst reported as a deadlock once nobody can go on
+  bool same_mask = true;
+  bool same_call = true;
+  for_lanes(thread, [&](const Thread& other, std::size_t /*lane*/) {
+    same_mask = same_mask && other.mask == thread.mask;
+    same_call = same_call && other.meeting == thread.meeting;
+  });
+  if (!same_mask) return;
+  if (!same_call) fail("lanes meet in different calls, or with a wrong mask:" + text_of_waiting(*thread.block));
+  waiting &= ~thread.mask;
   complete_warp_meeting(thread);
 }
 

@@ -21,6 +21,10 @@ struct Place {
   static constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
+/// A short name for a place, the same for the same place; place_of() gives the place again.
+uint16_t number_of(const Place& place);
+Place place_of(uint16_t number);
+
 /// `encode.cuh:33`
 std::string text_of(const Place& place);
 

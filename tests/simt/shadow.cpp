@@ -5,27 +5,39 @@
 
 namespace hashevict::simt {
 
+void BlockClock::learn(int32_t block, uint32_t barriers) {
+  const auto i = static_cast<std::size_t>(block);
+  if (i >= barriers_.size()) barriers_.resize(i + 1, 0);
+  barriers_[i] = std::max(barriers_[i], barriers);
+}
+
+void BlockClock::learn(const BlockClock& other) {
+  if (barriers_.size() < other.barriers_.size()) barriers_.resize(other.barriers_.size(), 0);
+  for (std::size_t i = 0; i < other.barriers_.size(); ++i) barriers_[i] = std::max(barriers_[i], other.barriers_[i]);
+}
+
 bool Accesses::before(const Progress& now) const {
   if (none()) return true;
-  if (block_ != now.block) return false;
+  if (block_ != now.block) return now.knows(block_, barriers_);
   if (barriers_ < now.barriers) return true;
   if (warp_ != now.warp()) return false;
   const uint32_t others = lanes_ & ~(1U << now.lane());
+  if (others == 0) return true;
   for (uint32_t lane = 0; lane < 32; ++lane) {
     if ((others >> lane & 1U) != 0 && clock_ > now.warp_clock[lane]) return false;
   }
   return true;
 }
 
-void Accesses::add(const Progress& now, Place place) {
+void Accesses::add(const Progress& now, uint16_t place) {
   const auto lane = static_cast<uint32_t>(now.lane());
-  if (before(now)) {  // whatever comes after this access comes after those, too: they can be forgotten
-    *this = Accesses{};
+  if (block_ != now.block || before(now)) {  // whatever comes after this access comes after those, too
     block_ = now.block;
-    warp_ = now.warp();
-  } else {
-    if (block_ != now.block) block_ = kMany;
-    if (warp_ != now.warp()) warp_ = kMany;
+    warp_ = static_cast<int16_t>(now.warp());
+    lanes_ = 0;
+    clock_ = 0;
+  } else if (warp_ != now.warp()) {
+    warp_ = kMany;
   }
   place_ = place;
   lanes_ |= 1U << lane;
@@ -35,49 +47,93 @@ void Accesses::add(const Progress& now, Place place) {
 }
 
 std::string Accesses::text() const {
-  std::string who = block_ == kMany ? "several blocks" : "block " + std::to_string(block_);
-  if (block_ != kMany) {
-    who += warp_ == kMany ? ", several warps" : ", warp " + std::to_string(warp_) + ", lanes " + text_of_lanes(lanes_);
-  }
-  return who + " at " + text_of(place_);
+  if (none()) return "somebody at " + text_of(place_of(place_));
+  return "block " + std::to_string(block_) + ", " +
+         (warp_ == kMany ? "several warps" : "warp " + std::to_string(warp_) + ", lanes " + text_of_lanes(lanes_)) +
+         " at " + text_of(place_of(place_));
 }
 
 namespace {
 
-std::string conflict(const char* mine, const char* theirs, const Accesses& accesses, const Progress& now) {
-  const bool blocks = accesses.by_another_block(now);
-  return std::string{mine} +
-         (blocks ? " conflicts between blocks with the " : " is not ordered by a barrier after the ") + theirs +
-         " by " + accesses.text();
+const char* name_of(AccessKind kind) {
+  switch (kind) {
+    case AccessKind::constant:
+      return "constant load";
+    case AccessKind::read:
+      return "read";
+    case AccessKind::write:
+      return "write";
+    default:
+      return "atomic access";
+  }
+}
+
+CrossBlock& cross_of(Cell& cell, std::vector<CrossBlock>& all) {
+  if (cell.cross < 0) {
+    cell.cross = static_cast<int32_t>(all.size());
+    all.emplace_back();
+  }
+  return all[static_cast<std::size_t>(cell.cross)];
+}
+
+/// Makes `last` what the block `block` did, and keeps what another one did with the others.
+void switch_block(Accesses& last, std::vector<Accesses>& others, int32_t block) {
+  const auto own = std::find_if(others.rbegin(), others.rend(), [&](const auto& a) { return a.block() == block; });
+  if (own != others.rend()) {
+    std::swap(last, *own);
+  } else {
+    others.push_back(last);
+    last = Accesses{};
+  }
+}
+
+/// The first of `accesses` that do not lie before `now`, or nullptr.
+const Accesses* not_before(const std::vector<Accesses>& accesses, const Progress& now) {
+  const auto found = std::find_if(accesses.begin(), accesses.end(), [&](const auto& a) { return !a.before(now); });
+  return found == accesses.end() ? nullptr : &*found;
+}
+
+Conflict conflict_of(const Cell& cell, const std::vector<CrossBlock>& all, AccessKind kind, const Progress& now) {
+  if (!cell.writes.before(now)) return {"write", cell.writes};
+  if (kind != AccessKind::read && !cell.reads.before(now)) return {"read", cell.reads};
+  if (cell.cross < 0) return {};
+  const CrossBlock& cross = all[static_cast<std::size_t>(cell.cross)];
+  if (kind != AccessKind::read) {
+    if (const Accesses* const reads = not_before(cross.readers, now)) return {"read", *reads};
+  }
+  if (kind != AccessKind::atomic) {
+    if (!cross.atomics.before(now)) return {"atomic access", cross.atomics};
+    if (const Accesses* const accesses = not_before(cross.others, now)) return {"atomic access", *accesses};
+  }
+  return {};
 }
 
 }  // namespace
 
-std::string record(Cell& cell, AccessKind kind, const Progress& now, Place place) {
-  const char* const name = kind == AccessKind::read ? "read" : kind == AccessKind::write ? "write" : "atomic access";
-  if (cell.in_flight) return std::string{name} + " of an asynchronous copy's target before the copy was waited for";
-  if (!cell.writes.before(now)) return conflict(name, "write", cell.writes, now);
-  if (kind != AccessKind::read && !cell.reads.before(now)) return conflict(name, "read", cell.reads, now);
-  if (kind != AccessKind::atomic && !cell.atomics.before(now)) {
-    return conflict(name, "atomic access", cell.atomics, now);
-  }
-  Accesses& own = kind == AccessKind::read ? cell.reads : kind == AccessKind::write ? cell.writes : cell.atomics;
-  own.add(now, place);
-  return {};
+std::string Conflict::text(AccessKind mine, const Progress& now) const {
+  const bool constant = mine == AccessKind::constant || kind == name_of(AccessKind::constant);
+  if (constant) return std::string{name_of(mine)} + " in the same launch as the " + kind + " by " + accesses.text();
+  const bool blocks = accesses.block() != now.block;
+  return std::string{name_of(mine)} +
+         (blocks ? " conflicts between blocks with the " : " is not ordered by a barrier after the ") + kind + " by " +
+         accesses.text();
 }
 
-std::string GlobalShadow::record(const void* address, std::size_t bytes, AccessKind kind, const Progress& now,
-                                 Place place) {
-  const auto first = reinterpret_cast<std::uintptr_t>(address);
-  std::uintptr_t line_address = 0;
-  std::array<Cell, kLine>* line = nullptr;
-  for (std::uintptr_t byte = first; byte < first + bytes; ++byte) {
-    if (line == nullptr || byte / kLine != line_address) {
-      line_address = byte / kLine;
-      line = &lines_[line_address];
+Conflict record(Cell& cell, std::vector<CrossBlock>& all, AccessKind kind, const Progress& now, uint16_t place) {
+  if (const Conflict conflict = conflict_of(cell, all, kind, now)) return conflict;
+  if (kind == AccessKind::write) {
+    cell.writes.add(now, place);
+  } else if (kind == AccessKind::atomic) {
+    CrossBlock& cross = cross_of(cell, all);
+    if (!cross.atomics.none() && cross.atomics.block() != now.block) {
+      switch_block(cross.atomics, cross.others, now.block);
     }
-    std::string wrong = simt::record((*line)[byte % kLine], kind, now, place);
-    if (!wrong.empty()) return wrong;
+    cross.atomics.add(now, place);
+  } else {
+    if (!cell.reads.none() && cell.reads.block() != now.block) {
+      switch_block(cell.reads, cross_of(cell, all).readers, now.block);
+    }
+    cell.reads.add(now, place);
   }
   return {};
 }
