@@ -98,12 +98,17 @@ HASHEVICT_DEVICE void encode_unit(const EncodeParams& p, const EncodeTile& tile,
   const int32_t vector = (part * Shape::kVectors + simt::lane() / Shape::kLanes) * Shape::kChains;
   const float* weights = projection_of(p, tile.head) + word * 32 + bit;
   float sums[Shape::kChains] = {};
-  for (int32_t e = 0; e < p.head_dim; ++e, weights += kBits) {
-    const float weight = simt::load_constant(weights);
-    float values[Shape::kChains];
-    tile.values.load_many(e * kTileTokens + vector, values);
+  for (int32_t first = 0; first < p.head_dim; first += 4, weights += 4 * kBits) {
+    float w[4];  // their loads are on their way together
     HASHEVICT_UNROLL
-    for (int32_t c = 0; c < Shape::kChains; ++c) sums[c] = simt::fma(weight, values[c], sums[c]);
+    for (int32_t i = 0; i < 4; ++i) w[i] = simt::load_constant(weights + i * kBits);
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 4; ++i) {
+      float values[Shape::kChains];
+      tile.values.load_many((first + i) * kTileTokens + vector, values);
+      HASHEVICT_UNROLL
+      for (int32_t c = 0; c < Shape::kChains; ++c) sums[c] = simt::fma(w[i], values[c], sums[c]);
+    }
   }
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kChains; ++c) {
