@@ -101,6 +101,7 @@ constexpr int kBuffer = 256;
 }  // namespace
 
 void load_row(core::DType dtype, const void* source, int64_t stride, float* target, int n) {
+  if (n == 0) return;  // memcpy may not be given null, not even with a length of zero
   if (dtype == core::DType::float32) {
     const auto* from = static_cast<const float*>(source);
     if (stride == 1) {
