@@ -43,7 +43,7 @@ StateLayout lay_out_state(const Settings& settings) {
 LayerState layer_state(const Settings& settings, const StateLayout& layout, int32_t layer, void* state) {
   const StateLayout::Layer& part = layout.layers[static_cast<std::size_t>(layer)];
   const int64_t sequences = settings.sequences();
-  int32_t* const counters = part_at<int32_t>(state, part.counters);
+  auto* const counters = part_at<int32_t>(state, part.counters);
   return LayerState{
       .codes = part_at<uint8_t>(state, part.codes),
       .positions = part_at<int32_t>(state, part.positions),

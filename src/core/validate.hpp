@@ -15,7 +15,7 @@
 namespace hashevict::core {
 
 /// Checks a config and resolves defaults and fractions. The backend stays as given.
-Settings validate_config(const hashevict_config* config);
+Settings validate_config(const hashevict_config* given);
 
 /// How a layer's keys and values lie in memory, in elements; the same for all layers but for dense strides.
 struct KvLayout {
@@ -39,7 +39,7 @@ CacheMemory validate_memory(const hashevict_memory* memory, const Settings& sett
                             uint64_t workspace_bytes);
 
 /// Checks everything about a step that can be known without reading index arrays, which may be device memory.
-Step validate_step(const hashevict_step* step, const Settings& settings, Operation operation);
+Step validate_step(const hashevict_step* given, const Settings& settings, Operation operation);
 
 /// Checks the contents of index arrays in host memory against the state: sequences in range and at most once, offsets
 /// monotone, no position beyond 2^31 - 1, block-table entries in range. `seen` is scratch of num_sequences bytes.

@@ -16,7 +16,7 @@ T read_versioned(const T* given, const char* name) {
   require(given != nullptr, "{} = NULL: expected a pointer", name);
   require(given->struct_size >= sizeof(T), "{}->struct_size = {}: expected {} (call the struct's init function)", name,
           given->struct_size, sizeof(T));
-  constexpr std::size_t kSaneSize = 64 * 1024;
+  constexpr std::size_t kSaneSize = 65536;
   require(given->struct_size <= kSaneSize, "{}->struct_size = {}: expected {} (call the struct's init function)", name,
           given->struct_size, sizeof(T));
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);

@@ -48,7 +48,7 @@ HWY_INLINE void encode_block(D d, const EncodeRows& args, int64_t row, int32_t f
   const float* projection = args.projection + first_bit;
   for (int32_t e = 0; e < args.head_dim; ++e, projection += args.hash_bits) {
     hn::Vec<D> weights[kVectors];
-    for (int v = 0; v < kVectors; ++v) weights[v] = hn::LoadU(d, projection + v * lanes);
+    for (int v = 0; v < kVectors; ++v) weights[v] = hn::LoadU(d, projection + int64_t{v} * lanes);
     for (int r = 0; r < kRows; ++r) {
       const auto value = hn::Set(d, x[r * args.head_dim + e]);
       for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(weights[v], value, sums[r][v]);

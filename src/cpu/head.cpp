@@ -195,7 +195,7 @@ core::NewToken new_token(const Head& head, const Token& token) {
   const int32_t bytes = head.settings().code_bytes;
   if (head.config().score_decay_shift > 0 && head.settings().uses_queries()) {
     for (int32_t g = 0; g < head.settings().group_size; ++g) {
-      start.own_distance += code_distance(token.query_codes + g * bytes, token.key_code, bytes);
+      start.own_distance += code_distance(token.query_codes + int64_t{g} * bytes, token.key_code, bytes);
     }
   }
   const bool needs_norm = core::visit_rule(head.config(), [](auto rule) { return decltype(rule)::kNeedsNorm; });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "cpu/prefill_head.hpp"
 #include "cpu/scan_kernel.hpp"
@@ -60,10 +61,9 @@ void choose_survivors(const Prompt& prompt, const Scratch& scratch, const Select
     for (int32_t i = 0; i < num_scored; ++i) keys[i] = ~static_cast<uint32_t>(keys[i]);
     std::sort(keys, keys + num_scored);
   }
-  for (int32_t i = 0; i < sinks; ++i) select.order[i] = static_cast<uint64_t>(i);
-  for (int32_t i = 0; i < window; ++i) {
-    select.order[capacity - window + i] = static_cast<uint64_t>(total - window + i);
-  }
+  const int32_t first_recent = total - window;
+  std::iota(select.order, select.order + sinks, uint64_t{0});
+  std::iota(select.order + capacity - window, select.order + capacity, static_cast<uint64_t>(first_recent));
 }
 
 /// Takes the later keys of this prompt into a survivor's accumulator, which depends on nothing else.

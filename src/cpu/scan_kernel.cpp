@@ -138,7 +138,8 @@ HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uin
   const size_t slots_per_vector = hn::Lanes(d) / kBytes;
   HWY_ALIGN uint8_t patterns[kProbesPerPass * HWY_MAX_BYTES];
   for (int32_t p = 0; p < num_probes; ++p) {
-    hn::Store(broadcast_code<kBytes>(d, probes + p * kBytes), d, patterns + static_cast<size_t>(p) * hn::Lanes(d));
+    hn::Store(broadcast_code<kBytes>(d, probes + int64_t{p} * kBytes), d,
+              patterns + static_cast<size_t>(p) * hn::Lanes(d));
   }
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += slots_per_vector) {
     const auto code = hn::LoadU(d, codes + slot * kBytes);
@@ -154,7 +155,7 @@ void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slot
                       int32_t num_probes, uint32_t* distances) {
   for (int32_t done = 0; done < num_probes; done += kProbesPerPass) {
     const int32_t count = std::min(num_probes - done, kProbesPerPass);
-    const uint8_t* const pass = probes + done * code_bytes;
+    const uint8_t* const pass = probes + int64_t{done} * code_bytes;
     const bool by_table = count > 1;
     const bool first = done == 0;
     switch (code_bytes) {

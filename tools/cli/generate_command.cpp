@@ -115,7 +115,7 @@ std::vector<int32_t> generate_and_trace(Run& run, const std::vector<int32_t>& pr
   if (trace.empty()) return run.generate(prompt, generate);
   eval::TraceRecorder recorder(model);
   run.cache().set_observer([&recorder](const Step& step) { recorder.observe(step); });
-  const std::vector<int32_t> tokens = run.generate(prompt, generate);
+  std::vector<int32_t> tokens = run.generate(prompt, generate);
   recorder.write(trace);
   return tokens;
 }

@@ -53,7 +53,7 @@ HWY_INLINE void multiply_tile(const PanelProduct& p, int64_t row, int64_t panel,
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(16)
     for (int v = 0; v < kSums; ++v) {
-      sums[r][v] = p.accumulate ? hn::LoadU(d, y + r * y_stride + v * kLanes) : hn::Zero(d);
+      sums[r][v] = p.accumulate ? hn::LoadU(d, y + r * y_stride + std::int64_t{v} * kLanes) : hn::Zero(d);
     }
   }
   const float* x = p.x + row * p.x_stride;
@@ -88,7 +88,7 @@ HWY_INLINE void multiply_tile(const PanelProduct& p, int64_t row, int64_t panel,
   HWY_UNROLL(16)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(16)
-    for (int v = 0; v < kSums; ++v) hn::StoreU(sums[r][v], d, y + r * y_stride + v * kLanes);
+    for (int v = 0; v < kSums; ++v) hn::StoreU(sums[r][v], d, y + r * y_stride + std::int64_t{v} * kLanes);
   }
 }
 
@@ -201,7 +201,7 @@ struct Split {
   Split(std::int64_t rows, const PackedMatrix& w, std::int32_t num_threads) {
     row_chunks = divide_up(rows, kRowsPerTask);
     const std::int64_t work = std::min(rows, kRowsPerTask) * w.num_panels() * kPanelWidth * w.inputs();
-    const std::int64_t wanted = num_threads == 1 ? 1 : divide_up(4 * num_threads, row_chunks);
+    const std::int64_t wanted = num_threads == 1 ? 1 : divide_up(std::int64_t{4} * num_threads, row_chunks);
     panels_per_chunk = divide_up(w.num_panels(), std::clamp(work / kWorkPerTask, std::int64_t{1}, wanted));
     panels_per_chunk = divide_up(panels_per_chunk, 4) * 4;
     panel_chunks = divide_up(w.num_panels(), panels_per_chunk);
@@ -213,7 +213,7 @@ struct Split {
 PackedMatrix::PackedMatrix(const std::vector<const StoredTensor*>& parts) : type_(common_type(parts)) {
   inputs_ = parts[0]->shape[1];
   for (const StoredTensor* part : parts) outputs_ += part->shape[0];
-  const std::size_t num_elements = static_cast<std::size_t>(num_panels() * kPanelWidth * inputs_);
+  const auto num_elements = static_cast<std::size_t>(num_panels() * kPanelWidth * inputs_);
   data_.resize(num_elements * element_bytes(type_));
   std::int64_t first = 0;
   for (const StoredTensor* part : parts) {

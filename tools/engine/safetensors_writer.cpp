@@ -14,6 +14,7 @@ namespace {
 // Wider elements first, so that every tensor is aligned; else in the order given.
 std::vector<const StoredTensor*> file_order(const std::vector<StoredTensor>& tensors) {
   std::vector<const StoredTensor*> order;
+  order.reserve(tensors.size());
   for (const StoredTensor& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(),
                    [](const auto* a, const auto* b) { return element_bytes(a->type) > element_bytes(b->type); });

@@ -11,8 +11,8 @@ namespace {
 constexpr int64_t kBlock = 256;
 
 float widen_half(uint16_t bits) {
-  const int exponent = (bits >> 10U) & 31U;
-  const int mantissa = bits & 1023U;
+  const auto exponent = static_cast<int>((bits >> 10U) & 31U);
+  const auto mantissa = static_cast<int>(bits & 1023U);
   float magnitude =
       std::ldexp(static_cast<float>(exponent == 0 ? mantissa : mantissa + 1024), std::max(exponent, 1) - 25);
   if (exponent == 31) magnitude = mantissa == 0 ? INFINITY : NAN;

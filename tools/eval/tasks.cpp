@@ -117,7 +117,9 @@ Piece make_tracking(Source& source, size_t length) {
     std::string origin = value;
     for (size_t n = 0; n < num_letters; ++n) {
       const std::string letter(1, source.letter());
-      chain.facts.push_back(line("let " + letter + " = " + origin));
+      std::string fact = "let ";
+      fact.append(letter).append(" = ").append(origin);
+      chain.facts.push_back(line(fact));
       origin = letter;
     }
     piece.chains.push_back(std::move(chain));
@@ -145,7 +147,7 @@ Piece make_map(Source& source, size_t length) {
   for (size_t i = 0; i < count; ++i) {
     const std::string key = source.key() + "=";
     const std::string value = source.number(10, 99) + ";";
-    fact += " " + key + value;
+    fact.append(" ").append(key).append(value);
     if (i != asked) continue;
     piece.stem = key;
     piece.answer = value;
