@@ -26,18 +26,21 @@ constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
 
 /// Ones for slots 0 .. count - 1 of a tile; count >= 1.
 constexpr uint64_t first_bits(int count) {
-  return ~uint64_t{0} >> (kTileSlots - count);
+  return ~uint64_t{0} >> (64 - count);
 }
+static_assert(kTileSlots <= 64);
 
 /// Up to kTileSlots slots and where they lie.
 struct Tile {
   int32_t first = 0;
   int count = 0;
+  bool dense = false;
   int64_t offsets[kTileSlots] = {};  ///< the last one repeated to the end
 
   void locate(const AttendSplit& split, int32_t first_slot) {
     first = first_slot;
     count = static_cast<int>(HWY_MIN(split.last_slot - first_slot, kTileSlots));
+    dense = split.slots.slot_stride == split.head_dim && split.slots.run(first) >= count;
     for (int j = 0; j < count;) {
       const int run = HWY_MIN(split.slots.run(first + j), count - j);
       int64_t offset = split.slots(first + j);
@@ -56,14 +59,16 @@ class AttendPass {
         scratch_(scratch),
         first_query_(first_query),
         queries_(static_cast<int>(HWY_MIN(split.num_queries - first_query, kPassQueries))),
+        rows_((queries_ + kKernelQueries - 1) / kKernelQueries * kKernelQueries),
         row_floats_(AttendScratch::row_floats(split.head_dim)) {}
 
   void run() {
     for (int q = 0; q < queries_; q += kKernelQueries) pack_queries(q);
-    for (int i = 0; i < queries_ * row_floats_; ++i) scratch_.accumulators[i] = 0;
-    for (int q = 0; q < queries_; ++q) {
+    for (int i = 0; i < rows_ * row_floats_; ++i) scratch_.accumulators[i] = 0;
+    for (int q = 0; q < rows_; ++q) {
       scratch_.maxima[q] = kNegativeInfinity;
       scratch_.sums[q] = 0;
+      scratch_.rescale[q] = 1;
     }
     Tile tiles[2];
     if (split_.first_slot < split_.last_slot) tiles[0].locate(split_, split_.first_slot);
@@ -80,25 +85,28 @@ class AttendPass {
  private:
   using Element = typename Loader::Element;
 
+  /// Queries that share registers from `query` on.
   [[nodiscard]] int together(int query) const { return HWY_MIN(queries_ - query, kKernelQueries); }
+
+  /// Queries that the kernel for `count` of them takes: the missing fourth of three is a query of zeros.
+  static constexpr int kernel_queries(int count) { return count == 3 ? 4 : count; }
 
   /// Queries that share registers lie vector by vector side by side, elements in the loader's order.
   void pack_queries(int query) {
-    const int count = together(query);
+    const int count = kernel_queries(together(query));
     float* to = scratch_.queries + query * row_floats_;
     const float* const from = split_.queries + int64_t{first_query_ + query} * split_.head_dim;
+    const auto element = [&](int q, int dim) { return query + q < queries_ ? from[q * split_.head_dim + dim] : 0; };
     int dim = 0;
     for (; dim + 2 * kLanes <= split_.head_dim; dim += 2 * kLanes) {
       for (int half = 0; half < 2; ++half) {
         for (int q = 0; q < count; ++q) {
-          for (int lane = 0; lane < kLanes; ++lane) {
-            *to++ = from[q * split_.head_dim + dim + element_of<Loader>(half, lane)];
-          }
+          for (int lane = 0; lane < kLanes; ++lane) *to++ = element(q, dim + element_of<Loader>(half, lane));
         }
       }
     }
     for (int q = 0; q < count && dim < split_.head_dim; ++q) {
-      for (int lane = 0; lane < kLanes; ++lane) *to++ = from[q * split_.head_dim + dim + lane];
+      for (int lane = 0; lane < kLanes; ++lane) *to++ = element(q, dim + lane);
     }
   }
 
@@ -107,8 +115,9 @@ class AttendPass {
     const uint64_t any = find_visible(tile, visible);
     if (any == 0) return;
     for (int q = 0; q < queries_; q += kKernelQueries) score(tile, q);
-    for (int q = 0; q < queries_; ++q) scratch_.rescale[q] = weigh(q, visible[q]);
-    for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, next, q, visible + q);
+    weigh(visible);
+    const NextKeys<Element> next_keys{static_cast<const Element*>(split_.keys), next.offsets, next.dense};
+    for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, next_keys, q, visible + q);
   }
 
   /// One bit per slot and query; returns all of them together.
@@ -144,73 +153,92 @@ class AttendPass {
     const auto dots = [&](auto kernel) {
       kernel(keys, values, tile.offsets, tile.count, queries, split_.head_dim, logits);
     };
-    switch (together(query)) {
+    switch (kernel_queries(together(query))) {
       case 1:
         return dots(dot_tile<Loader, 1>);
       case 2:
         return dots(dot_tile<Loader, 2>);
-      case 3:
-        return dots(dot_tile<Loader, 3>);
       default:
         return dots(dot_tile<Loader, 4>);
     }
   }
 
-  /// Turns the dots of one query into weights exp(logit - maximum), 0 where not visible; updates maximum and sum.
-  /// @return what to multiply everything before this tile by
-  float weigh(int query, uint64_t visible) {
-    if (visible == 0) return 1;
+  /// Turns the dots of all queries into weights exp(logit - maximum), 0 where not visible, updates maxima and sums and
+  /// leaves in `rescale` what to multiply everything before this tile by. Step by step for all queries, so that one
+  /// query's chain of dependent instructions does not wait for another's.
+  void weigh(const uint64_t* visible) {
+    const Floats d;
+    HWY_ALIGN float maxima[kPassQueries];
+    HWY_ALIGN float sums[kPassQueries] = {};
+    for (int q = 0; q < queries_; ++q) maxima[q] = to_logits(q, visible[q]);
+    for (int q = queries_; q % kLanes != 0; ++q) maxima[q] = kNegativeInfinity;
+    for (int q = 0; q < queries_; ++q) sums[q] = exponentiate(q, visible[q], maxima[q]);
+    for (int q = 0; q < queries_; q += kLanes) {
+      const auto before = hn::Load(d, scratch_.maxima + q);
+      const auto now = hn::Load(d, maxima + q);
+      const auto power = exp_nonpositive(d, hn::Sub(before, now));
+      const auto rescale = hn::IfThenElse(hn::Eq(before, now), hn::Set(d, 1.0f), power);
+      const auto sum = hn::Add(hn::Mul(hn::Load(d, scratch_.sums + q), rescale), hn::Load(d, sums + q));
+      hn::Store(now, d, scratch_.maxima + q);
+      hn::Store(rescale, d, scratch_.rescale + q);
+      hn::Store(sum, d, scratch_.sums + q);
+    }
+  }
+
+  /// Slots up to the last visible one, in whole vectors.
+  static int vector_end(uint64_t visible) {
+    return (static_cast<int>(std::bit_width(visible)) + kLanes - 1) / kLanes * kLanes;
+  }
+
+  /// Turns the dots of one query into logits, -infinity where not visible.
+  /// @return the largest logit so far
+  float to_logits(int query, uint64_t visible) {
     const Floats d;
     float* const row = scratch_.weights + query * kTileSlots;
-    const int end = (static_cast<int>(std::bit_width(visible)) + kLanes - 1) / kLanes * kLanes;
-    to_logits(row, end);
-    for (uint64_t hidden = first_bits(end) & ~visible; hidden != 0; hidden &= hidden - 1) {
-      row[std::countr_zero(hidden)] = kNegativeInfinity;
+    const int end = vector_end(visible);
+    auto largest = hn::Set(d, scratch_.maxima[query]);
+    const auto scale = hn::Set(d, split_.softmax_scale);
+    const auto cap = hn::Set(d, split_.logit_soft_cap);
+    for (int j = 0; j < end; j += kLanes) {
+      auto logit = hn::Mul(hn::Load(d, row + j), scale);
+      if (split_.logit_soft_cap != 0) logit = hn::Mul(cap, tanh_of(d, hn::Div(logit, cap)));
+      largest = hn::Max(logit, largest);
+      hn::Store(logit, d, row + j);
     }
-    auto largest = hn::Set(d, kNegativeInfinity);
+    const uint64_t hidden = visible == 0 ? 0 : first_bits(end) & ~visible;
+    if (hidden == 0) return hn::GetLane(hn::MaxOfLanes(d, largest));
+    for (uint64_t rest = hidden; rest != 0; rest &= rest - 1) row[std::countr_zero(rest)] = kNegativeInfinity;
+    largest = hn::Set(d, scratch_.maxima[query]);
     for (int j = 0; j < end; j += kLanes) largest = hn::Max(hn::Load(d, row + j), largest);
-    const float before = scratch_.maxima[query];
-    const float maximum = HWY_MAX(hn::GetLane(hn::MaxOfLanes(d, largest)), before);
+    return hn::GetLane(hn::MaxOfLanes(d, largest));
+  }
+
+  /// Turns the logits of one query into weights; returns their sum.
+  float exponentiate(int query, uint64_t visible, float maximum) {
+    const Floats d;
+    float* const row = scratch_.weights + query * kTileSlots;
     // With nothing but -infinity so far any finite reference gives the weights their value 0.
     const auto reference = hn::Set(d, maximum == kNegativeInfinity ? 0.0f : maximum);
     auto sum = hn::Zero(d);
-    for (int j = 0; j < end; j += kLanes) {
+    for (int j = 0, end = vector_end(visible); j < end; j += kLanes) {
       const auto weight = exp_nonpositive(d, hn::Sub(hn::Load(d, row + j), reference));
       sum = hn::Add(sum, weight);
       hn::Store(weight, d, row + j);
     }
-    float rescale = 1;
-    if (maximum != before) rescale = hn::GetLane(exp_nonpositive(d, hn::Sub(hn::Set(d, before), reference)));
-    scratch_.maxima[query] = maximum;
-    scratch_.sums[query] = scratch_.sums[query] * rescale + hn::GetLane(hn::SumOfLanes(d, sum));
-    return rescale;
-  }
-
-  void to_logits(float* row, int end) const {
-    const Floats d;
-    const auto scale = hn::Set(d, split_.softmax_scale);
-    if (split_.logit_soft_cap == 0) {
-      for (int j = 0; j < end; j += kLanes) hn::Store(hn::Mul(hn::Load(d, row + j), scale), d, row + j);
-      return;
-    }
-    const auto cap = hn::Set(d, split_.logit_soft_cap);
-    for (int j = 0; j < end; j += kLanes) {
-      const auto logit = hn::Mul(hn::Load(d, row + j), scale);
-      hn::Store(hn::Mul(cap, tanh_of(d, hn::Div(logit, cap))), d, row + j);
-    }
+    return hn::GetLane(hn::SumOfLanes(d, sum));
   }
 
   /// Adds the values of the visible slots up for the queries that share registers; one by one if they see different
   /// slots. Slots that are not visible are left out, not weighted 0: their values may be anything.
-  void accumulate(const Tile& tile, const Tile& next, int query, const uint64_t* visible) {
+  void accumulate(const Tile& tile, const NextKeys<Element>& next_keys, int query, const uint64_t* visible) {
     const int count = together(query);
     bool alike = true;
     for (int q = 1; q < count; ++q) alike = alike && visible[q] == visible[0];
-    if (alike) return accumulate_alike(tile, next, query, count, visible[0]);
-    for (int q = 0; q < count; ++q) accumulate_alike(tile, next, query + q, 1, visible[q]);
+    if (alike) return accumulate_alike(tile, next_keys, query, count, visible[0]);
+    for (int q = 0; q < count; ++q) accumulate_alike(tile, next_keys, query + q, 1, visible[q]);
   }
 
-  void accumulate_alike(const Tile& tile, const Tile& next, int query, int count, uint64_t visible) {
+  void accumulate_alike(const Tile& tile, const NextKeys<Element>& next_keys, int query, int count, uint64_t visible) {
     if (visible == 0) return;
     int64_t offsets[kTileSlots];
     float* const weights = scratch_.weights + query * kTileSlots;
@@ -221,8 +249,7 @@ class AttendPass {
                                     scratch_.rescale + query,
                                     scratch_.accumulators + query * row_floats_,
                                     row_floats_,
-                                    static_cast<const Element*>(split_.keys),
-                                    next.offsets};
+                                    next_keys};
     if ((visible & (visible + 1)) != 0) {  // gaps: close them
       weighted.offsets = offsets;
       int to = 0;
@@ -232,13 +259,11 @@ class AttendPass {
         for (int q = 0; q < count; ++q) weights[q * kTileSlots + to] = weights[q * kTileSlots + from];
       }
     }
-    switch (count) {
+    switch (kernel_queries(count)) {
       case 1:
         return accumulate_tile<Loader, 1>(weighted, split_.head_dim);
       case 2:
         return accumulate_tile<Loader, 2>(weighted, split_.head_dim);
-      case 3:
-        return accumulate_tile<Loader, 3>(weighted, split_.head_dim);
       default:
         return accumulate_tile<Loader, 4>(weighted, split_.head_dim);
     }
@@ -263,6 +288,7 @@ class AttendPass {
   const AttendScratch& scratch_;
   int32_t first_query_;
   int queries_;
+  int rows_;  ///< queries_ filled up to whole kernels
   int row_floats_;
 };
 

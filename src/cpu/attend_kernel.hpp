@@ -23,8 +23,8 @@
 ///   logits are off by.
 /// e is first order: a fp32 dot of d terms in 4 or more lanes, two roundings a term, and the weight exp(logit - max) is
 /// off by the factor exp(error of the logit). The 8 u cover exp (1 ulp), its fp32 sum, and the weighted sum of values,
-/// which is added up in three levels (64 slots, the tiles of a split, splits) so that no chain of roundings is long;
-/// the worst case of its bound is (64 + slots / 64 + splits + 8) u, when all roundings fall to one side.
+/// which is added up in three levels (32 slots, the tiles of a split, splits) so that no chain of roundings is long;
+/// the worst case of its bound is (32 + slots / 32 + splits + 8) u, when all roundings fall to one side.
 /// Weights below 2^-126 count as zero.
 namespace hashevict::cpu {
 

@@ -5,15 +5,17 @@
 
 namespace hashevict::cpu {
 
-/// Slots scored before their values are added up. Tiles start at the first slot of a split, whatever the layout.
-constexpr int kTileSlots = 64;
+/// Slots scored before their values are added up: so few that at head size 128 their keys, their values and the next
+/// keys, on their way in, share the first-level cache. Tiles start at the first slot of a split, whatever the layout.
+constexpr int kTileSlots = 32;
 /// Queries that share one pass over a split; more of them take another pass. Bounds the scratch memory.
 constexpr int kPassQueries = 32;
-/// Queries whose accumulators share registers.
+/// Queries whose accumulators share registers; a kernel takes 1, 2 or 4.
 constexpr int kKernelQueries = 4;
 
 /// One pass's state, carved out of the caller's scratch floats. Rows of queries and accumulators are padded to
-/// `row_floats` and hold their elements in the order in which vectors load keys and values (see KvLoader).
+/// `row_floats` and hold their elements in the order in which vectors load keys and values (see kv_loader-inl.hpp).
+/// "queries" below are filled up to a multiple of kKernelQueries.
 struct AttendScratch {
   float* queries;       ///< [queries * row_floats], packed by pack_queries()
   float* accumulators;  ///< [queries, row_floats]
@@ -25,7 +27,7 @@ struct AttendScratch {
   static constexpr int32_t row_floats(int32_t head_dim) { return (head_dim + 15) / 16 * 16; }
 
   static constexpr int64_t floats(int32_t num_queries, int32_t head_dim) {
-    const int64_t queries = num_queries < kPassQueries ? num_queries : kPassQueries;
+    const int64_t queries = rows(num_queries);
     const int64_t padded = (queries + 15) / 16 * 16;
     return queries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + 3 * padded + kAlignment;
   }
@@ -33,7 +35,7 @@ struct AttendScratch {
   AttendScratch(float* memory, int32_t num_queries, int32_t head_dim) {
     const auto misaligned = reinterpret_cast<uintptr_t>(memory) / sizeof(float) % kAlignment;
     float* next = memory + (kAlignment - misaligned) % kAlignment;
-    const int64_t count = num_queries < kPassQueries ? num_queries : kPassQueries;
+    const int64_t count = rows(num_queries);
     const auto take = [&next](int64_t floats) {
       float* part = next;
       next += (floats + 15) / 16 * 16;
@@ -49,6 +51,12 @@ struct AttendScratch {
 
  private:
   static constexpr int64_t kAlignment = 16;  ///< floats: a cache line
+
+  /// Queries of one pass, filled up to whole kernels.
+  static constexpr int64_t rows(int32_t num_queries) {
+    const int64_t queries = num_queries < kPassQueries ? num_queries : kPassQueries;
+    return (queries + kKernelQueries - 1) / kKernelQueries * kKernelQueries;
+  }
 };
 
 }  // namespace hashevict::cpu
