@@ -12,7 +12,8 @@ namespace hashevict::engine {
 
 /// A fixed set of threads and one parallel loop. The calling thread works too, so a pool of one starts no thread.
 /// Loops are for one calling thread at a time; a loop started from within a task is run by that task alone. The engine
-/// and its cache share one of these: the library's own pool is internal to it, and is not made where a config brings a loop.
+/// and its cache share one of these: the library's own pool is internal to it, and is not made where a config brings a
+/// loop.
 class ThreadPool {
  public:
   /// @param num_threads 0: all hardware threads
