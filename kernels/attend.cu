@@ -8,12 +8,14 @@ namespace hashevict::kernels {
 
 const char* launch_attend(const AttendParams& params, void* stream) {
   const Layer& layer = params.layer;
-  return visit_shape(layer.kv.dtype, layer.head_dim, layer.group_size, [&](auto shape) {
-    using Shape = decltype(shape);
+  return visit_tile(layer.group_size, [&](auto tile) {
+    constexpr int32_t kTile = decltype(tile)::value;
     const int32_t blocks = params.split != 0 ? params.partials.num_splits : 1;
     const simt::Extents extents{params.batch.tokens * layer.num_kv_heads * blocks, 1, kAttendThreads,
-                                attend_bytes<Shape>(layer.head_dim)};
-    return simt::launch(attend<Shape>, extents, params, stream);
+                                attend_bytes<kTile>(layer.head_dim)};
+    return visit_rows<kTile>(layer.kv.dtype, layer.head_dim, [&](auto shape) {
+      return simt::launch(attend<decltype(shape)>, extents, params, stream);
+    });
   });
 }
 

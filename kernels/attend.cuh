@@ -36,10 +36,10 @@ struct Running {
   simt::SharedArray<float> values;  ///< [kTile, head_dim]: a thread's own
 };
 
-template <class Shape>
+template <int32_t kTile>
 HASHEVICT_HOST_DEVICE constexpr int32_t attend_bytes(int32_t head_dim) {
-  return attend_split_bytes<Shape>(head_dim) + 2 * simt::shared_bytes<float>(2 * Shape::kTile) +
-         simt::shared_bytes<float>(Shape::kTile * head_dim) + simt::shared_bytes<int32_t>(1);
+  return attend_split_bytes<kTile>(head_dim) + 2 * simt::shared_bytes<float>(2 * kTile) +
+         simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int32_t>(1);
 }
 
 /// What a block of attend() works with.
@@ -53,7 +53,8 @@ struct AttendBlock {
   HASHEVICT_DEVICE int32_t first_query_head(int32_t tile) const { return item.kv_head * p.layer.group_size + tile; }
 
   HASHEVICT_DEVICE void stage_tile(int32_t tile) const {
-    stage_queries<Shape>(p.q, item.token, first_query_head(tile), p.layer.group_size - tile, p.layer.head_dim, shared);
+    stage_queries<Shape::kTile>(p.q, item.token, first_query_head(tile), p.layer.group_size - tile, p.layer.head_dim,
+                                shared);
   }
 
   HASHEVICT_DEVICE void attend(int32_t split) const {
@@ -86,7 +87,7 @@ HASHEVICT_DEVICE void attend_alone(const AttendBlock<Shape>& block, int32_t num_
         if (split > 0) {
           all = {block.running.maxima.load(old), block.running.sums.load(old), block.running.values.load(i)};
         }
-        all = merge(all, split_partial<Shape>(block.shared, head_dim, q, e));
+        all = merge(all, split_partial<Shape::kTile>(block.shared, head_dim, q, e));
         if (split + 1 == num_splits) {
           store_result({block.p.out, block.p.lse}, block.item.token, block.first_query_head(tile + q), e, all);
           return;
@@ -110,7 +111,7 @@ HASHEVICT_DEVICE void attend_together(const AttendBlock<Shape>& block, int32_t s
     block.stage_tile(tile);
     block.attend(split);
     for_elements(block.queries(tile), layer.head_dim, [&](int32_t q, int32_t e) {
-      store_partial(partials, split, tile + q, e, split_partial<Shape>(block.shared, layer.head_dim, q, e));
+      store_partial(partials, split, tile + q, e, split_partial<Shape::kTile>(block.shared, layer.head_dim, q, e));
     });
   }
   const int64_t ticket = int64_t{block.item.token} * (layer.num_kv_heads + 1) + 1 + block.item.kv_head;
@@ -130,7 +131,7 @@ HASHEVICT_DEVICE void attend_together(const AttendBlock<Shape>& block, int32_t s
 /// merges them in order, as a block alone does, so that both ways give the same bits. Splits behind the end leave.
 /// Budget: 168 registers (255 for 8 queries), no spills; 28 KiB of shared memory at head_dim 128 and 8 queries.
 template <class Shape>
-HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
+HASHEVICT_KERNEL(kAttendThreads, kAttendBlocks<Shape::kTile>)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   const int32_t launched = p.split != 0 ? p.partials.num_splits : 1;
   const int32_t split = simt::block_x() % launched;
@@ -139,7 +140,7 @@ attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   if (item.sequence < 0 || split >= num_splits) return;
   const int32_t head_dim = p.layer.head_dim;
   simt::SharedMemory memory;
-  const AttendShared shared = take_attend_shared<Shape>(memory, head_dim);
+  const AttendShared shared = take_attend_shared<Shape::kTile>(memory, head_dim);
   const auto maxima = memory.take<float>(2 * Shape::kTile);
   const auto sums = memory.take<float>(2 * Shape::kTile);
   const auto values = memory.take<float>(Shape::kTile * head_dim);

@@ -12,11 +12,11 @@ HASHEVICT_HOST_DEVICE constexpr int32_t splits_of(int32_t length) {
 }
 
 /// All threads lay a token's queries down, from query head `first_head` on; zeros from `count` on.
-template <class Shape>
+template <int32_t kTile>
 HASHEVICT_DEVICE void stage_queries(const Vectors& q, int64_t token, int32_t first_head, int32_t count,
                                     int32_t head_dim, const AttendShared& shared) {
   const int64_t row = token * q.stride[0] + first_head * q.stride[1];
-  for (int32_t i = simt::thread_index(); i < Shape::kTile * head_dim; i += kAttendThreads) {
+  for (int32_t i = simt::thread_index(); i < kTile * head_dim; i += kAttendThreads) {
     const int32_t query = i / head_dim;
     const int64_t index = row + query * q.stride[1] + i % head_dim * q.stride[2];
     shared.queries.store(i, query < count ? load_element(q.data, q.dtype, index) : 0.0F);

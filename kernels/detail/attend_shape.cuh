@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/detail/attend_piece.cuh"
 #include "kernels/params.hpp"
 
@@ -8,6 +10,10 @@ namespace hashevict::kernels {
 
 inline constexpr int32_t kAttendThreads = 128;
 inline constexpr int32_t kAttendWarps = kAttendThreads / simt::kWarpSize;
+
+/// Blocks of attention that a multiprocessor is to have room for.
+template <int32_t kTile>
+inline constexpr int32_t kAttendBlocks = kTile == 8 ? 2 : 3;
 
 /// What attention is compiled for: the type of keys and values, the lanes that share a row, and the queries that share
 /// a pass over the slots.
@@ -31,25 +37,31 @@ struct AttendShape {
   static HASHEVICT_HOST_DEVICE constexpr int32_t lane_of(int32_t dot) { return dot / kHeld * kSpread; }
 };
 
-/// Calls `visitor(AttendShape<...>{})`: the one list of instances, and the switch over them. Host only.
+/// Calls `visitor(tile)` with `decltype(tile)::value` queries for one pass.
 template <class Visitor>
-decltype(auto) visit_shape(int32_t dtype, int32_t head_dim, int32_t group_size, const Visitor& visitor) {
-  const auto with_tile = [&](auto of_type, auto lanes) {
-    constexpr int32_t kDtype = decltype(of_type)::kDtype;
-    constexpr int32_t kLanes = decltype(lanes)::kLanes;
-    if (group_size == 1) return visitor(AttendShape<kDtype, kLanes, 1>{});
-    if (group_size == 2) return visitor(AttendShape<kDtype, kLanes, 2>{});
-    if (group_size <= 4) return visitor(AttendShape<kDtype, kLanes, 4>{});
-    return visitor(AttendShape<kDtype, kLanes, 8>{});
-  };
-  const auto with_lanes = [&](auto of_type) {
-    if (head_dim <= 8 * kPieceElements) return with_tile(of_type, AttendShape<0, 8, 1>{});
-    if (head_dim <= 16 * kPieceElements) return with_tile(of_type, AttendShape<0, 16, 1>{});
-    return with_tile(of_type, AttendShape<0, 32, 1>{});
-  };
-  if (dtype == HASHEVICT_FLOAT16) return with_lanes(AttendShape<HASHEVICT_FLOAT16, 8, 1>{});
-  if (dtype == HASHEVICT_BFLOAT16) return with_lanes(AttendShape<HASHEVICT_BFLOAT16, 8, 1>{});
-  return with_lanes(AttendShape<HASHEVICT_FLOAT32, 8, 1>{});
+decltype(auto) visit_tile(int32_t group_size, const Visitor& visitor) {
+  if (group_size == 1) return visitor(std::integral_constant<int32_t, 1>{});
+  if (group_size == 2) return visitor(std::integral_constant<int32_t, 2>{});
+  if (group_size <= 4) return visitor(std::integral_constant<int32_t, 4>{});
+  return visitor(std::integral_constant<int32_t, 8>{});
+}
+
+/// Calls `visitor(AttendShape<...>{})` with the lanes that a row needs.
+HASHEVICT_EXEC_CHECK_DISABLE
+template <int32_t kDtype, int32_t kTile, class Visitor>
+HASHEVICT_HOST_DEVICE decltype(auto) visit_lanes(int32_t head_dim, const Visitor& visitor) {
+  if (head_dim <= 8 * kPieceElements) return visitor(AttendShape<kDtype, 8, kTile>{});
+  if (head_dim <= 16 * kPieceElements) return visitor(AttendShape<kDtype, 16, kTile>{});
+  return visitor(AttendShape<kDtype, 32, kTile>{});
+}
+
+/// Calls `visitor(AttendShape<...>{})` for rows of a type and size: with visit_tile() the one list of instances.
+HASHEVICT_EXEC_CHECK_DISABLE
+template <int32_t kTile, class Visitor>
+HASHEVICT_HOST_DEVICE decltype(auto) visit_rows(int32_t dtype, int32_t head_dim, const Visitor& visitor) {
+  if (dtype == HASHEVICT_FLOAT16) return visit_lanes<HASHEVICT_FLOAT16, kTile>(head_dim, visitor);
+  if (dtype == HASHEVICT_BFLOAT16) return visit_lanes<HASHEVICT_BFLOAT16, kTile>(head_dim, visitor);
+  return visit_lanes<HASHEVICT_FLOAT32, kTile>(head_dim, visitor);
 }
 
 }  // namespace hashevict::kernels

@@ -22,20 +22,20 @@ struct AttendShared {
   simt::SharedArray<float> values;     ///< [kAttendWarps, kTile, head_dim]
 };
 
-template <class Shape>
+template <int32_t kTile>
 HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim) {
-  return simt::shared_bytes<float>(Shape::kTile * head_dim) + simt::shared_bytes<int64_t>(kSplitSlots) +
-         2 * simt::shared_bytes<float>(kAttendWarps * Shape::kTile) +
-         simt::shared_bytes<float>(kAttendWarps * Shape::kTile * head_dim);
+  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(kSplitSlots) +
+         2 * simt::shared_bytes<float>(kAttendWarps * kTile) +
+         simt::shared_bytes<float>(kAttendWarps * kTile * head_dim);
 }
 
-template <class Shape>
+template <int32_t kTile>
 HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int32_t head_dim) {
-  const auto queries = memory.take<float>(Shape::kTile * head_dim);
+  const auto queries = memory.take<float>(kTile * head_dim);
   const auto offsets = memory.take<int64_t>(kSplitSlots);
-  const auto maxima = memory.take<float>(kAttendWarps * Shape::kTile);
-  const auto sums = memory.take<float>(kAttendWarps * Shape::kTile);
-  return {queries, offsets, maxima, sums, memory.take<float>(kAttendWarps * Shape::kTile * head_dim)};
+  const auto maxima = memory.take<float>(kAttendWarps * kTile);
+  const auto sums = memory.take<float>(kAttendWarps * kTile);
+  return {queries, offsets, maxima, sums, memory.take<float>(kAttendWarps * kTile * head_dim)};
 }
 
 /// What a split is read with.
@@ -313,18 +313,18 @@ HASHEVICT_DEVICE void attend_split(const SplitInput& input, const AttendShared& 
 }
 
 /// The split's result for element `e` of the tile's query `q`.
-template <class Shape>
+template <int32_t kTile>
 HASHEVICT_DEVICE Partial split_partial(const AttendShared& shared, int32_t head_dim, int32_t q, int32_t e) {
   float maximum = kNegativeInfinity;
   HASHEVICT_UNROLL
   for (int32_t w = 0; w < kAttendWarps; ++w) {
-    maximum = simt::maximum(maximum, shared.maxima.load(w * Shape::kTile + q));
+    maximum = simt::maximum(maximum, shared.maxima.load(w * kTile + q));
   }
   const float reference = reference_of(maximum);
   Partial all{maximum, 0.0F, 0.0F};
   HASHEVICT_UNROLL
   for (int32_t w = 0; w < kAttendWarps; ++w) {
-    const int32_t row = w * Shape::kTile + q;
+    const int32_t row = w * kTile + q;
     const float weight = weight_of(shared.maxima.load(row), reference);
     all.sum = simt::fma(shared.sums.load(row), weight, all.sum);
     all.value = simt::fma(shared.values.load(row * head_dim + e), weight, all.value);

@@ -15,9 +15,10 @@ HASHEVICT_HOST_DEVICE constexpr int32_t code_words(int32_t hash_bits) {
 template <int32_t kBits>
 inline constexpr int32_t kCodeWords = code_words(kBits);
 
-/// Calls `visitor(bits)` with `decltype(bits)::value == hash_bits`: the one switch over code sizes, for launchers.
+/// Calls `visitor(bits)` with `decltype(bits)::value == hash_bits`: the one switch over code sizes.
+HASHEVICT_EXEC_CHECK_DISABLE
 template <class Visitor>
-decltype(auto) visit_bits(int32_t hash_bits, Visitor&& visitor) {
+HASHEVICT_HOST_DEVICE decltype(auto) visit_bits(int32_t hash_bits, Visitor&& visitor) {
   switch (hash_bits) {
     case 8:
       return visitor(std::integral_constant<int32_t, 8>{});

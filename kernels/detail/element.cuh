@@ -67,6 +67,12 @@ HASHEVICT_DEVICE uint16_t narrow_to_bfloat(float value) {
   return static_cast<uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
 }
 
+/// What is left of a value in a type.
+HASHEVICT_DEVICE float round_to(int32_t dtype, float value) {
+  if (dtype == HASHEVICT_FLOAT32) return value;
+  return widen(dtype == HASHEVICT_FLOAT16 ? narrow_to_half(value) : narrow_to_bfloat(value), dtype);
+}
+
 HASHEVICT_DEVICE void store_element(void* data, int32_t dtype, int64_t index, float value) {
   if (dtype == HASHEVICT_FLOAT32) {
     simt::store(static_cast<float*>(data) + index, value);
