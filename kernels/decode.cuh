@@ -20,7 +20,7 @@ HASHEVICT_NOINLINE void attend_tile(const DecodeParams& p, DecodeItem item, int3
   take_step_shared(memory, layer);
   take_decode_shared(memory, layer);
   const AttendShared shared = take_attend_shared<Shape::kTile>(memory, layer.head_dim);
-  const HeadPartials partials = partials_of(p.partials, layer, item.row, item.kv_head);
+  const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.kv_head);
   const int32_t first_slot = split * kSplitSlots;
   const int32_t left = layer.group_size - tile;
   const int32_t queries = left < Shape::kTile ? left : Shape::kTile;
@@ -42,7 +42,7 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
   const Candidate candidate = visit_bits(
       layer.facts.hash_bits, [&](auto bits) { return find_candidate<decltype(bits)::value>(p.evict, item, split); });
   if (simt::thread_index() == 0) {
-    const HeadPartials partials = partials_of(p.partials, layer, item.row, item.kv_head);
+    const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.kv_head);
     simt::store_relaxed(partials.keys + split, candidate.key);
     simt::store_relaxed(partials.slots + split, candidate.slot);
   }
@@ -83,11 +83,10 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   const int32_t launched = p.partials.num_splits;
   const int32_t split = simt::block_x() % launched;
   const int32_t kv_head = simt::block_x() / launched % layer.num_kv_heads;
-  const int32_t row_index = simt::block_x() / launched / layer.num_kv_heads;
-  const Row row = row_of(p.evict.batch, row_index);
+  const Row row = row_of(p.evict.batch, simt::block_x() / launched / layer.num_kv_heads);
   if (row.sequence < 0 || row.num_tokens == 0 || (row.num_tokens > 1 && split > 0)) return;
   const int32_t before = simt::load_relaxed(layer.state.tokens_seen + row.sequence);
-  const DecodeItem item{row_index, row.sequence, kv_head, row.first_token, before};
+  const DecodeItem item{row.sequence, kv_head, row.first_token, before};
   simt::SharedMemory memory;
   take_step_shared(memory, layer);
   const DecodeShared own = take_decode_shared(memory, layer);

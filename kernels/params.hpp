@@ -119,7 +119,8 @@ struct EvictParams {
   int32_t store;             ///< 0: keys and values are left to the caller
 };
 
-/// What splits of attention leave for the block that combines them; workspace.
+/// What splits of attention leave for the block that combines them; workspace. Items are tokens for attend, sequences
+/// for decode: never more than the cache has sequences.
 struct Partials {
   float* states;       ///< [items, H, splits, G, 2 + head_dim]: maximum logit, sum of weights, weighted values
   uint64_t* keys;      ///< [items, H, splits] of each split's candidate, 0: none

@@ -101,7 +101,7 @@ HASHEVICT_NOINLINE void finish_token(const DecodeParams& p, DecodeItem item, int
   simt::SharedMemory memory;
   take_step_shared(memory, layer);
   const DecodeShared shared = take_decode_shared(memory, layer);
-  const HeadPartials partials = partials_of(p.partials, layer, item.row, item.kv_head);
+  const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.kv_head);
   simt::block_sync();
   choose_slot(layer, item, partials, num_splits, shared);
   score_token(p, item, shared);

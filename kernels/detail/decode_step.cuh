@@ -10,7 +10,6 @@ namespace hashevict::kernels {
 
 /// A token and the head that takes it.
 struct DecodeItem {
-  int32_t row;
   int32_t sequence;
   int32_t kv_head;
   int32_t token;
