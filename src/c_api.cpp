@@ -34,6 +34,15 @@ using hashevict::core::require;
 using hashevict::core::Settings;
 using hashevict::core::Storage;
 
+/// The number in an enum's place: C may put any there, while C++ may not even read one that the enum lacks.
+template <class Enum>
+int32_t number_in(const Enum& given) noexcept {
+  int32_t number;
+  static_assert(sizeof number == sizeof given);
+  std::memcpy(&number, &given, sizeof number);
+  return number;
+}
+
 hashevict_status report(hashevict_error* error, hashevict_status status, const char* message) noexcept {
   if (error != nullptr) std::snprintf(error->message, sizeof error->message, "%s", message);
   return status;
@@ -112,7 +121,7 @@ hashevict_bytes measure(const Settings& settings) {
 extern "C" {
 
 const char* hashevict_status_name(hashevict_status status) {
-  switch (status) {
+  switch (number_in(status)) {
     case HASHEVICT_OK:
       return "ok";
     case HASHEVICT_INVALID_ARGUMENT:
@@ -147,8 +156,9 @@ hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevi
                                                hashevict_error* error) {
   return guarded(error, [&] {
     require(config != nullptr, "config = NULL: expected a pointer");
-    require(preset >= HASHEVICT_PRESET_PAPER && preset <= HASHEVICT_PRESET_SUPERSEDED,
-            "preset = {}: expected PAPER (0), AUTHORS (1) or SUPERSEDED (2)", static_cast<int>(preset));
+    const int32_t number = number_in(preset);
+    require(number >= HASHEVICT_PRESET_PAPER && number <= HASHEVICT_PRESET_SUPERSEDED,
+            "preset = {}: expected PAPER (0), AUTHORS (1) or SUPERSEDED (2)", number);
     config->policy = HASHEVICT_POLICY_HASH;
     config->hash_bits = 16;
     config->hash_source = HASHEVICT_HASH_SOURCE_QUERY;
@@ -263,8 +273,9 @@ hashevict_status hashevict_encode(hashevict_cache* cache, int32_t layer, int32_t
     const Settings& settings = backend.storage().settings;
     hashevict::core::validate_layer(settings, layer);
     hashevict::core::validate_sequence(settings, sequence, "sequence");
-    require(as == HASHEVICT_ENCODE_KEYS || as == HASHEVICT_ENCODE_QUERIES, "as = {}: expected KEYS (0) or QUERIES (1)",
-            static_cast<int>(as));
+    const int32_t number = number_in(as);
+    require(number == HASHEVICT_ENCODE_KEYS || number == HASHEVICT_ENCODE_QUERIES,
+            "as = {}: expected KEYS (0) or QUERIES (1)", number);
     require(x != nullptr && x->data != nullptr, "x = NULL: expected a tensor");
     require(codes != nullptr && codes->data != nullptr, "codes = NULL: expected a tensor");
     require(x->rank == 3, "x.rank = {}: expected 3", x->rank);
@@ -360,7 +371,7 @@ hashevict_status hashevict_get_statistics(hashevict_cache* cache, int32_t layer,
 hashevict_status hashevict_get_capabilities(hashevict_backend backend, hashevict_capabilities* capabilities,
                                             hashevict_error* error) {
   return guarded(error, [&] {
-    const auto& entry = hashevict::find_backend(backend);
+    const auto& entry = hashevict::find_backend(number_in(backend));
     hashevict_capabilities result = hashevict::library_capabilities();
     entry.describe(result);
     hashevict::core::write_versioned(result, capabilities, "capabilities");
