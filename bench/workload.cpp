@@ -5,13 +5,14 @@
 #include <cstring>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 namespace hashevict::bench {
 namespace {
 
 Config make_config(const Shape& shape, int64_t prompt_tokens) {
   Config config;
-  config.backend = Backend::cpu;
+  config.backend = shape.backend;
   config.num_layers = 1;
   config.num_sequences = shape.num_sequences;
   config.num_kv_heads = shape.num_kv_heads;
@@ -35,8 +36,8 @@ int32_t element_bytes(DType dtype) {
 
 }  // namespace
 
-Workload::Workload(const Shape& shape, int64_t prompt_tokens)
-    : shape_{shape}, cache_{make_config(shape, prompt_tokens)} {
+Workload::Workload(const Shape& shape, int64_t prompt_tokens, Place place)
+    : shape_{shape}, place_{std::move(place)}, cache_{make_config(shape, prompt_tokens)} {
   const int64_t rows = shape.num_sequences;
   const int64_t qo_heads = int64_t{shape.num_kv_heads} * shape.group_size;
   step_.q = random_tensor(rows, qo_heads, kPoolElements);
@@ -50,8 +51,8 @@ Workload::Workload(const Shape& shape, int64_t prompt_tokens)
     prompt_.v = random_tensor(prompt_tokens, shape.num_kv_heads);
     prompt_offsets_ = {0, static_cast<int32_t>(prompt_tokens)};
     prompt_rows_ = {0};
-    prompt_.cu_seqlens = Tensor(prompt_offsets_.data(), {2});
-    prompt_.row_to_sequence = Tensor(prompt_rows_.data(), {1});
+    prompt_.cu_seqlens = placed(prompt_offsets_);
+    prompt_.row_to_sequence = placed(prompt_rows_);
     return;
   }
   for (int32_t token = 0; token < shape.capacity; ++token) cache_.append(step(), Stream{});
@@ -85,7 +86,16 @@ Tensor Workload::random_tensor(int64_t tokens, int64_t heads, int64_t extra) {
     if (shape_.dtype != DType::float32) word = (word & 0xFFFF0000U) | word >> 16;
     if (shape_.dtype == DType::float16) word &= 0xBFFFBFFFU;
   }
-  return Tensor(static_cast<void*>(buffer.data()), shape_.dtype, {tokens, heads, shape_.head_dim});
+  void* data = buffer.data();
+  if (place_) data = place_(data, buffer.size() * sizeof(uint32_t));
+  return Tensor(data, shape_.dtype, {tokens, heads, shape_.head_dim});
+}
+
+template <class T>
+Tensor Workload::placed(std::vector<T>& values) const {
+  void* data = values.data();
+  if (place_) data = place_(data, values.size() * sizeof(T));
+  return Tensor(static_cast<T*>(data), {static_cast<int64_t>(values.size())});
 }
 
 int64_t Workload::kv_bytes() const {

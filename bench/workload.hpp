@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <vector>
 
@@ -21,12 +22,17 @@ struct Shape {
   Policy policy = Policy::hash;
   Layout layout = Layout::head_major;
   int32_t num_threads = 0;
+  Backend backend = Backend::cpu;
 };
+
+/// Where a workload puts its inputs: copies `bytes` bytes to memory of the shape's backend, which it keeps.
+using Place = std::function<void*(const void* host, std::size_t bytes)>;
 
 /// A full cache of one layer, with inputs for one token per sequence (or a prompt) in the storage dtype.
 class Workload {
  public:
-  explicit Workload(const Shape& shape, int64_t prompt_tokens = 0);
+  /// @param place for a backend other than the CPU
+  explicit Workload(const Shape& shape, int64_t prompt_tokens = 0, Place place = {});
 
   /// One token per sequence, fields of every operation filled in. Each call gives other tokens: windows into a pool of
   /// random numbers, so that codes differ as they do in life and making them costs nothing.
@@ -45,8 +51,11 @@ class Workload {
   /// A tensor with `extra` more elements behind it than its shape says.
   Tensor random_tensor(int64_t tokens, int64_t heads, int64_t extra = 0);
   Tensor window(const Tensor& pool) const;
+  template <class T>
+  Tensor placed(std::vector<T>& values) const;
 
   Shape shape_;
+  Place place_;
   Cache cache_;
   std::mt19937 generator_{12345};
   std::vector<std::vector<uint32_t>> buffers_;

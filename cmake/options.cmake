@@ -17,12 +17,8 @@ endif()
 
 set(HASHEVICT_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE HASHEVICT_CUDA PROPERTY STRINGS AUTO ON OFF)
-if(HASHEVICT_CUDA STREQUAL "AUTO" OR NOT HASHEVICT_CUDA)
-  set(hashevict_backends "cpu")
-else()
-  message(FATAL_ERROR "HASHEVICT_CUDA=${HASHEVICT_CUDA}: the CUDA backend is not part of version ${PROJECT_VERSION}. "
-                      "Configure with AUTO or OFF to build the CPU backend.")
-endif()
+set(HASHEVICT_CUDA_ARCHITECTURES "80-real;90" CACHE STRING
+    "What kernels are compiled for, as in CMAKE_CUDA_ARCHITECTURES: any of 80, 86, 89, 90, 100, 120")
 
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)

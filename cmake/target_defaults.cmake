@@ -10,18 +10,25 @@ function(hashevict_target_defaults target)
                CXX_EXTENSIONS OFF
                CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON
-               POSITION_INDEPENDENT_CODE ON)
+               POSITION_INDEPENDENT_CODE ON
+               CUDA_VISIBILITY_PRESET hidden)
+  # CMake learned of CUDA_STANDARD 20 late (3.26), so that nvcc is told itself.
   # A contracted a * b + c rounds once where the norm says twice: codes, and so victims, would depend on the compiler.
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -ffp-contract=off)
+  target_compile_options(
+    ${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wconversion;-ffp-contract=off>
+                      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Xcompiler=-Wall,-Wextra,-Wconversion>)
   if(HASHEVICT_WARNINGS_AS_ERRORS)
-    target_compile_options(${target} PRIVATE -Werror)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>
+                                             $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
   endif()
   if(HASHEVICT_SANITIZE)
     set(sanitizers ${HASHEVICT_SANITIZE})
     if(sanitizers STREQUAL "address")
       set(sanitizers address,undefined)
     endif()
-    target_compile_options(${target} PRIVATE -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_compile_options(
+      ${target}
+      PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${sanitizers};-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
     target_link_options(${target} PRIVATE -fsanitize=${sanitizers})
   endif()
 endfunction()

@@ -371,9 +371,9 @@ hashevict_status hashevict_get_statistics(hashevict_cache* cache, int32_t layer,
 hashevict_status hashevict_get_capabilities(hashevict_backend backend, hashevict_capabilities* capabilities,
                                             hashevict_error* error) {
   return guarded(error, [&] {
-    const auto& entry = hashevict::find_backend(number_in(backend));
+    static_cast<void>(hashevict::find_backend(number_in(backend)));  // fails where it cannot be had
     hashevict_capabilities result = hashevict::library_capabilities();
-    entry.describe(result);
+    hashevict::describe_backends(result);
     hashevict::core::write_versioned(result, capabilities, "capabilities");
   });
 }

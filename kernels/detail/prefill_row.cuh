@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "core/state.hpp"
+#include "core/center.hpp"
 #include "kernels/detail/head.cuh"
 
 /// What a prefill does with a row. Only the device knows the counters, so every kernel of the series decides it anew,

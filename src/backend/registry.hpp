@@ -20,4 +20,7 @@ struct BackendEntry {
 /// The entry for a requested backend, AUTO resolved. Fails with UNSUPPORTED where this build or machine lacks it.
 const BackendEntry& find_backend(int32_t requested);
 
+/// Adds what each backend of this build says of itself.
+void describe_backends(hashevict_capabilities& capabilities);
+
 }  // namespace hashevict

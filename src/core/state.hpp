@@ -4,12 +4,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/center.hpp"
 #include "core/settings.hpp"
 
 namespace hashevict::core {
-
-/// Values of LayerState::center_set: where a sequence's centre comes from.
-enum CenterOrigin : int32_t { kCenterUnset = 0, kCenterFromPrompt = 1, kCenterGiven = 2 };
 
 /// One layer's state: pointers into the state memory. S sequences, H KV heads, C padded capacity.
 struct LayerState {

@@ -4,8 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/failure.hpp"
-#include "core/projection.hpp"
+#include "backend/construct.hpp"
 #include "cpu/encode_kernel.hpp"
 
 namespace hashevict::cpu {
@@ -15,39 +14,6 @@ AlignedMemory allocate(uint64_t bytes) {
   return AlignedMemory{new (std::align_val_t{HASHEVICT_ALIGNMENT}) std::byte[bytes]};
 }
 
-/// Adds what the caller did not lend.
-std::vector<AlignedMemory> complete(core::CacheMemory& memory, const core::Settings& settings, uint64_t state_bytes,
-                                    uint64_t workspace_bytes) {
-  std::vector<AlignedMemory> owned;
-  const auto take = [&](uint64_t bytes) { return static_cast<void*>(owned.emplace_back(allocate(bytes)).get()); };
-  if (memory.keys.empty()) {
-    for (int32_t layer = 0; layer < settings.config.num_layers; ++layer) {
-      memory.keys.push_back(take(core::dense_kv_bytes(settings, layer)));
-      memory.values.push_back(take(core::dense_kv_bytes(settings, layer)));
-    }
-  }
-  if (memory.state == nullptr) memory.state = take(state_bytes);
-  if (memory.workspace == nullptr) memory.workspace = take(workspace_bytes);
-  return owned;
-}
-
-void draw_projections(const core::Storage& storage) {
-  const hashevict_config& config = storage.settings.config;
-  const int64_t size = int64_t{config.hash_bits} * config.head_dim;
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-    for (int32_t i = 0; i < storage.settings.num_projections; ++i) {
-      const bool per_head = config.projection_per_head != 0;
-      const std::vector<float> drawn =
-          core::draw_projection({.seed = config.seed,
-                                 .layer = layer,
-                                 .kv_head = per_head ? config.kv_head_offset + i : core::kSharedByHeads,
-                                 .orthogonal = config.projection_kind == HASHEVICT_PROJECTION_ORTHOGONAL},
-                                config.hash_bits, config.head_dim);
-      core::transpose(drawn, config.hash_bits, config.head_dim, storage.layer_state(layer).projection + i * size);
-    }
-  }
-}
-
 }  // namespace
 
 CpuBackend::CpuBackend(core::Storage storage, std::vector<AlignedMemory> owned)
@@ -55,7 +21,7 @@ CpuBackend::CpuBackend(core::Storage storage, std::vector<AlignedMemory> owned)
       owned_{std::move(owned)},
       workspace_{storage_.settings, storage_.memory.workspace},
       executor_{storage_.settings} {
-  draw_projections(storage_);
+  draw_projections(*this);
   for (int32_t sequence = 0; sequence < storage_.settings.config.num_sequences; ++sequence) reset(sequence, nullptr);
 }
 
@@ -98,15 +64,10 @@ uint64_t workspace_bytes(const core::Settings& settings) {
 }
 
 std::unique_ptr<Backend> create(core::Settings settings, const hashevict_memory* memory) {
-  core::Storage storage;
-  storage.settings = std::move(settings);
-  storage.layout = core::lay_out_state(storage.settings);
-  const uint64_t workspace = workspace_bytes(storage.settings);
-  storage.memory = core::validate_memory(memory, storage.settings, storage.layout.total_bytes, workspace);
-  std::vector<AlignedMemory> owned = complete(storage.memory, storage.settings, storage.layout.total_bytes, workspace);
-  for (int32_t layer = 0; layer < storage.settings.config.num_layers; ++layer) {
-    storage.layers.push_back(core::layer_state(storage.settings, storage.layout, layer, storage.memory.state));
-  }
+  std::vector<AlignedMemory> owned;
+  const uint64_t workspace = workspace_bytes(settings);
+  core::Storage storage = make_storage(std::move(settings), memory, workspace,
+                                       [&](uint64_t bytes) { return owned.emplace_back(allocate(bytes)).get(); });
   return std::make_unique<CpuBackend>(std::move(storage), std::move(owned));
 }
 

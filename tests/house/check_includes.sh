@@ -41,7 +41,7 @@ rule 'src/backend/[!r]*' "backend/|core/|$c_abi"
 rule 'src/backend/registry.*' "backend/|core/|(cpu|cuda)/(cpu|cuda)_backend\.hpp$|$c_abi"
 rule 'src/cpu' "cpu/|backend/|core/|hwy/|$c_abi"
 rule 'src/cuda' "cuda/|backend/|core/|kernels/launch\.hpp$|cuda_runtime|$c_abi"
-rule 'kernels' "kernels/|core/(kv_layout|rule)\.hpp$|cub/|cuda"
+rule 'kernels' "kernels/|core/(center|kv_layout|rule)\.hpp$|cub/|cuda"
 rule 'tests/reference' 'reference/'
 rule 'tools/engine' "$own|engine/|$public"
 rule 'tools/eval' "$own|eval/|(\.\./)?engine/|$public"

@@ -148,13 +148,21 @@ TEST_P(Attend, AQueryThatSeesNoSlotGivesZeros) {
   EXPECT_EQ(outcome.lse[0], -std::numeric_limits<float>::infinity());
 }
 
-TEST_P(Attend, MoreQueriesThanTokensAreRefused) {
+TEST_P(Attend, MoreQueriesThanTokensAreRefusedOrSeeNothing) {
   const Config config = small_config();
   TestCache cache{GetParam(), config};
   Inputs inputs{13};
   cache.run(Operation::append, {{0, inputs.draw(config, 3)}});
+  const Batch batch{{0, inputs.draw(config, 4)}};
+  if (GetParam() != Backend::cpu) {  // only the device knows how many tokens there are
+    const Outcome outcome = cache.run(Operation::attend, batch).front();
+    EXPECT_EQ(reference::row(outcome.out, 0, 64), std::vector<float>(64, 0.0F));
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(outcome.lse[i], -std::numeric_limits<float>::infinity());
+    for (std::size_t i = 4; i < 16; ++i) EXPECT_TRUE(std::isfinite(outcome.lse[i])) << i;
+    return;
+  }
   try {
-    cache.run(Operation::attend, {{0, inputs.draw(config, 4)}});
+    cache.run(Operation::attend, batch);
     ADD_FAILURE() << "was not refused";
   } catch (const Error& error) {
     EXPECT_EQ(error.status(), Status::invalid_argument) << error.what();

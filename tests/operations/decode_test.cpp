@@ -74,6 +74,15 @@ TEST_P(Decode, ScaleSoftCapAndOutputTypeReachTheAttention) {
   twins.run(Operation::decode, {{0, inputs.draw(config, 40)}}, options);
 }
 
+/// Kernels that decode in one launch hold candidates out of their sums and add them back: in another order than attend.
+void expect_same_attention(Backend backend, const Outcome& a, const Outcome& b) {
+  if (backend == Backend::cpu) return expect_same(a, b);
+  EXPECT_EQ(a.slots, b.slots);
+  EXPECT_EQ(a.victims, b.victims);
+  for (std::size_t i = 0; i < a.out.size(); ++i) ASSERT_NEAR(a.out[i], b.out[i], 2e-6) << i;
+  for (std::size_t i = 0; i < a.lse.size(); ++i) ASSERT_NEAR(a.lse[i], b.lse[i], 2e-6) << i;
+}
+
 TEST_P(Decode, IsAppendThenAttend) {
   SCOPED_TRACE("seed 5");
   const Config config = small_config();
@@ -86,7 +95,8 @@ TEST_P(Decode, IsAppendThenAttend) {
     const auto taken = separate.run(Operation::append, batch);
     const auto attended = separate.run(Operation::attend, batch);
     for (std::size_t r = 0; r < batch.size(); ++r) {
-      expect_same(together[r], Outcome{taken[r].slots, taken[r].victims, attended[r].out, attended[r].lse});
+      expect_same_attention(GetParam(), together[r],
+                            Outcome{taken[r].slots, taken[r].victims, attended[r].out, attended[r].lse});
     }
   }
   for (const int32_t sequence : {0, 1}) expect_same(fused.state(0, sequence), separate.state(0, sequence));

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "support/device.hpp"
 #include "support/element.hpp"
 
 namespace hashevict::test {
@@ -17,10 +18,6 @@ constexpr std::align_val_t kAlignment{HASHEVICT_ALIGNMENT};
 
 std::size_t count(std::initializer_list<int64_t> shape) {
   return static_cast<std::size_t>(std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>{}));
-}
-
-void require_host(Backend backend) {
-  if (backend != Backend::cpu) throw std::logic_error("this build of the tests reaches host memory only");
 }
 
 std::vector<std::byte> encoded(DType dtype, const std::vector<float>& values) {
@@ -43,24 +40,38 @@ std::vector<std::byte> poison(DType dtype, std::size_t elements) {
 
 }  // namespace
 
-BackendMemory::BackendMemory(Backend backend, std::size_t bytes) : size_{bytes} {
-  require_host(backend);
-  bytes_.reset(static_cast<std::byte*>(::operator new(std::max<std::size_t>(bytes, 1), kAlignment)));
+BackendMemory::BackendMemory(Backend backend, std::size_t bytes) : size_{bytes}, bytes_{nullptr, Free{backend}} {
+  bytes_.reset(backend == Backend::cpu
+                   ? static_cast<std::byte*>(::operator new(std::max<std::size_t>(bytes, 1), kAlignment))
+                   : device::allocate(bytes));
 }
 
 void BackendMemory::Free::operator()(std::byte* bytes) const {
-  ::operator delete(bytes, kAlignment);
+  if (backend == Backend::cpu) {
+    ::operator delete(bytes, kAlignment);
+  } else {
+    device::release(bytes);
+  }
 }
 
 void upload(Backend backend, const void* host, void* target, std::size_t bytes) {
-  require_host(backend);
-  if (bytes > 0) std::memcpy(target, host, bytes);
+  if (bytes == 0) return;
+  if (backend == Backend::cpu) {
+    std::memcpy(target, host, bytes);
+  } else {
+    device::upload(host, target, bytes);
+  }
 }
 
 std::vector<std::byte> download(Backend backend, const void* source, std::size_t bytes) {
-  require_host(backend);
-  const auto* const begin = static_cast<const std::byte*>(source);
-  return {begin, begin + bytes};
+  std::vector<std::byte> result(bytes);
+  if (bytes == 0) return result;
+  if (backend == Backend::cpu) {
+    std::memcpy(result.data(), source, bytes);
+  } else {
+    device::download(source, result.data(), bytes);
+  }
+  return result;
 }
 
 std::vector<std::byte> read(Backend backend, const Tensor& tensor) {

@@ -19,6 +19,7 @@ class BackendMemory {
 
  private:
   struct Free {
+    Backend backend;
     void operator()(std::byte* bytes) const;
   };
   std::size_t size_;

@@ -4,19 +4,26 @@
 #include <gtest/gtest.h>
 
 #include <hashevict/cache.hpp>
+#include <string>
 #include <vector>
+
+#include "support/device.hpp"
 
 namespace hashevict::test {
 
 /// A suite whose cases run on every backend that this build and machine have.
 class BackendTest : public testing::TestWithParam<Backend> {};
 
+/// Every backend to test. Where kernels run on the host, they alone: the CPU backend has a program of its own.
 inline std::vector<Backend> backends() {
-  return {Backend::cpu};
+  const std::string name = device::name();
+  if (name.empty()) return {Backend::cpu};
+  if (name == "cuda") return {Backend::cpu, Backend::cuda};
+  return {Backend::cuda};
 }
 
 inline std::string backend_name(const testing::TestParamInfo<Backend>& info) {
-  return info.param == Backend::cpu ? "cpu" : "cuda";
+  return info.param == Backend::cpu ? "cpu" : device::name();
 }
 
 }  // namespace hashevict::test

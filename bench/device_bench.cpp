@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <benchmark/benchmark.h>
+
+#include <cstdio>
+#include <functional>
+#include <memory>
+
+#include "device.hpp"
+#include "workload.hpp"
+
+/// One benchmark per operation of the CUDA backend, timed by events on the device. Counters: `of_copy`, bytes moved per
+/// second over the rate of a copy within device memory, measured at the start; `launches` per call. Axes as in
+/// operations_bench.cpp. Peers: `launch`, a kernel that does nothing, and `attend` beside `decode`.
+namespace hashevict::bench {
+namespace {
+
+double measured_copy_rate = 0;
+
+/// A workload on the device, with the memory that its inputs lie in.
+class DeviceWorkload {
+ public:
+  explicit DeviceWorkload(Shape shape, int64_t prompt_tokens = 0)
+      : load_{(shape.backend = Backend::cuda, shape), prompt_tokens,
+              [this](const void* host, std::size_t bytes) { return buffers_.place(host, bytes); }} {}
+
+  Workload& operator*() { return load_; }
+  Workload* operator->() { return &load_; }
+  DeviceBuffers& buffers() { return buffers_; }
+
+ private:
+  DeviceBuffers buffers_;  // made before what lies in it
+  Workload load_;
+};
+
+Shape shape_of(const benchmark::State& state) {
+  Shape shape;
+  shape.num_sequences = static_cast<int32_t>(state.range(0));
+  shape.capacity = static_cast<int32_t>(state.range(1));
+  shape.hash_bits = static_cast<int32_t>(state.range(2));
+  shape.group_size = static_cast<int32_t>(state.range(3));
+  shape.dtype = static_cast<DType>(state.range(4));
+  return shape;
+}
+
+void step_axes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype"});
+  for (const int64_t sequences : {1, 8, 32}) benchmark->Args({sequences, 4096, 16, 4, 2});
+  for (const int64_t bits : {8, 32, 64, 128}) benchmark->Args({32, 4096, bits, 4, 2});
+  for (const int64_t group : {1, 2, 8}) benchmark->Args({32, 4096, 16, group, 2});
+  for (const int64_t slots : {1024, 16384}) benchmark->Args({8, slots, 16, 4, 2});
+  benchmark->Args({32, 4096, 16, 4, 1});
+  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+
+/// Times `call` and adds its counters.
+void measure(benchmark::State& state, DeviceClock& clock, double bytes, const std::function<void()>& call) {
+  constexpr int kRepeats = 20;
+  clock.seconds(kRepeats, call);  // warms up
+  double seconds = 0;
+  for (auto _ : state) {
+    seconds = clock.seconds(kRepeats, call);
+    state.SetIterationTime(seconds);
+  }
+  state.counters["of_copy"] = bytes / seconds / measured_copy_rate;
+  state.counters["bytes"] = bytes;
+  state.counters["launches"] = clock.num_launches(call);
+  state.counters["graph_us"] = clock.replay_seconds(kRepeats, call) * 1e6;
+}
+
+void launch(benchmark::State& state) {
+  DeviceClock clock;
+  measure(state, clock, 0, [&] { launch_nothing(clock.stream()); });
+}
+BENCHMARK(launch)->UseManualTime()->Unit(benchmark::kMicrosecond);
+
+void evict(benchmark::State& state) {
+  DeviceWorkload load{shape_of(state)};
+  DeviceClock clock;
+  const auto bytes = static_cast<double>(load->code_bytes());
+  measure(state, clock, bytes, [&] { load->cache().evict(load->step(), Stream{clock.stream()}); });
+}
+BENCHMARK(evict)->Apply(step_axes);
+
+void attend(benchmark::State& state) {
+  DeviceWorkload load{shape_of(state)};
+  DeviceClock clock;
+  const auto bytes = static_cast<double>(load->kv_bytes());
+  measure(state, clock, bytes, [&] { load->cache().attend(load->step(), Stream{clock.stream()}); });
+}
+BENCHMARK(attend)->Apply(step_axes);
+
+void decode(benchmark::State& state) {
+  DeviceWorkload load{shape_of(state)};
+  DeviceClock clock;
+  const auto bytes = static_cast<double>(load->kv_bytes() + load->code_bytes());
+  measure(state, clock, bytes, [&] { load->cache().decode(load->step(), Stream{clock.stream()}); });
+}
+BENCHMARK(decode)->Apply(step_axes);
+
+void prefill(benchmark::State& state) {
+  constexpr int64_t kPromptTokens = 8192;
+  Shape shape;
+  shape.num_sequences = 1;
+  shape.capacity = static_cast<int32_t>(state.range(0));
+  shape.hash_bits = static_cast<int32_t>(state.range(1));
+  DeviceWorkload load{shape, kPromptTokens};
+  Step prompt = load->prompt();
+  prompt.prefill_mode = static_cast<PrefillMode>(state.range(2));
+  DeviceClock clock;
+  const double token = 2.0 * shape.num_kv_heads * shape.head_dim * sizeof(uint16_t);
+  // Keys and queries are encoded, then keys and values of those that stay are copied.
+  const double bytes = token * (0.5 * (1 + shape.group_size) * kPromptTokens + 2.0 * shape.capacity);
+  measure(state, clock, bytes, [&] {
+    load->cache().reset(Stream{clock.stream()});
+    load->cache().prefill(prompt, Stream{clock.stream()});
+  });
+}
+BENCHMARK(prefill)
+    ->ArgNames({"slots", "bits", "mode"})
+    ->ArgsProduct({{1024, 4096}, {16, 64}, {0, 1, 2}})
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+
+void encode(benchmark::State& state) {
+  constexpr int64_t kTokens = 32768;
+  Shape shape;
+  shape.num_sequences = 1;
+  shape.hash_bits = static_cast<int32_t>(state.range(0));
+  DeviceWorkload load{shape, kTokens};
+  const int64_t code_bytes = shape.hash_bits / 8;
+  const int64_t codes = kTokens * shape.num_kv_heads * code_bytes;
+  const Tensor target(static_cast<uint8_t*>(load.buffers().allocate(static_cast<std::size_t>(codes))),
+                      {kTokens, shape.num_kv_heads, code_bytes});
+  DeviceClock clock;
+  const auto bytes = static_cast<double>(kTokens * shape.num_kv_heads * shape.head_dim * 2 + codes);
+  measure(state, clock, bytes,
+          [&] { load->cache().encode(0, 0, EncodeAs::keys, load->prompt().k, target, Stream{clock.stream()}); });
+}
+BENCHMARK(encode)->ArgName("bits")->Arg(8)->Arg(16)->Arg(32)->Arg(64)->Arg(128)->UseManualTime()->Unit(
+    benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace hashevict::bench
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  try {
+    if (hashevict::Cache::capabilities(hashevict::Backend::automatic).num_cuda_devices == 0) {
+      std::fprintf(stderr, "hashevict_device_bench: no CUDA device can be used here\n");
+      return 2;
+    }
+    hashevict::bench::measured_copy_rate = hashevict::bench::copy_rate();
+    benchmark::AddCustomContext("copy_bytes_per_second", std::to_string(hashevict::bench::measured_copy_rate));
+    benchmark::RunSpecifiedBenchmarks();
+  } catch (const std::exception& failure) {
+    std::fprintf(stderr, "hashevict_device_bench: %s\n", failure.what());
+    return 1;
+  }
+  return 0;
+}

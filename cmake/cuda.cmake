@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Decides whether the CUDA backend is built: hashevict_with_cuda, and hashevict_backends for the summary. AUTO builds it
+# where there is a CUDA compiler; whether there is a device is asked at run time.
+set(hashevict_with_cuda OFF)
+set(hashevict_backends "cpu (no CUDA compiler)")
+if(NOT HASHEVICT_CUDA)
+  set(hashevict_backends "cpu (HASHEVICT_CUDA is OFF)")
+else()
+  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    find_program(HASHEVICT_NVCC nvcc HINTS /usr/local/cuda/bin "$ENV{CUDA_PATH}/bin" DOC "The CUDA compiler")
+    mark_as_advanced(HASHEVICT_NVCC)
+    if(HASHEVICT_NVCC)
+      set(CMAKE_CUDA_COMPILER ${HASHEVICT_NVCC})
+    endif()
+  endif()
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES ${HASHEVICT_CUDA_ARCHITECTURES})
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(hashevict_with_cuda ON)
+    set(hashevict_backends "cpu, cuda (${CMAKE_CUDA_ARCHITECTURES})")
+  elseif(NOT HASHEVICT_CUDA STREQUAL "AUTO")
+    message(FATAL_ERROR "HASHEVICT_CUDA=${HASHEVICT_CUDA}, but no CUDA compiler was found: set CMAKE_CUDA_COMPILER, or "
+                        "configure with HASHEVICT_CUDA=OFF to build the CPU backend alone.")
+  endif()
+endif()

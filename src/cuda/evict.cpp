@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/cuda_backend.hpp"
+#include "cuda/params.hpp"
+
+namespace hashevict::cuda {
+
+void CudaBackend::evict(const core::Step& step, hashevict_stream stream) {
+  const CurrentDevice current{device()};
+  const auto params = evict_params(step, storage_.settings, layer(step.layer), false);
+  check_launch(kernels::launch_evict(params, stream), "evict");
+}
+
+void CudaBackend::append(const core::Step& step, hashevict_stream stream) {
+  const CurrentDevice current{device()};
+  const auto params = evict_params(step, storage_.settings, layer(step.layer), true);
+  check_launch(kernels::launch_evict(params, stream), "append");
+}
+
+}  // namespace hashevict::cuda
