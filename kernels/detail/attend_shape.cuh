@@ -23,8 +23,9 @@ struct AttendShape {
   static constexpr int32_t kLanes = kLanesValue;
   static constexpr int32_t kTile = kTileValue;
   static constexpr int32_t kGroups = kAttendThreads / kLanes;  ///< lane groups of a block, a slot each
-  /// Slots that a lane group takes at a time: what is on its way to the block then covers the latency of memory.
-  static constexpr int32_t kTurn = kTile == 8 || kDtype == HASHEVICT_FLOAT32 ? 2 : 4;
+  /// Slots that a lane group takes at a time: what is on its way to the block then covers the latency of memory. Fewer
+  /// where rows or queries take many registers.
+  static constexpr int32_t kTurn = kTile == 8 || kDtype == HASHEVICT_FLOAT32 || 4 * kTile > kLanes ? 2 : 4;
   static constexpr int32_t kTurnSlots = kTurn * kGroups;  ///< and all of a block
   static constexpr int32_t kDots = kTile * kTurn;         ///< of a lane group's turn, slots of a query neighbours
   static constexpr int32_t kHeld = kDots > kLanes ? kDots / kLanes : 1;    ///< dots that a lane ends up with
