@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fixed set of calls on the kernels, small enough to be repeated for each planted bug: it must fail for every mutant,
+// and pass for the kernels as they are.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "support/array.hpp"
+#include "support/twins.hpp"
+
+namespace hashevict::test {
+namespace {
+
+constexpr Backend kBackend = Backend::cuda;
+
+/// Takes tokens of two sequences, of which one is not full in the end.
+void take_tokens(Config config, Operation operation, Flavour flavour, Arrangement arrangement = Arrangement::owned) {
+  Twins twins{kBackend, config, arrangement};
+  Inputs inputs{1};
+  twins.run(operation, {{1, inputs.draw(config, 40, DType::float32, flavour)},
+                        {-1, inputs.draw(config, 2)},
+                        {0, inputs.draw(config, 9, DType::float32, flavour)}});
+  twins.run(operation, {{0, inputs.draw(config, 3)}, {1, inputs.draw(config, 3)}});
+  twins.expect_same_state();
+}
+
+TEST(Mutants, EvictAgreesWithTheOracle) {
+  for (const Policy policy :
+       {Policy::hash, Policy::random, Policy::key_norm, Policy::mean, Policy::majority, Policy::superseded}) {
+    Config config = small_config();
+    config.policy = policy;
+    take_tokens(config, Operation::evict, Flavour::normal);
+  }
+}
+
+TEST(Mutants, EvictOfEqualsAndOfSpecialNumbersAgrees) {
+  take_tokens(small_config(), Operation::evict, Flavour::repeated);
+  Config config = small_config();
+  config.hash_bits = 128;
+  config.score_decay_shift = 2;
+  take_tokens(config, Operation::evict, Flavour::special);
+}
+
+TEST(Mutants, AppendAgreesWithTheOracleInPages) {
+  take_tokens(small_config(), Operation::append, Flavour::normal, Arrangement::padded_pages);
+}
+
+/// Keys and values that no vector access may touch.
+TEST(Mutants, AppendReadsUnalignedRows) {
+  const Config config = small_config();
+  TestCache cache{kBackend, config};
+  const std::vector<float> numbers = Inputs{2}.floats(1 + 4 * 16);
+  const Array memory{kBackend, DType::float32, {static_cast<int64_t>(numbers.size())}, numbers};
+  const float* const first = memory.tensor().data_as<float>() + 1;
+  Step step;
+  step.q = Tensor{first, {1, 4, 16}};
+  step.k = Tensor{first, {1, 2, 16}};
+  step.v = Tensor{first, {1, 2, 16}};
+  cache.cache().append(step, Stream{});
+  const std::vector<std::byte> keys = cache.state(0, 0).keys;
+  ASSERT_EQ(keys.size(), 2 * 16 * sizeof(float));
+  EXPECT_EQ(std::memcmp(keys.data(), numbers.data() + 1, keys.size()), 0) << "keys differ";
+}
+
+TEST(Mutants, PinnedPromptAndCentresAgree) {
+  Config config = small_config();
+  config.pin_prompt = true;
+  config.centering = Centering::prompt;
+  Twins twins{kBackend, config};
+  Inputs inputs{3};
+  twins.run(Operation::prefill, {{0, inputs.draw(config, 30, DType::float32, Flavour::biased)}});
+  twins.run(Operation::append, {{0, inputs.draw(config, 20, DType::float32, Flavour::biased)}});
+  twins.expect_same_state();
+}
+
+TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
+  Config config = small_config();
+  config.capacity = 600;
+  config.max_batch_tokens = 1024;
+  Twins twins{kBackend, config, Arrangement::strided};
+  Inputs inputs{4};
+  twins.run(Operation::prefill, {{1, inputs.draw(config, 610)}, {0, inputs.draw(config, 300)}});
+  for (int step = 0; step < 3; ++step) {
+    twins.run(Operation::decode, {{0, inputs.draw(config, 1)}, {1, inputs.draw(config, 1)}});
+  }
+  twins.run(Operation::attend, {{1, inputs.draw(config, 2)}});
+  twins.expect_same_state();
+}
+
+TEST(Mutants, PrefillAgreesWithTheOracle) {
+  for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
+    const Config config = small_config();
+    Twins twins{kBackend, config};
+    Inputs inputs{5};
+    Options options;
+    options.mode = mode;
+    options.window = 6;
+    twins.run(Operation::prefill, {{1, inputs.draw(config, 20)}, {0, inputs.draw(config, 50)}}, options);
+    twins.run(Operation::prefill, {{1, inputs.draw(config, 30)}}, options);
+    twins.expect_same_state();
+  }
+}
+
+}  // namespace
+}  // namespace hashevict::test
