@@ -237,18 +237,15 @@ HASHEVICT_DEVICE Candidate scan(const Layer& layer, const Head& head, const Step
   return best;
 }
 
-/// The slot of the new token, where one block has the whole head: the next one, or the victim's. Has barriers after the
-/// last access to what replace() overwrites.
+/// The slot of the new token, where one block has the whole head: the next one, which no scan looks at, or the
+/// victim's, which all scans are done with.
 template <int32_t kThreads, class Rule, int32_t kBits>
 HASHEVICT_DEVICE int32_t find_slot(const Layer& layer, const Head& head, const StepShared& shared,
                                    const core::StepFacts& facts) {
   const bool full = facts.token_position >= layer.capacity;
   Candidate best{0, -1};
   if (full || Rule::kAccumulates) best = scan<Rule, kBits>(layer, head, shared, facts, 0, layer.capacity);
-  if (!full) {
-    simt::block_sync();
-    return facts.token_position;
-  }
+  if (!full) return facts.token_position;
   const uint64_t winner = simt::block_max<kThreads>(best.key);
   if (winner == 0) return layer.num_sink_tokens;  // cannot be, unless two rows name one sequence
   if (best.key == winner) shared.slot.store(0, best.slot);
