@@ -11,12 +11,14 @@ function(hashevict_target_defaults target)
                CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON
                POSITION_INDEPENDENT_CODE ON
+               CUDA_STANDARD 20
+               CUDA_STANDARD_REQUIRED ON
+               CUDA_EXTENSIONS OFF
                CUDA_VISIBILITY_PRESET hidden)
-  # CMake learned of CUDA_STANDARD 20 late (3.26), so that nvcc is told itself.
   # A contracted a * b + c rounds once where the norm says twice: codes, and so victims, would depend on the compiler.
   target_compile_options(
     ${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wconversion;-ffp-contract=off>
-                      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Xcompiler=-Wall,-Wextra,-Wconversion>)
+                      $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
   if(HASHEVICT_WARNINGS_AS_ERRORS)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>
                                              $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)

@@ -8,7 +8,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Debian packages, by purpose. CMake fetches what is missing elsewhere (cmake/dependencies.cmake).
 library_packages=(g++ cmake ninja-build libhwy-dev libfmt-dev)
 tools_packages=(libcli11-dev nlohmann-json3-dev)
-test_packages=(libgtest-dev libgmock-dev)
+test_packages=(libgtest-dev libgmock-dev libboost-context-dev)
 bench_packages=(libbenchmark-dev)
 check_packages=(clang clang-format clang-tidy ccache pkg-config shellcheck binutils gcc)
 

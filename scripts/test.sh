@@ -10,6 +10,12 @@ usage_if_asked "${BASH_SOURCE[0]}" "$@"
 
 ensure_packages "${library_packages[@]}" "${tools_packages[@]}" "${test_packages[@]}"
 
+if nvcc=$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc); then
+  say "CUDA compiler found ($nvcc): the CUDA backend is built as well"
+else
+  say "No CUDA compiler found: the CPU backend is built; kernels still run on the host, in the tests"
+fi
+
 say "Building"
 configure test "$@"
 build test

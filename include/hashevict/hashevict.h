@@ -338,6 +338,9 @@ HASHEVICT_API hashevict_status hashevict_set_center(hashevict_cache* cache, int3
 /**
  * Which rows of a batch belong to which sequences, and how many tokens each brings. Tokens of a batch lie back to
  * back, row by row. A sequence occurs in at most one row.
+ * The CPU backend checks the contents of both arrays and refuses a batch that breaks these rules. On CUDA they are read
+ * by the device alone, and nobody waits for it: a row with a sequence or offsets out of range is skipped, and that each
+ * sequence occurs at most once is the caller's word.
  */
 typedef struct hashevict_batch {
   hashevict_tensor row_to_sequence; /**< INT32 `[rows]`, read-only, optional (row r is sequence r); -1 skips a row */
@@ -357,8 +360,8 @@ typedef enum hashevict_prefill_mode {
 
 /**
  * Arguments of prefill, evict, append, attend and decode; each reads the fields that its comment names. Any float
- * dtype is accepted for q, k, v and out on the CPU; on CUDA the storage dtype or FLOAT32. Codes are computed from the
- * inputs as they are, before keys are rounded to the storage dtype.
+ * dtype is accepted for q, k, v and out. Codes are computed from the inputs as they are, before keys are rounded to the
+ * storage dtype.
  */
 typedef struct hashevict_step {
   size_t struct_size;
@@ -385,7 +388,9 @@ HASHEVICT_API void hashevict_step_init(hashevict_step* step);
  * slots and victims: in mode REPLAY those of each token's step, else the slot a survivor lies in at the end (-1 if it
  * was dropped) and -1. Keys and values are moved once, after the survivors are known.
  * O(tokens * capacity * hash_bits) bit operations per head for REPLAY.
- * @return INVALID_STATE for a chunk of mode WINDOW, or with centring PROMPT, that cannot be done exactly.
+ * @return INVALID_STATE for a chunk of mode WINDOW, or with centring PROMPT, that cannot be done exactly. On CUDA, where
+ *         only the device knows the sequence's length, such a row leaves its sequence as it was and tells slots and
+ *         victims of -1.
  */
 HASHEVICT_API hashevict_status hashevict_prefill(hashevict_cache* cache, const hashevict_step* step,
                                                  hashevict_error* error, hashevict_stream stream);
@@ -406,7 +411,8 @@ HASHEVICT_API hashevict_status hashevict_append(hashevict_cache* cache, const ha
 /**
  * Attention of queries over what the cache holds. Reads layer, batch, q, softmax_scale, logit_soft_cap; writes out and
  * lse. The n query tokens of a row stand at the last n positions of its sequence, and each sees slots up to its own
- * position. Changes no state. A row whose sequence is empty gives zeros and lse = -infinity.
+ * position. Changes no state. A row whose sequence is empty gives zeros and lse = -infinity. More query tokens than the
+ * sequence has seen are refused by the CPU; on CUDA the first of them see nothing, likewise.
  */
 HASHEVICT_API hashevict_status hashevict_attend(hashevict_cache* cache, const hashevict_step* step,
                                                 hashevict_error* error, hashevict_stream stream);
