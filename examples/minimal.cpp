@@ -20,7 +20,7 @@ void next_token(std::vector<float>& q, std::vector<float>& k, std::vector<float>
 }  // namespace
 
 int main() {
-  hashevict::Config config;  // the paper's rule: 16 bits, 4 sinks, the last 10 tokens stay
+  hashevict::Config config;                  // the paper's rule: 16 bits, 4 sinks, the last 10 tokens stay
   config.backend = hashevict::Backend::cpu;  // the vectors below are host memory
   config.num_layers = 1;
   config.num_qo_heads = 8;

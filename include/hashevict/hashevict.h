@@ -388,8 +388,8 @@ HASHEVICT_API void hashevict_step_init(hashevict_step* step);
  * slots and victims: in mode REPLAY those of each token's step, else the slot a survivor lies in at the end (-1 if it
  * was dropped) and -1. Keys and values are moved once, after the survivors are known.
  * O(tokens * capacity * hash_bits) bit operations per head for REPLAY.
- * @return INVALID_STATE for a chunk of mode WINDOW, or with centring PROMPT, that cannot be done exactly. On CUDA, where
- *         only the device knows the sequence's length, such a row leaves its sequence as it was and tells slots and
+ * @return INVALID_STATE for a chunk of mode WINDOW, or with centring PROMPT, that cannot be done exactly. On CUDA,
+ * where only the device knows the sequence's length, such a row leaves its sequence as it was and tells slots and
  *         victims of -1.
  */
 HASHEVICT_API hashevict_status hashevict_prefill(hashevict_cache* cache, const hashevict_step* step,

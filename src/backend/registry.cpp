@@ -14,11 +14,11 @@ namespace hashevict {
 namespace {
 
 /// In the order in which AUTO tries them.
-constexpr std::array kBackends{
+constexpr std::array kBackends {
 #if HASHEVICT_WITH_CUDA
-    BackendEntry{HASHEVICT_BACKEND_CUDA, cuda::available, cuda::workspace_bytes, cuda::create, cuda::describe},
+  BackendEntry{HASHEVICT_BACKEND_CUDA, cuda::available, cuda::workspace_bytes, cuda::create, cuda::describe},
 #endif
-    BackendEntry{HASHEVICT_BACKEND_CPU, cpu::available, cpu::workspace_bytes, cpu::create, cpu::describe},
+      BackendEntry{HASHEVICT_BACKEND_CPU, cpu::available, cpu::workspace_bytes, cpu::create, cpu::describe},
 };
 
 }  // namespace

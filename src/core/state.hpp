@@ -29,7 +29,8 @@ struct LayerState {
 /// Where everything lies within the state memory. Offsets are in bytes and multiples of HASHEVICT_ALIGNMENT.
 struct StateLayout {
   struct Layer {
-    uint64_t codes, positions, accumulators, key_sums, bit_counts, key_centers, query_centers, counters, tickets, projection;
+    uint64_t codes, positions, accumulators, key_sums, bit_counts, key_centers, query_centers, counters, tickets,
+        projection;
   };
   std::vector<Layer> layers;
   uint64_t total_bytes = 0;
