@@ -164,8 +164,7 @@ struct PrefillParams {
   int32_t by_prompt_mean;  ///< centring PROMPT: a sequence that starts here gets its centre from these tokens
   uint8_t* key_codes;      ///< [tokens, H, hash_bits / 8], workspace
   uint8_t* query_codes;    ///< [tokens, H * G, hash_bits / 8], workspace, where queries are encoded
-  int32_t* sources;  ///< [S, H, C], workspace: the token of the batch that a slot's key and value come from, or -1
-  uint32_t* scores;  ///< [H, S * C + tokens], workspace: of cached slots, then of the batch's tokens
+  uint32_t* scores;        ///< [H, S * C + tokens], workspace: of cached slots, then of the batch's tokens
 };
 
 /// fork: copies keys and values of the slots that a sequence holds.

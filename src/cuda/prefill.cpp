@@ -16,7 +16,6 @@ void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
       .by_prompt_mean = storage_.settings.config.centering == HASHEVICT_CENTERING_PROMPT ? 1 : 0,
       .key_codes = nullptr,
       .query_codes = nullptr,
-      .sources = nullptr,
       .scores = nullptr};
   workspace_.lend(params);
   check_launch(kernels::launch_prefill(params, stream), "prefill");

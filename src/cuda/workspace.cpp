@@ -26,7 +26,6 @@ Workspace::Layout Workspace::lay_out(const core::Settings& settings) {
   core::Carver prefill;
   layout.key_codes = prefill.take<uint8_t>({tokens, c.num_kv_heads, settings.code_bytes});
   layout.query_codes = prefill.take<uint8_t>({tokens, c.num_qo_heads, settings.code_bytes});
-  layout.sources = prefill.take<int32_t>({pairs, largest->padded_capacity});
   const auto slots = static_cast<int64_t>(core::checked_product({settings.sequences(), largest->padded_capacity}));
   layout.scores = prefill.take<uint32_t>({settings.heads(), slots + tokens});
   layout.total = std::max(attend.end(), prefill.end());
@@ -44,7 +43,6 @@ kernels::Partials Workspace::partials(int32_t capacity) const {
 void Workspace::lend(kernels::PrefillParams& params) const {
   params.key_codes = core::part_at<uint8_t>(memory_, layout_.key_codes);
   params.query_codes = core::part_at<uint8_t>(memory_, layout_.query_codes);
-  params.sources = core::part_at<int32_t>(memory_, layout_.sources);
   params.scores = core::part_at<uint32_t>(memory_, layout_.scores);
 }
 

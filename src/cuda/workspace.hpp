@@ -24,7 +24,7 @@ class Workspace {
   /// Offsets in bytes.
   struct Layout {
     uint64_t states, keys, slots, logits;
-    uint64_t key_codes, query_codes, sources, scores;
+    uint64_t key_codes, query_codes, scores;
     uint64_t total;
   };
   static Layout lay_out(const core::Settings& settings);
