@@ -183,6 +183,58 @@ TEST(Executor, AsynchronousCopiesArriveOnceWaitedFor) {
   }
 }
 
+/// Blocks leave numbers for the last of them, with or without the two fences of a ticket.
+struct Ticket {
+  std::array<int32_t, 4> numbers{};
+  uint32_t taken = 0;
+  int32_t sum = 0;
+
+  void take(bool fence_before, bool fence_after) {
+    const auto is_last = SharedMemory{}.take<int32_t>(1);
+    if (thread_index() == 33) store(&numbers[static_cast<std::size_t>(block_x())], block_x() + 1);
+    block_sync();
+    if (thread_index() == 0) {
+      if (fence_before) thread_fence();
+      const uint32_t before = atomic_increment(&taken, 3);
+      if (fence_after) thread_fence();
+      is_last.store(0, before == 3 ? 1 : 0);
+    }
+    block_sync();
+    if (is_last.load(0) == 0 || thread_index() != 40) return;
+    for (int32_t& number : numbers) {
+      sum += load(&number);
+      store(&number, 0);
+    }
+  }
+};
+
+Launch ticket_launch(uint64_t seed, int32_t at_once) {
+  return {
+      .grid_x = 4, .threads = 64, .shared_bytes = shared_bytes<int32_t>(1), .seed = seed, .blocks_at_once = at_once};
+}
+
+TEST(Executor, TicketsOrderBlocks) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (const int32_t at_once : {1, 3}) {
+      Ticket ticket;
+      run(ticket_launch(seed, at_once), [&] { ticket.take(true, true); });
+      EXPECT_EQ(ticket.sum, 10);
+    }
+  }
+}
+
+TEST(Executor, NeighbouringBytesHaveNothingToDoWithEachOther) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    alignas(4) std::array<uint8_t, 64> bytes{};
+    alignas(4) const std::array<uint8_t, 64> constants{};
+    run(Launch{.grid_x = 2, .threads = 32, .seed = seed, .blocks_at_once = 2}, [&] {
+      const auto own = static_cast<std::size_t>(thread_index() * 2 + block_x());
+      store(&bytes[own], static_cast<uint8_t>(load_constant(&constants[own]) + load(&bytes[own]) + 1));
+    });
+    EXPECT_EQ(std::count(bytes.begin(), bytes.end(), 1), 64);
+  }
+}
+
 TEST(ExecutorReports, BarrierThatSomeThreadsDoNotReach) {
   expect_report(one_block(64, 0), {"left early", "block_sync", "executor_test.cpp"}, [] {
     if (thread_index() != 40) block_sync();
@@ -354,6 +406,50 @@ TEST(ExecutorReports, PlainAccessBesideAtomicOnes) {
     } else {
       store(&number, 0U);
     }
+  });
+}
+
+TEST(ExecutorReports, TicketsWithoutAFence) {
+  for (const int32_t at_once : {1, 3}) {
+    Ticket ticket;
+    expect_report(ticket_launch(0, at_once), {"conflicts between blocks"}, [&] { ticket.take(false, true); });
+    ticket = {};
+    expect_report(ticket_launch(0, at_once), {"conflicts between blocks"}, [&] { ticket.take(true, false); });
+  }
+}
+
+TEST(ExecutorReports, RelaxedAccessesThatNothingOrders) {
+  int32_t number = 0;
+  expect_report({.grid_x = 2, .threads = 1}, {"conflicts between blocks"}, [&] {
+    if (block_x() == 0) {
+      store_relaxed(&number, 1);
+    } else {
+      load_relaxed(&number);
+    }
+  });
+}
+
+TEST(ExecutorReports, WriteOfOneOfSeveralReadBytes) {
+  alignas(4) std::array<uint8_t, 4> bytes{};
+  expect_report({.grid_x = 2, .threads = 1}, {"conflicts between blocks"}, [&] {
+    if (block_x() == 0) {
+      load(reinterpret_cast<const uint32_t*>(bytes.data()));
+    } else {
+      store(&bytes[2], uint8_t{1});
+    }
+  });
+}
+
+TEST(ExecutorReports, WriteOfWhatWasLoadedAsAConstant) {
+  int32_t number = 0;
+  expect_report(one_block(1, 0), {"constant load", "write"}, [&] {
+    load_constant(&number);
+    store(&number, 1);
+  });
+  expect_report(one_block(32, 0), {"constant load", "write"}, [&] {
+    if (lane() == 0) store(&number, 1);
+    block_sync();
+    load_constant(&number);
   });
 }
 
