@@ -31,7 +31,7 @@ HASHEVICT_DEVICE void take_token(const EvictParams& p, const Head& head, const S
 /// tokens_seen; each then takes a ticket, and the block with the last one, when all have read, moves the counters on.
 /// Budget: 128 registers, no spills; 9 KiB of shared memory at head_dim 256, plus 16 bytes a query.
 template <int32_t kBits>
-HASHEVICT_KERNEL(kEvictThreads)
+HASHEVICT_KERNEL(kEvictThreads, 2)
 evict(HASHEVICT_GRID_CONSTANT EvictParams p) {
   const Row row = row_of(p.batch, simt::block_x());
   if (row.sequence < 0 || row.num_tokens == 0) return;
