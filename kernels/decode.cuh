@@ -5,6 +5,10 @@
 
 namespace hashevict::kernels {
 
+/// Blocks that a multiprocessor is to have room for: with a third one, four queries would spill around the calls.
+template <int32_t kTile>
+inline constexpr int32_t kDecodeBlocks = kTile >= 4 ? 2 : 3;
+
 template <int32_t kTile>
 int32_t decode_bytes(const Layer& layer) {
   return decode_shared_bytes(layer) + attend_split_bytes<kTile>(layer.head_dim);
@@ -26,6 +30,8 @@ HASHEVICT_NOINLINE void attend_tile(const DecodeParams& p, DecodeItem item, int3
   const int32_t queries = left < Shape::kTile ? left : Shape::kTile;
   const HeldOut held_out{candidate < 0 ? -1 : candidate - first_slot,
                          partials.logits + int64_t{split} * layer.group_size + tile, queries};
+  stage_offsets(head_of(layer, item.sequence, item.kv_head).address, first_slot, length_before(layer, item), nullptr, 0,
+                shared);
   stage_queries<Shape::kTile>(p.evict.q, item.token, item.kv_head * layer.group_size + tile, queries, layer.head_dim,
                               shared);
   attend_split<Shape>(split_input(layer, p.softmax, first_slot, length_before(layer, item)), shared, held_out);
@@ -36,8 +42,7 @@ HASHEVICT_NOINLINE void attend_tile(const DecodeParams& p, DecodeItem item, int3
 
 /// One split of a head: its candidate, and attention over the rest of its slots.
 template <int32_t kTile>
-HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item, const AttendShared& shared,
-                                   int32_t split) {
+HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item, int32_t split) {
   const Layer& layer = p.evict.layer;
   const Candidate candidate = visit_bits(
       layer.facts.hash_bits, [&](auto bits) { return find_candidate<decltype(bits)::value>(p.evict, item, split); });
@@ -46,8 +51,6 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
     simt::store_relaxed(partials.keys + split, candidate.key);
     simt::store_relaxed(partials.slots + split, candidate.slot);
   }
-  stage_offsets(head_of(layer, item.sequence, item.kv_head).address, split * kSplitSlots, length_before(layer, item),
-                nullptr, 0, shared);
   for (int32_t tile = 0; tile < layer.group_size; tile += kTile) {
     visit_rows<kTile>(layer.kv.dtype, layer.head_dim,
                       [&](auto shape) { attend_tile<decltype(shape)>(p, item, split, tile, candidate.slot); });
@@ -56,11 +59,10 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
 
 /// Tokens of a row one after the other, each through all splits: by one block, and with the same bits.
 template <int32_t kTile>
-HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, const AttendShared& shared,
-                                 int32_t num_tokens) {
+HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, int32_t num_tokens) {
   for (int32_t i = 0; i < num_tokens; ++i, ++item.token, ++item.position) {
     const int32_t num_splits = splits_of(length_before(p.evict.layer, item));
-    for (int32_t split = 0; split < num_splits; ++split) decode_split<kTile>(p, item, shared, split);
+    for (int32_t split = 0; split < num_splits; ++split) decode_split<kTile>(p, item, split);
     finish_token(p, item, num_splits);
   }
 }
@@ -75,9 +77,10 @@ HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, const A
 /// slots'; afterwards its last block alone is left, so the slot that it overwrites is read by nobody any more. Blocks
 /// behind the end read the sequence's length, too: they and each head's last block take the sequence's ticket, whose
 /// last one moves the length on. A row of several tokens is the affair of its head's first block; the others leave.
-/// Budget: as attend(); 33 KiB of shared memory at head_dim 128 and 8 queries.
+/// Budget: 168 registers up to 2 queries at a time, 255 above, no spills; 33 KiB of shared memory at
+/// head_dim 128 and 8 queries.
 template <int32_t kTile>
-HASHEVICT_KERNEL(kAttendThreads, kAttendBlocks<kTile>)
+HASHEVICT_KERNEL(kAttendThreads, kDecodeBlocks<kTile>)
 decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   const Layer& layer = p.evict.layer;
   const int32_t launched = p.partials.num_splits;
@@ -87,18 +90,17 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   if (row.sequence < 0 || row.num_tokens == 0 || (row.num_tokens > 1 && split > 0)) return;
   const int32_t before = simt::load_relaxed(layer.state.tokens_seen + row.sequence);
   const DecodeItem item{row.sequence, kv_head, row.first_token, before};
-  simt::SharedMemory memory;
-  take_step_shared(memory, layer);
-  const DecodeShared own = take_decode_shared(memory, layer);
-  const AttendShared shared = take_attend_shared<kTile>(memory, layer.head_dim);
   const int32_t num_splits = splits_of(length_before(layer, item));
   int32_t tickets = layer.num_kv_heads;
   if (row.num_tokens > 1) {
-    decode_row<kTile>(p, item, shared, row.num_tokens);
+    decode_row<kTile>(p, item, row.num_tokens);
   } else {
     tickets *= 1 + launched - num_splits;
     if (split < num_splits) {
-      decode_split<kTile>(p, item, shared, split);
+      decode_split<kTile>(p, item, split);
+      simt::SharedMemory memory;
+      take_step_shared(memory, layer);
+      const DecodeShared own = take_decode_shared(memory, layer);
       const int64_t ticket = int64_t{row.sequence} * (layer.num_kv_heads + 1) + 1 + kv_head;
       if (!is_last_block(layer.state.tickets + ticket, num_splits, own.is_last)) return;
       finish_token(p, item, num_splits);

@@ -6,9 +6,10 @@
 # objects in FOLDER were compiled (cmake/keep_ptxas_report.sh). Prints the largest of each kernel.
 set -euo pipefail
 
-# Registers that each kernel may take, as its comment says; attention has another budget for 8 queries at a time.
+# Registers that each kernel may take, as its comment says; attention has another
+# budget for many queries at a time.
 declare -A budget=(
-  [attend]=168 [attend_8]=255 [decode]=168 [decode_8]=255 [encode_bulk]=64 [encode_step]=64 [evict]=128
+  [attend]=168 [attend_wide]=255 [decode]=168 [decode_wide]=255 [encode_bulk]=64 [encode_step]=64 [evict]=128
   [prefill_centers]=64 [prefill_choose]=128 [prefill_count]=32 [prefill_gather]=64 [prefill_move]=64
   [prefill_supersede]=64 [copy_slots]=64)
 
@@ -38,7 +39,7 @@ while read -r kernel spilled registers; do
 done < <(cat "${reports[@]}" | c++filt | awk '
   /Compiling entry function/ {
     kernel = substr($0, index($0, "hashevict::kernels::") + 20)
-    queries = kernel ~ /, 8> >|^decode<8>/ ? "_8" : ""
+    queries = kernel ~ /, 8> >|^decode<[48]>/ ? "_wide" : ""
     sub(/[^a-z_0-9].*/, "", kernel)
     if (kernel == "attend" || kernel == "decode") kernel = kernel queries
   }
