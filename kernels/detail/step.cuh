@@ -306,8 +306,13 @@ HASHEVICT_DEVICE void store_row(const Layer& layer, const Head& head, const Vect
     return;
   }
   for (int32_t e = simt::thread_index(); e < layer.head_dim; e += simt::block_threads()) {
-    store_element(base, layer.kv.dtype, target + e,
-                  load_element(input.data, input.dtype, source + e * input.stride[2]));
+    if (dense && input.dtype != HASHEVICT_FLOAT32) {  // bits as they are: a NaN would not survive two conversions
+      simt::store(static_cast<uint16_t*>(base) + target + e,
+                  simt::load_constant(static_cast<const uint16_t*>(input.data) + source + e));
+    } else {
+      store_element(base, layer.kv.dtype, target + e,
+                    load_element(input.data, input.dtype, source + e * input.stride[2]));
+    }
   }
 }
 
