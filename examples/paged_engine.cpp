@@ -29,6 +29,7 @@ constexpr int32_t kPages = 32;
 
 hashevict::Config make_config() {
   hashevict::Config config;
+  config.backend = hashevict::Backend::cpu;  // pages and block table lie in the host's memory
   config.num_layers = kLayers;
   config.num_sequences = kSequences;
   config.num_qo_heads = kQoHeads;

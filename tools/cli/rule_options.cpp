@@ -4,6 +4,17 @@
 #include "eval/budget.hpp"
 
 namespace hashevict::cli {
+namespace {
+
+void require_cuda() {
+  const Capabilities capabilities = Cache::capabilities(Backend::cpu);
+  if (capabilities.num_cuda_devices > 0) return;
+  throw Error(Status::unsupported,
+              std::string("--backend cuda: ") + (capabilities.has_cuda_build == 0 ? "this build has no CUDA backend"
+                                                                                  : "no CUDA device can be used here"));
+}
+
+}  // namespace
 
 void RuleOptions::add_to(CLI::App& command) {
   const std::string group = "Rule";
@@ -52,9 +63,7 @@ Config RuleOptions::config() const {
   }
   config.centering = parse_option<Centering>("--centering", centering_);
   config.backend = parse_option<Backend>("--backend", backend_);
-  if (config.backend == Backend::cuda && Cache::capabilities(Backend::cpu).has_cuda_build == 0) {
-    throw Error(Status::unsupported, "--backend cuda: this build has no CUDA backend");
-  }
+  if (config.backend == Backend::cuda) require_cuda();
   config.seed = seed_;
   config.num_threads = threads_;
   return config;

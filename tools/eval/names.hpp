@@ -78,7 +78,8 @@ struct Names<PrefillMode> {
 template <>
 struct Names<Backend> {
   static constexpr std::string_view kWhat = "backend";
-  static constexpr std::array<std::pair<std::string_view, Backend>, 2> kTable = {{
+  static constexpr std::array<std::pair<std::string_view, Backend>, 3> kTable = {{
+      {"auto", Backend::automatic},
       {"cpu", Backend::cpu},
       {"cuda", Backend::cuda},
   }};

@@ -1,45 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "replay.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <optional>
 #include <string>
 
 #include "centers.hpp"
+#include "replay_tensors.hpp"
+#include "unified_memory.hpp"
 
 namespace hashevict::eval {
 namespace {
 
 constexpr int64_t kChunk = 1024;  // tokens per decode call: bounds the workspace, changes no result
 
-int64_t element_bytes(const Tensor& tensor) {
-  switch (tensor.element_type()) {
-    case DType::float16:
-    case DType::bfloat16:
-      return 2;
-    case DType::uint8:
-      return 1;
-    case DType::float32:
-    case DType::int32:
-      break;
-  }
-  return 4;
-}
-
-// Rows `begin .. begin + count - 1` of a dense tensor.
-Tensor rows(const Tensor& tensor, int64_t begin, int64_t count) {
-  Tensor part = tensor;
-  part.data = static_cast<std::byte*>(tensor.data) + begin * tensor.stride[0] * element_bytes(tensor);
-  part.shape[0] = count;
-  return part;
+// Only the library knows what it takes by itself: CUDA where there is a device.
+Backend resolved(Backend backend) {
+  if (backend != Backend::automatic) return backend;
+  return Cache::capabilities(Backend::automatic).num_cuda_devices > 0 ? Backend::cuda : Backend::cpu;
 }
 
 Config shaped_config(const Trace& trace, const ReplayOptions& options) {
   Config config = options.config;
+  config.backend = resolved(options.config.backend);
   config.num_layers = trace.num_layers();
   config.num_sequences = 1;
   config.num_qo_heads = trace.num_qo_heads();
@@ -47,6 +31,7 @@ Config shaped_config(const Trace& trace, const ReplayOptions& options) {
   config.head_dim = trace.head_dim();
   config.dtype = trace.dtype();
   config.capacity = options.budget.slots_for(trace.num_tokens());
+  config.layer_capacities.clear();  // the budget is one for all layers
   config.max_batch_tokens = std::max(options.prompt, std::min(trace.num_tokens(), kChunk));
   return config;
 }
@@ -67,12 +52,28 @@ Config unbounded_config(const Config& bounded, int64_t prompt) {
 // The kernel grants more memory than there is and kills who uses it: refuse before.
 void require_memory(const Config& config) {
   const uint64_t needed = Cache::required_bytes(config).total;
-  const uint64_t present =
-      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t present = UnifiedMemory::total_bytes(config.backend, config.device);
   if (needed < present) return;
   throw Error(Status::out_of_memory, "budget of " + std::to_string(config.capacity) + " slots takes " +
                                          std::to_string(needed) + " bytes; this machine has " +
                                          std::to_string(present));
+}
+
+// What a cache needs of memory that its backend reaches; on the CPU it allocates that itself.
+Memory lend(const Config& config, UnifiedMemory& memory) {
+  Memory lent;
+  if (memory.is_host()) return lent;
+  const Bytes bytes = Cache::required_bytes(config);
+  const auto layers = static_cast<uint64_t>(config.num_layers);  // all of one size
+  for (uint64_t layer = 0; layer < layers; ++layer) {
+    lent.keys.push_back(memory.allocate(bytes.keys / layers));
+    lent.values.push_back(memory.allocate(bytes.values / layers));
+  }
+  lent.state = memory.allocate(bytes.state);
+  lent.state_bytes = bytes.state;
+  lent.workspace = memory.allocate(bytes.workspace);
+  lent.workspace_bytes = bytes.workspace;
+  return lent;
 }
 
 void require_valid(const Trace& trace, const ReplayOptions& options) {
@@ -98,9 +99,15 @@ void require_valid(const Trace& trace, const ReplayOptions& options) {
 class Replayer {
  public:
   Replayer(const Trace& trace, const ReplayOptions& options)
-      : trace_(trace), options_(options), config_(shaped_config(trace, options)), cache_(checked(config_)) {
+      : trace_(trace),
+        options_(options),
+        config_(checked(shaped_config(trace, options))),
+        memory_(config_.backend, config_.device),
+        tensors_(trace, memory_),
+        cache_(config_, lend(config_, memory_)) {
     if (options.prompt == 0) return;
-    beside_.emplace(checked(replays_prompt() ? config_ : unbounded_config(config_, options.prompt)));
+    const Config beside = checked(replays_prompt() ? config_ : unbounded_config(config_, options.prompt));
+    beside_.emplace(beside, lend(beside, memory_));
   }
 
   int32_t capacity() const { return config_.capacity; }
@@ -112,15 +119,17 @@ class Replayer {
     result.slots.resize(tokens * heads);
     result.victims.resize(tokens * heads);
     result.out.resize(tokens * static_cast<size_t>(config_.num_qo_heads) * static_cast<size_t>(config_.head_dim));
+    tensors_.enter(trace_.layers()[static_cast<size_t>(layer)], result);
     set_projection(cache_, layer);
     if (options_.prompt > 0) prefill(layer, result);
-    decode(cache_, layer, options_.prompt, trace_.num_tokens(), result);
+    decode(cache_, layer, options_.prompt, trace_.num_tokens());
+    tensors_.fetch();
     read_state(cache_, layer, result);
     return result;
   }
 
  private:
-  static const Config& checked(const Config& config) {
+  static Config checked(Config config) {
     require_memory(config);
     return config;
   }
@@ -132,26 +141,11 @@ class Replayer {
     if (projection.present()) cache.set_projection(layer, projection);
   }
 
-  // Tokens `begin .. begin + count - 1` of a layer, with the result's rows for them.
-  Step make_step(int32_t layer, int64_t begin, int64_t count, ReplayLayer& result) {
-    const TraceLayer& data = trace_.layers()[static_cast<size_t>(layer)];
-    const int64_t tokens = trace_.num_tokens();
-    cu_seqlens_[1] = static_cast<int32_t>(count);
-    Step step;
-    step.layer = layer;
-    step.cu_seqlens = Tensor(cu_seqlens_.data(), {2});
-    step.q = rows(data.q, begin, count);
-    step.k = rows(data.k, begin, count);
-    step.v = rows(data.v, begin, count);
-    step.out = rows(Tensor(result.out.data(), {tokens, config_.num_qo_heads, config_.head_dim}), begin, count);
-    step.slots = rows(Tensor(result.slots.data(), {tokens, config_.num_kv_heads}), begin, count);
-    step.victims = rows(Tensor(result.victims.data(), {tokens, config_.num_kv_heads}), begin, count);
-    return step;
-  }
-
-  void decode(Cache& cache, int32_t layer, int64_t begin, int64_t end, ReplayLayer& result) {
+  void decode(Cache& cache, int32_t layer, int64_t begin, int64_t end) {
     for (; begin < end; begin += kChunk) {
-      cache.decode(make_step(layer, begin, std::min(kChunk, end - begin), result), Stream{});
+      Step step = tensors_.step(begin, std::min(kChunk, end - begin));
+      step.layer = layer;
+      cache.decode(step, Stream{});
     }
   }
 
@@ -159,16 +153,21 @@ class Replayer {
     if (replays_prompt()) {
       set_projection(*beside_, layer);
       set_prompt_center(layer);
-      decode(*beside_, layer, 0, options_.prompt, result);
-    } else {
-      attend_to_prompt(layer, result);
+      decode(*beside_, layer, 0, options_.prompt);
+    } else {  // one layer, used by all in turn
+      beside_->reset(Stream{});
+      decode(*beside_, 0, 0, options_.prompt);
     }
+    tensors_.fetch();
     const ReplayLayer steps{result.slots, result.victims, {}, {}, {}};
-    Step step = make_step(layer, 0, options_.prompt, result);
+    Step step = tensors_.step(0, options_.prompt);
+    step.layer = layer;
     step.out = Tensor();
     step.prefill_mode = options_.prefill_mode;
     step.prefill_window = options_.prefill_window;
     cache_.prefill(step, Stream{});
+    tensors_.fetch();
+    require_taken(layer, result);
     if (replays_prompt()) require_same_state(layer, steps, result);
   }
 
@@ -180,16 +179,6 @@ class Replayer {
     const std::vector<float> query_center = prompt_center(data.q, options_.prompt);
     beside_->set_center(layer, 0, Tensor(key_center.data(), {config_.num_kv_heads, config_.head_dim}),
                         Tensor(query_center.data(), {config_.num_qo_heads, config_.head_dim}));
-  }
-
-  // The unbounded cache has one layer, used by all in turn.
-  void attend_to_prompt(int32_t layer, ReplayLayer& result) {
-    beside_->reset(Stream{});
-    for (int64_t begin = 0; begin < options_.prompt; begin += kChunk) {
-      Step step = make_step(layer, begin, std::min(kChunk, options_.prompt - begin), result);
-      step.layer = 0;
-      beside_->decode(step, Stream{});
-    }
   }
 
   void read_state(const Cache& cache, int32_t layer, ReplayLayer& result) const {
@@ -212,6 +201,14 @@ class Replayer {
     }
   }
 
+  // A device cannot tell that it refuses a prompt as the CPU does, by INVALID_STATE: it takes no token of it.
+  void require_taken(int32_t layer, const ReplayLayer& result) const {
+    const auto end = result.slots.begin() + options_.prompt * config_.num_kv_heads;
+    if (std::any_of(result.slots.begin(), end, [](int32_t slot) { return slot >= 0; })) return;
+    throw Error(Status::invalid_state, "prefill: the device refused the prompt of layer " + std::to_string(layer) +
+                                           ": expected an empty sequence");
+  }
+
   // Prefill must have left what the steps left; anything else is a defect of the library.
   void require_same_state(int32_t layer, const ReplayLayer& steps, const ReplayLayer& prefilled) const {
     ReplayLayer a;
@@ -228,9 +225,10 @@ class Replayer {
   const Trace& trace_;
   const ReplayOptions& options_;
   Config config_;
+  UnifiedMemory memory_;
+  ReplayTensors tensors_;
   Cache cache_;
-  std::optional<Cache> beside_;                 // the prompt's steps, or its full attention
-  std::array<int32_t, 2> cu_seqlens_ = {0, 0};  // of the one row that every step has
+  std::optional<Cache> beside_;  // the prompt's steps, or its full attention
 };
 
 }  // namespace
