@@ -74,7 +74,7 @@ const int32_t* CudaBackend::host_pages(int32_t sequence, int32_t num_slots, hash
   const core::CacheMemory& memory = storage_.memory;
   if (memory.block_table == nullptr) return nullptr;
   const int32_t page_size = storage_.settings.config.page_size;
-  const int32_t needed = static_cast<int32_t>((int64_t{num_slots} + page_size - 1) / page_size);
+  const auto needed = static_cast<int32_t>((int64_t{num_slots} + page_size - 1) / page_size);
   int64_t first = sequence * memory.block_table_stride;
   if (memory.block_table_offsets != nullptr) {
     int32_t range[2];

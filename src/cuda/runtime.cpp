@@ -35,7 +35,7 @@ int32_t max_shared_bytes(int32_t device) {
   return bytes;
 }
 
-CurrentDevice::CurrentDevice(int32_t device) : previous_{0} {
+CurrentDevice::CurrentDevice(int32_t device) {
   check(cudaGetDevice(&previous_), "cudaGetDevice");
   if (device != previous_) check(cudaSetDevice(device), "cudaSetDevice");
 }

@@ -27,7 +27,7 @@ class CurrentDevice {
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
-  [[maybe_unused]] int32_t previous_;  // a device that is the host has only one
+  [[maybe_unused]] int32_t previous_ = 0;  // a device that is the host has only one
 };
 
 struct DeviceDelete {
