@@ -29,7 +29,7 @@ void check_row(const core::Step& step, const core::Storage& storage, int32_t seq
                sequence, before);
   }
   if (step.prefill_mode != HASHEVICT_PREFILL_WINDOW || before + num_tokens <= shape.capacity) return;
-  const int32_t window = query_window(step, shape);
+  const int32_t window = core::query_window(step, shape);
   if (before > shape.capacity || num_tokens < window) {
     core::fail(HASHEVICT_INVALID_STATE,
                "prefill: sequence {} has seen {} tokens and gets {} more: mode WINDOW expects that none was evicted "

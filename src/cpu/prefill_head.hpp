@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
+#include "core/query_window.hpp"
 #include "core/step.hpp"
 #include "cpu/head.hpp"
 #include "cpu/rows.hpp"
@@ -32,10 +32,5 @@ void replay(const Prompt& prompt, Choice choice, const Scratch& scratch);
 /// Modes WINDOW and RECENT in one go, for a prompt that does not fit: chooses survivors among everything seen (nothing
 /// has been evicted yet) and leaves them in token order.
 void select_survivors(const Prompt& prompt, const Scratch& scratch, const SelectScratch& select);
-
-/// Last query tokens that mode WINDOW looks at.
-inline int32_t query_window(const core::Step& step, const core::LayerSettings& shape) {
-  return std::min(step.prefill_window, shape.capacity - shape.num_sink_tokens);
-}
 
 }  // namespace hashevict::cpu

@@ -19,7 +19,7 @@ void encode_candidates(const Prompt& prompt, const Scratch& scratch, const Selec
   const Head& head = prompt.head;
   const int64_t bytes = head.settings().code_bytes;
   const int64_t query_bytes = bytes * head.settings().group_size;
-  const int32_t window_start = prompt.num_tokens - query_window(*prompt.step, *head.shape);
+  const int32_t window_start = prompt.num_tokens - core::query_window(*prompt.step, *head.shape);
   const bool scored_by_query = by_queries(prompt);
   const bool with_queries = scored_by_query || head.settings().uses_queries();
   std::memcpy(select.codes, head.codes, static_cast<std::size_t>(prompt.before * bytes));
@@ -47,7 +47,7 @@ void choose_survivors(const Prompt& prompt, const Scratch& scratch, const Select
   const int32_t capacity = head.shape->capacity;
   const int32_t sinks = head.shape->num_sink_tokens;
   const int32_t total = prompt.total();
-  const int32_t window = by_queries(prompt) ? query_window(*prompt.step, *head.shape) : capacity - sinks;
+  const int32_t window = by_queries(prompt) ? core::query_window(*prompt.step, *head.shape) : capacity - sinks;
   const int32_t num_scored = capacity - sinks - window;
   if (num_scored > 0) {
     hamming_distances(select.codes, head.settings().code_bytes, static_cast<int32_t>(core::round_up(total, kScanSlots)),

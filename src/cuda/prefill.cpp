@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
+#include "core/query_window.hpp"
 #include "cuda/cuda_backend.hpp"
 #include "cuda/params.hpp"
 
@@ -12,7 +11,7 @@ void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
   kernels::PrefillParams params{
       .evict = evict_params(step, storage_.settings, at, true),
       .mode = step.prefill_mode,
-      .window = std::min(step.prefill_window, at.capacity - at.num_sink_tokens),
+      .window = core::query_window(step, storage_.layer_settings(step.layer)),
       .by_prompt_mean = storage_.settings.config.centering == HASHEVICT_CENTERING_PROMPT ? 1 : 0,
       .key_codes = nullptr,
       .query_codes = nullptr,
