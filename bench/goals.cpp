@@ -12,6 +12,7 @@
 #include "binary_flat.hpp"
 #include "core/rule.hpp"
 #include "cpu/scan_kernel.hpp"
+#include "read_bandwidth.hpp"
 #include "workload.hpp"
 
 /// The ratios that docs/performance.md states goals for. Both sides of a ratio are measured in turn, in one run, since

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 
+#include "read_bandwidth.hpp"
 #include "workload.hpp"
 
 /// One benchmark per operation. Axes: sequences, slots, hash_bits, group_size, dtype (0 fp32, 1 fp16, 2 bf16), threads

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
-#include <thread>
 #include <utility>
 
 namespace hashevict::bench {
@@ -105,28 +103,6 @@ int64_t Workload::kv_bytes() const {
 
 int64_t Workload::code_bytes() const {
   return int64_t{shape_.num_sequences} * shape_.num_kv_heads * shape_.capacity * (shape_.hash_bits / 8 + 4);
-}
-
-ReadBandwidth::ReadBandwidth(int64_t bytes, int32_t num_threads)
-    : words_(static_cast<std::size_t>(bytes) / sizeof(uint64_t), 1),
-      num_threads_{num_threads > 0 ? num_threads : static_cast<int32_t>(std::thread::hardware_concurrency())} {}
-
-uint64_t ReadBandwidth::read_once() {
-  const std::size_t share = words_.size() / static_cast<std::size_t>(num_threads_);
-  std::vector<uint64_t> sums(static_cast<std::size_t>(num_threads_) * 8);  // a cache line each
-  const auto read_share = [&](std::size_t index) {
-    const uint64_t* const first = words_.data() + index * share;
-    uint64_t lanes[16] = {};
-    for (std::size_t i = 0; i + 16 <= share; i += 16) {
-      for (std::size_t lane = 0; lane < 16; ++lane) lanes[lane] += first[i + lane];
-    }
-    sums[index * 8] = std::accumulate(std::begin(lanes), std::end(lanes), uint64_t{0});
-  };
-  std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < static_cast<std::size_t>(num_threads_); ++i) threads.emplace_back(read_share, i);
-  read_share(0);
-  for (std::thread& thread : threads) thread.join();
-  return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
 }
 
 }  // namespace hashevict::bench

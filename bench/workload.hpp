@@ -64,17 +64,4 @@ class Workload {
   Step step_, pool_, prompt_;
 };
 
-/// Bytes per second that `num_threads` threads read from a buffer far larger than the caches (0: all threads).
-class ReadBandwidth {
- public:
-  ReadBandwidth(int64_t bytes, int32_t num_threads);
-  /// Reads the whole buffer once; the sum keeps the loads alive.
-  uint64_t read_once();
-  [[nodiscard]] int64_t bytes() const { return static_cast<int64_t>(words_.size() * sizeof(uint64_t)); }
-
- private:
-  std::vector<uint64_t> words_;
-  int32_t num_threads_;
-};
-
 }  // namespace hashevict::bench

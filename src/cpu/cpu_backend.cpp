@@ -8,13 +8,6 @@
 #include "cpu/encode_kernel.hpp"
 
 namespace hashevict::cpu {
-namespace {
-
-AlignedMemory allocate(uint64_t bytes) {
-  return AlignedMemory{new (std::align_val_t{HASHEVICT_ALIGNMENT}) std::byte[bytes]};
-}
-
-}  // namespace
 
 CpuBackend::CpuBackend(core::Storage storage, std::vector<AlignedMemory> owned)
     : Backend{std::move(storage)},
@@ -66,8 +59,9 @@ uint64_t workspace_bytes(const core::Settings& settings) {
 std::unique_ptr<Backend> create(core::Settings settings, const hashevict_memory* memory) {
   std::vector<AlignedMemory> owned;
   const uint64_t workspace = workspace_bytes(settings);
-  core::Storage storage = make_storage(std::move(settings), memory, workspace,
-                                       [&](uint64_t bytes) { return owned.emplace_back(allocate(bytes)).get(); });
+  core::Storage storage = make_storage(std::move(settings), memory, workspace, [&](uint64_t bytes) {
+    return owned.emplace_back(allocate_aligned(bytes)).get();
+  });
   return std::make_unique<CpuBackend>(std::move(storage), std::move(owned));
 }
 

@@ -1,26 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "backend/backend.hpp"
+#include "cpu/aligned_memory.hpp"
 #include "cpu/attend_head.hpp"
 #include "cpu/executor.hpp"
 #include "cpu/head.hpp"
 #include "cpu/workspace.hpp"
 
 namespace hashevict::cpu {
-
-/// Aligned host memory that a cache owns.
-struct AlignedDelete {
-  void operator()(std::byte* memory) const {
-    ::operator delete[](static_cast<void*>(memory), std::align_val_t{HASHEVICT_ALIGNMENT});
-  }
-};
-using AlignedMemory = std::unique_ptr<std::byte[], AlignedDelete>;
 
 /// Heads and sequences over threads; each head's state is touched by one worker at a time.
 class CpuBackend final : public Backend {
