@@ -56,6 +56,24 @@ void attend(benchmark::State& state) {
 }
 BENCHMARK(attend)->Apply(step_axes);
 
+/// One head on one thread, out of the processor's caches: what attention costs when memory costs nothing.
+void attend_in_cache(benchmark::State& state) {
+  Shape shape;
+  shape.num_sequences = shape.num_kv_heads = shape.num_threads = 1;
+  shape.capacity = 1024;
+  shape.group_size = static_cast<int32_t>(state.range(0));
+  shape.dtype = static_cast<DType>(state.range(1));
+  Workload load{shape};
+  for (auto _ : state) load.cache().attend(load.step(), Stream{});
+  state.SetItemsProcessed(state.iterations() * shape.capacity);  // slots
+  state.SetBytesProcessed(state.iterations() * load.kv_bytes());
+}
+BENCHMARK(attend_in_cache)
+    ->ArgNames({"group", "dtype"})
+    ->ArgsProduct({{1, 4, 8}, {0, 1, 2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+
 void decode(benchmark::State& state) {
   Workload load{shape_of(state)};
   for (auto _ : state) load.cache().decode(load.step(), Stream{});
