@@ -18,6 +18,8 @@
 #define HASHEVICT_CPU_ATTEND_KERNEL_INL_HPP
 #endif
 
+// Offsets within one tile or its scratch rows are small: int is enough.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
@@ -274,5 +276,6 @@ HWY_NOINLINE void accumulate_tile(const WeightedValues<Loader>& tile, int head_d
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 #endif  // per-target guard

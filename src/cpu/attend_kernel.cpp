@@ -17,6 +17,8 @@
 #include "cpu/attend_kernel-inl.hpp"
 #include "cpu/exponential-inl.hpp"
 
+// Offsets within one tile or its scratch rows are small: int is enough.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 namespace {
@@ -351,6 +353,7 @@ void combine_all(const float* partials, int32_t num_splits, int32_t num_queries,
 }  // namespace
 }  // namespace hashevict::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 #if HWY_ONCE
 namespace hashevict::cpu {
