@@ -48,9 +48,28 @@ TEST_F(Scores, BatchesOfTokensAreStepsOfTokens) {
 
 TEST_F(Scores, AnswerThatIsNotTheModelsIsWrong) {
   // Whatever the model expects after this prompt, it cannot be both.
-  const Example a{std::string(text_), "a", {}};
-  const Example b{std::string(text_), "b", {}};
-  EXPECT_FALSE(recalls(runtime_, config(kFull, 300), a) && recalls(runtime_, config(kFull, 300), b));
+  const Example a{{std::string(text_), "a"}, {}};
+  const Example b{{std::string(text_), "b"}, {}};
+  EXPECT_LE(recall(runtime_, config(kFull, 300), a) + recall(runtime_, config(kFull, 300), b), 1.0);
+}
+
+TEST_F(Scores, EveryQuestionCounts) {
+  const Config full = config(kFull, 300);
+  Example example{{std::string(text_), " "}, {}};
+  const auto find_answer = [&](std::string& answer, double wanted) {
+    for (int byte = 0; byte < 256; ++byte) {
+      answer = static_cast<char>(byte);
+      if (recall(runtime_, full, example) == wanted) return;
+    }
+    FAIL() << "no byte is the most likely one";
+  };
+  find_answer(example.answer, 1.0);
+  example.more.push_back({" and then", " "});
+  find_answer(example.more.front().answer, 1.0);
+  example.more.front().answer += "\x01";  // never written by anybody
+  EXPECT_EQ(recall(runtime_, full, example), 0.5);
+  example.answer += "\x01";
+  EXPECT_EQ(recall(runtime_, full, example), 0.0);
 }
 
 TEST_F(Scores, SpeedIsPositive) {
@@ -74,7 +93,7 @@ TEST_F(Scores, UnknownPolicyIsRefused) {
 }
 
 TEST_F(Scores, RetentionCountsAreTheSlots) {
-  const Example example{std::string(text_), "a", {10, 20}};
+  const Example example{{std::string(text_), "a"}, {10, 20}};
   for (const std::string_view policy : kPolicies) {
     const Retention retention = follow(runtime_, policy, 0.4, example, 1);
     const auto tokens = static_cast<int32_t>(text_.size()) + 1;

@@ -104,21 +104,84 @@ TEST(Multi, OneOfEightKeysIsAsked) {
   }
 }
 
-TEST(Tracking, ChainOfTheAskedVariableEndsAtTheAnswer) {
+TEST(Multi, SeveralQuestionsAskDifferentKeys) {
+  Random random(5);
+  const Example example = make_example(random, Task::multi, ingredients(), 1024, 4);
+  ASSERT_EQ(example.more.size(), 3U);
+  size_t bytes = example.prompt.size() + example.answer.size();
+  const std::string text = split(example).first;
+  std::set<std::string> stems{split(example).second};
+  for (const Turn& turn : example.more) {
+    ASSERT_TRUE(turn.prompt.starts_with(kMarker));
+    const std::string stem = turn.prompt.substr(kMarker.size());
+    EXPECT_NE(text.find(stem + turn.answer), std::string::npos);
+    stems.insert(stem);
+    bytes += turn.prompt.size() + turn.answer.size();
+  }
+  EXPECT_EQ(stems.size(), 4U);
+  EXPECT_EQ(bytes, 1024U);
+  EXPECT_THROW(make_example(random, Task::multi, ingredients(), 1024, 0), Error);
+}
+
+TEST(Tracking, LettersOfTheAskedIntegerFollowItsChain) {
   Random random(6);
   for (int i = 0; i < 60; ++i) {
     const Example example = make_example(random, Task::tracking, ingredients(), 700);
     const auto [text, stem] = split(example);
-    std::map<std::string, std::string> origin;
+    std::map<std::string, std::string> holder;  // by what it is set to
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
       if (line.starts_with("let ") && line.size() >= 9 && line.substr(5, 3) == " = ")
-        origin[line.substr(4, 1)] = line.substr(8);
+        holder[line.substr(8)] = line.substr(4, 1);
     }
-    ASSERT_GE(origin.size(), 4U) << text;
-    std::string value = stem.substr(std::string("value of ").size(), 1);
-    while (origin.contains(value)) value = origin[value];
-    EXPECT_EQ(value + ".", example.answer);
+    ASSERT_EQ(holder.size(), 6U) << text;
+    std::string expected;
+    for (std::string at = stem.substr(std::string("holds ").size(), 2); holder.contains(at);) {
+      at = holder[at];
+      expected += (expected.empty() ? "" : " ") + at;
+    }
+    EXPECT_EQ(expected + ".", example.answer);
+    EXPECT_EQ(fact_of(example), "let " + example.answer.substr(0, 1) + " = " + stem.substr(6, 2));
+  }
+}
+
+TEST(Values, BothAreAskedAsTheyStand) {
+  Random random(10);
+  const Example example = make_example(random, Task::values, ingredients(), 512);
+  const auto [text, stem] = split(example);
+  const std::string key = stem.substr(4, stem.size() - 6);
+  const size_t first = text.find("\n" + key + " = " + example.answer.substr(0, 4) + "\n");
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_NE(text.find("\n" + key + " = " + example.answer.substr(5, 4) + "\n", first + 1), std::string::npos);
+}
+
+TEST(Common, AnswerStandsMoreOftenThanAnyOther) {
+  Random random(11);
+  const Example example = make_example(random, Task::common, ingredients(), 512);
+  std::map<std::string, int> votes;
+  std::istringstream lines(split(example).first);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("vote: ")) ++votes[line.substr(6) + "\n"];
+  }
+  EXPECT_EQ(votes.size(), 6U);
+  for (const auto& [word, count] : votes) EXPECT_EQ(count, word == example.answer ? 3 : 1);
+}
+
+TEST(Decoys, NearDuplicatesStandBesideTheNeedle) {
+  Random random(12);
+  for (int i = 0; i < 40; ++i) {
+    const Example example = make_example(random, Task::decoys, ingredients(), 600);
+    const auto [text, stem] = split(example);
+    EXPECT_EQ(text.find(stem), text.rfind(stem)) << "a decoy answers the question";
+    EXPECT_NE(text.find(stem + example.answer), std::string::npos);
+    // The needle's template three times in all: decoys differ in their keys only.
+    const std::string_view mark = stem.starts_with("#")          ? "#define "
+                                  : stem.starts_with("The code") ? "The code of "
+                                  : stem.starts_with("The ")     ? " likes "
+                                                                 : "_port = ";
+    int count = 0;
+    for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1)) ++count;
+    EXPECT_GE(count, 3) << text;
   }
 }
 

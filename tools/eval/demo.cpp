@@ -131,8 +131,8 @@ class Demo {
   void measure_recall(const Setup& setup, PolicyResult& result) {
     const std::string what = fmt::format("{} at {:.0f} %, recall", setup.policy, 100.0 * setup.budget);
     for (size_t i = 0; i < material_.examples.size(); ++i) {
-      const bool right = recalls(runtime_, config(setup, options_.seed + i), material_.examples[i].example);
-      result.recall_samples.push_back(right ? 1.0 : 0.0);
+      result.recall_samples.push_back(
+          eval::recall(runtime_, config(setup, options_.seed + i), material_.examples[i].example));
       advance(what);
     }
     result.recall = estimate(result.recall_samples);

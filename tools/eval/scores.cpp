@@ -10,6 +10,25 @@
 
 namespace hashevict::eval {
 
+namespace {
+
+/// Streams a turn and says whether each byte of the answer was the most likely one.
+bool answers(engine::Decoder& decoder, std::span<const int32_t> prompt, std::string_view answer) {
+  const std::vector<int32_t> due = engine::ByteTokenizer::encode(answer);
+  // The token before each byte of the answer predicts it; the last byte is streamed for the turns to come.
+  std::vector<int32_t> given{prompt.back()};
+  given.insert(given.end(), due.begin(), due.end());
+  stream(decoder, prompt.first(prompt.size() - 1), engine::Logits::none);
+  const std::span<const float> logits = decoder.stream(given, engine::Logits::all);
+  const size_t vocab_size = logits.size() / given.size();
+  for (size_t i = 0; i < due.size(); ++i) {
+    if (engine::greedy(logits.subspan(i * vocab_size, vocab_size)) != due[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 std::span<const float> stream(engine::Decoder& decoder, std::span<const int32_t> tokens, engine::Logits wanted) {
   while (tokens.size() > kBatchTokens) {
     decoder.stream(tokens.first(kBatchTokens), engine::Logits::none);
@@ -31,21 +50,15 @@ double nats_per_byte(const Runtime& runtime, const Config& config, std::string_v
   return std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(nats.size());
 }
 
-bool recalls(const Runtime& runtime, const Config& config, const Example& example) {
+double recall(const Runtime& runtime, const Config& config, const Example& example) {
   engine::KvCache cache(config, runtime.threads);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
-  const std::vector<int32_t> tokens = sequence_tokens(runtime.model.config(), example.prompt + example.answer);
-  const std::span<const int32_t> all(tokens);
-  const size_t answer_begin = tokens.size() - example.answer.size();
-  stream(decoder, all.first(answer_begin - 1), engine::Logits::none);
-  // The token before each byte of the answer predicts it.
-  const std::span<const float> logits =
-      decoder.stream(all.subspan(answer_begin - 1, example.answer.size()), engine::Logits::all);
-  const auto vocab_size = static_cast<size_t>(runtime.model.config().vocab_size);
-  for (size_t i = 0; i < example.answer.size(); ++i) {
-    if (engine::greedy(logits.subspan(i * vocab_size, vocab_size)) != tokens[answer_begin + i]) return false;
+  const std::vector<int32_t> prompt = sequence_tokens(runtime.model.config(), example.prompt);
+  int num_right = answers(decoder, prompt, example.answer) ? 1 : 0;
+  for (const Turn& turn : example.more) {
+    if (answers(decoder, engine::ByteTokenizer::encode(turn.prompt), turn.answer)) ++num_right;
   }
-  return true;
+  return num_right / static_cast<double>(1 + example.more.size());
 }
 
 double tokens_per_second(const Runtime& runtime, const Config& config, std::string_view text, size_t num_timed) {

@@ -33,9 +33,9 @@ std::vector<int32_t> sequence_tokens(const engine::ModelConfig& model, std::stri
 /// cache of this config. @throws Error
 double nats_per_byte(const Runtime& runtime, const Config& config, std::string_view text);
 
-/// Whether the model answers, each byte given the true ones before it, every prompt token streamed through a new cache
-/// of this config. @throws Error
-bool recalls(const Runtime& runtime, const Config& config, const Example& example);
+/// Share of an example's questions that the model answers, each byte given the true ones before it, every token
+/// streamed through a new cache of this config. @throws Error
+double recall(const Runtime& runtime, const Config& config, const Example& example);
 
 /// Tokens per second at the end of `text`, one at a time: the median over the last `num_timed` tokens. @throws Error
 double tokens_per_second(const Runtime& runtime, const Config& config, std::string_view text, size_t num_timed);

@@ -18,14 +18,15 @@ struct Chain {
   bool asked = false;
 };
 
-// What a task puts into an example.
+// What a task puts into an example: chains of facts, and questions with their answers. The first question is about the
+// chain that is marked.
 struct Piece {
   std::vector<Chain> chains;
-  std::string stem;
-  std::string answer;
+  std::vector<Turn> questions;
 
   size_t size() const {
-    size_t bytes = kMarker.size() + stem.size() + answer.size();
+    size_t bytes = 0;
+    for (const Turn& question : questions) bytes += kMarker.size() + question.prompt.size() + question.answer.size();
     for (const Chain& chain : chains) {
       for (const std::string& fact : chain.facts) bytes += fact.size();
     }
@@ -43,15 +44,22 @@ constexpr std::array kTemplates = {
     Template{"The code of ", " is ", ".", true, true}, Template{"The ", " likes ", ".", true, false},
     Template{"", "_port = ", "\n", false, true}, Template{"#define ", "_id ", "\n", false, true}};
 
-// Draws the ingredients of one example; key words and letters are handed out once only.
+// Draws the ingredients of one example; keys, letters and the integers of chains are handed out once only.
 class Source {
  public:
   Source(Random& random, const std::vector<std::string>& words) : random_(random), words_(words) {
     for (char c = 'a'; c <= 'z'; ++c) letters_.push_back(c);
+    for (int i = 10; i < 100; ++i) integers_.push_back(i);
     random_.shuffle(letters_);
+    random_.shuffle(integers_);
   }
 
   const Template& fact_template() { return kTemplates[random_.below(kTemplates.size())]; }
+  std::vector<Template> shuffled_templates() {
+    std::vector<Template> forms(kTemplates.begin(), kTemplates.end());
+    random_.shuffle(forms);
+    return forms;
+  }
   const std::string& word() { return words_[random_.below(words_.size())]; }
   std::string number(int64_t low, int64_t high) { return std::to_string(random_.between(low, high)); }
   size_t index(size_t bound) { return random_.below(bound); }
@@ -62,10 +70,31 @@ class Source {
     return *word;
   }
 
-  char letter() {
+  // A key that differs from `key` in one letter.
+  std::string near(const std::string& key) {
+    for (;;) {
+      std::string near = key;
+      near[random_.below(near.size())] = static_cast<char>('a' + random_.below(26));
+      if (used_.insert(near).second) return near;
+    }
+  }
+
+  // At most `count` of them, in random order.
+  void pick(std::vector<Turn>& questions, size_t count) {
+    random_.shuffle(questions);
+    questions.resize(std::min(questions.size(), count));
+  }
+
+  std::string letter() {
     const char letter = letters_.back();
     letters_.pop_back();
-    return letter;
+    return {letter};
+  }
+
+  std::string integer() {
+    const int integer = integers_.back();
+    integers_.pop_back();
+    return std::to_string(integer);
   }
 
  private:
@@ -73,6 +102,7 @@ class Source {
   const std::vector<std::string>& words_;
   std::set<std::string> used_;
   std::vector<char> letters_;
+  std::vector<int> integers_;
 };
 
 size_t num_entries(size_t length) {
@@ -83,76 +113,126 @@ std::string line(const std::string& text) {
   return "\n" + text + "\n";
 }
 
-void add_fact(Piece& piece, const Template& form, Source& source, bool asked) {
-  const std::string stem = std::string(form.before).append(source.key()).append(form.after);
+// Adds a fact about `key`; returns how it is asked.
+Turn add_fact(Piece& piece, const Template& form, Source& source, const std::string& key) {
+  const std::string stem = std::string(form.before).append(key).append(form.after);
   const std::string answer = (form.is_number ? source.number(1000, 9999) : source.word()) + std::string(form.end);
-  piece.chains.push_back({{form.is_inline ? stem + answer + " " : "\n" + stem + answer}, asked});
-  if (!asked) return;
-  piece.stem = stem;
-  piece.answer = answer;
+  piece.chains.push_back({{form.is_inline ? stem + answer + " " : "\n" + stem + answer}});
+  return {stem, answer};
 }
 
-Piece make_needle(Source& source, size_t) {
+// Marks the chain that answers the first question: the one whose fact holds its stem and answer.
+void mark_asked(Piece& piece) {
+  const std::string asked = piece.questions.front().prompt + piece.questions.front().answer;
+  for (Chain& chain : piece.chains) chain.asked = chain.facts.front().find(asked) != std::string::npos;
+}
+
+Piece make_needle(Source& source) {
   Piece piece;
-  add_fact(piece, source.fact_template(), source, true);
+  piece.questions.push_back(add_fact(piece, source.fact_template(), source, source.key()));
+  mark_asked(piece);
   return piece;
 }
 
-Piece make_multi(Source& source, size_t length) {
+Piece make_multi(Source& source, size_t length, size_t num_questions) {
   Piece piece;
   const Template& form = source.fact_template();
-  const size_t count = num_entries(length);
-  const size_t asked = source.index(count);
-  for (size_t i = 0; i < count; ++i) add_fact(piece, form, source, i == asked);
+  for (size_t i = 0; i < num_entries(length); ++i) {
+    piece.questions.push_back(add_fact(piece, form, source, source.key()));
+  }
+  source.pick(piece.questions, num_questions);
+  mark_asked(piece);
   return piece;
 }
 
-Piece make_tracking(Source& source, size_t length) {
+Piece make_tracking(Source& source, size_t length, size_t num_questions) {
   Piece piece;
   const bool is_short = length < 128;
   for (int i = 0; i < (is_short ? 1 : 2); ++i) {
-    const size_t num_letters = is_short ? 2 : 2 + source.index(2);
-    const std::string value = source.number(10, 99);
-    Chain chain{{}, i == 0};
-    std::string origin = value;
-    for (size_t n = 0; n < num_letters; ++n) {
-      const std::string letter(1, source.letter());
+    const std::string integer = source.integer();
+    Chain chain;
+    Turn question{"holds " + integer + ": ", ""};
+    std::string origin = integer;
+    for (int n = 0; n < (is_short ? 2 : 3); ++n) {
+      const std::string letter = source.letter();
       std::string fact = "let ";
       fact.append(letter).append(" = ").append(origin);
       chain.facts.push_back(line(fact));
+      question.answer.append(n > 0 ? " " : "").append(letter);
       origin = letter;
     }
+    question.answer += ".";
     piece.chains.push_back(std::move(chain));
-    if (i > 0) continue;
-    piece.stem = "value of " + origin + " is ";
-    piece.answer = value + ".";
+    piece.questions.push_back(std::move(question));
+  }
+  // One question is about the first chain: which of two independent ones comes first is chance already.
+  if (num_questions == 1) {
+    piece.questions.resize(1);
+  } else {
+    source.pick(piece.questions, num_questions);
+  }
+  for (Chain& chain : piece.chains) {
+    const std::string value = piece.questions.front().prompt.substr(std::string_view("holds ").size(), 2);
+    chain.asked = chain.facts.front().ends_with("= " + value + "\n");
   }
   return piece;
 }
 
 Piece make_copy(Source& source, size_t length) {
   Piece piece;
-  piece.stem = "list: " + source.key() + " ";
+  const std::string stem = "list: " + source.key() + " ";
+  std::string answer;
   const int count = length < 128 ? 2 : 5;
-  for (int i = 0; i < count; ++i) piece.answer += source.word() + (i + 1 < count ? " " : "\n");
-  piece.chains.push_back({{"\n" + piece.stem + piece.answer}, true});
+  for (int i = 0; i < count; ++i) answer += source.word() + (i + 1 < count ? " " : "\n");
+  piece.chains.push_back({{"\n" + stem + answer}});
+  piece.questions.push_back({stem, answer});
+  mark_asked(piece);
   return piece;
 }
 
-Piece make_map(Source& source, size_t length) {
+Piece make_map(Source& source, size_t length, size_t num_questions) {
   Piece piece;
   std::string fact = "\nmap:";
-  const size_t count = num_entries(length);
-  const size_t asked = source.index(count);
-  for (size_t i = 0; i < count; ++i) {
-    const std::string key = source.key() + "=";
-    const std::string value = source.number(10, 99) + ";";
-    fact.append(" ").append(key).append(value);
-    if (i != asked) continue;
-    piece.stem = key;
-    piece.answer = value;
+  for (size_t i = 0; i < num_entries(length); ++i) {
+    const Turn entry{source.key() + "=", source.number(10, 99) + ";"};
+    fact.append(" ").append(entry.prompt).append(entry.answer);
+    piece.questions.push_back(entry);
   }
-  piece.chains.push_back({{fact + "\n"}, true});
+  piece.chains.push_back({{fact + "\n"}});
+  source.pick(piece.questions, num_questions);
+  mark_asked(piece);
+  return piece;
+}
+
+Piece make_values(Source& source) {
+  const std::string key = source.key() + "_port";
+  const std::string first = source.number(1000, 9999);
+  std::string second = source.number(1000, 9999);
+  while (second == first) second = source.number(1000, 9999);
+  Piece piece;
+  piece.chains.push_back({{line(key + " = " + first), line(key + " = " + second)}, true});
+  piece.questions.push_back({"all " + key + ": ", first + " " + second + "\n"});
+  return piece;
+}
+
+Piece make_common(Source& source, size_t length) {
+  const std::string winner = source.key();
+  Piece piece;
+  for (int i = 0; i < 3; ++i) piece.chains.push_back({{line("vote: " + winner)}});
+  for (int i = 0; i < (length < 256 ? 2 : 5); ++i) piece.chains.push_back({{line("vote: " + source.key())}});
+  piece.chains.front().asked = true;
+  piece.questions.push_back({"most votes: ", winner + "\n"});
+  return piece;
+}
+
+Piece make_decoys(Source& source) {
+  const std::vector<Template> forms = source.shuffled_templates();
+  const std::string key = source.key();
+  Piece piece;
+  piece.questions.push_back(add_fact(piece, forms[0], source, key));
+  for (int i = 0; i < 2; ++i) add_fact(piece, forms[0], source, source.near(key));
+  for (size_t i = 1; i <= 2; ++i) add_fact(piece, forms[i], source, key);
+  piece.chains.front().asked = true;
   return piece;
 }
 
@@ -210,18 +290,24 @@ void scatter(Random& random, std::string_view filler, const std::vector<Chain>& 
   example.prompt += filler.substr(last);
 }
 
-Piece make_piece(Task task, Source& source, size_t length) {
+Piece make_piece(Task task, Source& source, size_t length, size_t num_questions) {
   switch (task) {
     case Task::needle:
-      return make_needle(source, length);
+      return make_needle(source);
     case Task::multi:
-      return make_multi(source, length);
+      return make_multi(source, length, num_questions);
     case Task::tracking:
-      return make_tracking(source, length);
+      return make_tracking(source, length, num_questions);
     case Task::copy:
       return make_copy(source, length);
     case Task::map:
-      return make_map(source, length);
+      return make_map(source, length, num_questions);
+    case Task::values:
+      return make_values(source);
+    case Task::common:
+      return make_common(source, length);
+    case Task::decoys:
+      return make_decoys(source);
   }
   throw Error(Status::internal, "unknown recall task");
 }
@@ -229,18 +315,20 @@ Piece make_piece(Task task, Source& source, size_t length) {
 }  // namespace
 
 std::string_view name(Task task) {
-  constexpr std::array<std::string_view, kTasks.size()> kNames = {"needle", "multi", "tracking", "copy", "map"};
+  constexpr std::array<std::string_view, kTasks.size()> kNames = {"needle", "multi",  "tracking", "copy",
+                                                                  "map",    "values", "common",   "decoys"};
   return kNames.at(static_cast<size_t>(task));
 }
 
 size_t minimum_length(Task task) {
-  constexpr std::array<size_t, kTasks.size()> kLengths = {64, 128, 64, 96, 64};
+  constexpr std::array<size_t, kTasks.size()> kLengths = {64, 128, 64, 96, 64, 128, 128, 192};
   return kLengths.at(static_cast<size_t>(task));
 }
 
-Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length) {
+Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length, size_t num_questions) {
+  if (num_questions == 0) throw Error(Status::invalid_argument, "0 questions; an example asks at least one");
   Source source(random, ingredients.words);
-  const Piece piece = make_piece(task, source, length);
+  const Piece piece = make_piece(task, source, length, num_questions);
   if (length < minimum_length(task) || piece.size() > length) {
     throw Error(Status::invalid_argument,
                 "a " + std::string(name(task)) + " example does not fit into " + std::to_string(length) + " bytes");
@@ -252,8 +340,11 @@ Example make_example(Random& random, Task task, const Ingredients& ingredients, 
   }
   Example example;
   scatter(random, cut_filler(random, ingredients.text, room), piece.chains, example);
-  example.prompt.append(kMarker).append(piece.stem);
-  example.answer = piece.answer;
+  example.prompt.append(kMarker).append(piece.questions.front().prompt);
+  example.answer = piece.questions.front().answer;
+  for (size_t i = 1; i < piece.questions.size(); ++i) {
+    example.more.push_back({std::string(kMarker).append(piece.questions[i].prompt), piece.questions[i].answer});
+  }
   return example;
 }
 

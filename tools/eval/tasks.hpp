@@ -16,12 +16,16 @@ namespace hashevict::eval {
 enum class Task {
   needle,    ///< one fact, one question
   multi,     ///< several facts that only their keys tell apart, one is asked
-  tracking,  ///< a value handed from variable to variable, beside a chain that is never asked
+  tracking,  ///< a value handed from variable to variable, beside another chain; asked is who holds it
   copy,      ///< a line of unrelated words to repeat
-  map        ///< a dictionary on one line, asked by key
+  map,       ///< a dictionary on one line, asked by key
+  values,    ///< two facts about one key, both asked
+  common,    ///< the word that stands most often
+  decoys     ///< a needle among near-duplicates
 };
 
-inline constexpr std::array kTasks = {Task::needle, Task::multi, Task::tracking, Task::copy, Task::map};
+inline constexpr std::array kTasks = {Task::needle, Task::multi,  Task::tracking, Task::copy,
+                                      Task::map,    Task::values, Task::common,   Task::decoys};
 
 /// Its name in tables and reports.
 std::string_view name(Task task);
@@ -34,10 +38,15 @@ struct ByteRange {
 
 /// A prompt that ends with a question, and the bytes the model owes. An answer is right if every one of its bytes is
 /// the most likely next one, given the true bytes before it.
-struct Example {
+struct Turn {
   std::string prompt;
   std::string answer;
+};
+
+/// The first turn holds the text with the facts in it.
+struct Example : Turn {
   ByteRange fact;  ///< where in the prompt the first fact that answers the question lies, newlines around it excluded
+  std::vector<Turn> more = {};  ///< further questions about the same text, after the first answer
 };
 
 /// What examples are made of.
@@ -49,9 +58,11 @@ struct Ingredients {
 /// The smallest `length` that make_example() accepts for a task.
 size_t minimum_length(Task task);
 
-/// An example of exactly `length` bytes, answer included.
+/// An example of exactly `length` bytes, answers included.
+/// @param num_questions at most this many, in random order; `multi`, `map` and `tracking` know more than one
 /// @throws Error invalid_argument if `length` is too small for the task or the text too short for it
-Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length);
+Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length,
+                     size_t num_questions = 1);
 
 /// The lines of a word list, blank ones left out.
 std::vector<std::string> split_words(std::string_view list);

@@ -32,13 +32,24 @@ Facts and questions. A fact is inserted into the filler; `inline` facts become `
     multi     `max(2, min(8, length // 64))` facts of the one template chosen for the example, different keys.
               One of them is asked, chosen uniformly (`questions=n` asks n different ones, in random order).
               Length 128 or more.
-    tracking  chains of `let` lines. A chain takes 2 or 3 different letters a-z (2 if length < 128): the first is set
-              to an integer from 10..99, each other to the letter before it; lines keep their order. One chain if
-              length < 128, else two with different letters, placed independently. The last letter of the first chain
-              is asked, by words that do not repeat a line, so that copying what followed before does not answer
-              (`questions=n`, n > 1, asks n different letters of all chains, in random order).
+    tracking  chains of `let` lines. A chain takes 3 different letters a-z (2 if length < 128): the first is set to an
+              integer from 10..99, each other to the letter before it; lines keep their order. One chain if
+              length < 128, else two with different letters and integers, placed independently. Asked is which letters
+              hold the integer of the first chain, in their order: every letter leads to the next
+              (`questions=2` asks for both chains, in random order).
               lines     `let k = 41`, `let c = k`, `let x = c`     (each a `line` fact)
-              stem      `value of x is `                           answer `41.`
+              stem      `holds 41: `                               answer `k c x.`
+    values    two `line` facts of one key and different numbers, placed independently; both are asked, in the order in
+              which they stand. Length 128 or more.
+              facts     `falcon_port = 4821`, `falcon_port = 1204`
+              stem      `all falcon_port: `                        answer `4821 1204\n`
+    common    `line` facts `vote: ` and a word, placed independently: one word three times, other words once, two of
+              them if length < 256, else five. The word that stands most often is asked. Length 128 or more.
+              fact      `vote: amber`
+              stem      `most votes: `                             answer `amber\n`
+    decoys    a needle among near-duplicates that must not pass for it: two facts of its template whose keys differ from
+              its key in one letter, and two facts about its key in other templates, placed independently. The needle is
+              asked. Length 192 or more.
     copy      one `line` fact, `list: ` and `3 if length < 128 else 6` words separated by one space. The stem
               is the line up to and including the space after the first word; the answer is the rest of the line and
               a newline. Length 96 or more.
@@ -72,8 +83,17 @@ import numpy as np
 BOS = 256
 VOCAB_SIZE = 264
 MARKER = b"\nQ: "
-TASKS = ("needle", "multi", "tracking", "copy", "map")
-MIN_LENGTH = {"needle": 64, "multi": 128, "tracking": 64, "copy": 96, "map": 64}
+TASKS = ("needle", "multi", "tracking", "copy", "map", "values", "common", "decoys")
+MIN_LENGTH = {
+    "needle": 64,
+    "multi": 128,
+    "tracking": 64,
+    "copy": 96,
+    "map": 64,
+    "values": 128,
+    "common": 128,
+    "decoys": 192,
+}
 
 
 @dataclass(frozen=True)
@@ -118,13 +138,14 @@ TEMPLATES = (
 
 
 class Source:
-    """Draws the ingredients of one example; key words and letters are handed out once only."""
+    """Draws the ingredients of one example; keys, letters and the integers of chains are handed out once only."""
 
     def __init__(self, rng: np.random.Generator, words: Sequence[str]):
         self.rng = rng
         self._words = words
         self._used: set[str] = set()
         self._letters = list(rng.permutation(list(ascii_lowercase)))
+        self._integers = list(rng.permutation(np.arange(10, 100)))
 
     def word(self) -> str:
         return self._words[self.rng.integers(len(self._words))]
@@ -134,6 +155,18 @@ class Source:
             pass
         self._used.add(word)
         return word
+
+    def near(self, key: str) -> str:
+        """A key that differs from `key` in one letter."""
+        while True:
+            at = int(self.rng.integers(len(key)))
+            near = key[:at] + ascii_lowercase[self.rng.integers(26)] + key[at + 1 :]
+            if near not in self._used:
+                self._used.add(near)
+                return near
+
+    def integer(self) -> str:
+        return str(self._integers.pop())
 
     def letters(self, count: int) -> list[str]:
         return [self._letters.pop() for _ in range(count)]
@@ -146,8 +179,8 @@ def _line(text: str) -> bytes:
     return f"\n{text}\n".encode()
 
 
-def _fact(template: Template, source: Source) -> tuple[bytes, tuple[bytes, bytes]]:
-    stem = template.before + source.key() + template.after
+def _fact(template: Template, source: Source, key: str | None = None) -> tuple[bytes, tuple[bytes, bytes]]:
+    stem = template.before + (key or source.key()) + template.after
     value = source.number(1000, 9999) if template.number else source.word()
     answer = value + template.end
     fact = f"{stem}{answer} ".encode() if template.inline else f"\n{stem}{answer}".encode()
@@ -169,16 +202,43 @@ def multi(source: Source, length: int, questions: int = 1) -> Piece:
 
 
 def tracking(source: Source, length: int, questions: int = 1) -> Piece:
-    """A value handed from variable to variable, beside a chain that is never asked."""
+    """A value handed from variable to variable, beside a chain of another value."""
     short = length < 128
-    chains, last, asked = [], [], []
+    chains, asked = [], []
     for _ in range(1 if short else 2):
-        letters = source.letters(2 if short else int(source.rng.integers(2, 4)))
-        value = source.number(10, 99)
+        letters, value = source.letters(2 if short else 3), source.integer()
         chains.append([_line(f"let {name} = {origin}") for name, origin in zip(letters, [value, *letters])])
-        asked += [(f"value of {name} is ".encode(), f"{value}.".encode()) for name in letters]
-        last.append(asked[-1])
-    return Piece(chains, last[:1] if questions == 1 else _pick(source, asked, questions))
+        asked.append((f"holds {value}: ".encode(), f"{' '.join(letters)}.".encode()))
+    return Piece(chains, asked[:1] if questions == 1 else _pick(source, asked, questions))
+
+
+def values(source: Source, length: int, questions: int = 1) -> Piece:
+    """A key with two values, both asked."""
+    del length, questions
+    key, first, second = source.key(), source.number(1000, 9999), source.number(1000, 9999)
+    while second == first:
+        second = source.number(1000, 9999)
+    facts = [_line(f"{key}_port = {value}") for value in (first, second)]
+    return Piece([facts], [(f"all {key}_port: ".encode(), f"{first} {second}\n".encode())])
+
+
+def common(source: Source, length: int, questions: int = 1) -> Piece:
+    """Which word stands most often."""
+    del questions
+    winner = source.key()
+    votes = [winner] * 3 + [source.key() for _ in range(2 if length < 256 else 5)]
+    return Piece([[_line(f"vote: {word}")] for word in votes], [(b"most votes: ", f"{winner}\n".encode())])
+
+
+def decoys(source: Source, length: int, questions: int = 1) -> Piece:
+    """A needle among near-duplicates."""
+    del length, questions
+    chosen, *others = (TEMPLATES[i] for i in source.rng.permutation(len(TEMPLATES)))
+    key = source.key()
+    fact, question = _fact(chosen, source, key)
+    near = [_fact(chosen, source, source.near(key))[0] for _ in range(2)]
+    about_key = [_fact(template, source, key)[0] for template in others[:2]]
+    return Piece([[text] for text in (fact, *near, *about_key)], [question])
 
 
 def copy(source: Source, length: int, questions: int = 1) -> Piece:
@@ -202,6 +262,9 @@ MAKERS: dict[str, Callable[[Source, int, int], Piece]] = {
     "tracking": tracking,
     "copy": copy,
     "map": map_,
+    "values": values,
+    "common": common,
+    "decoys": decoys,
 }
 
 

@@ -98,6 +98,13 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self.progress.right = defaultdict(list, self.progress.right)
 
+    def start_from(self, checkpoint: Path) -> None:
+        """Begin with the weights and optimisers of another run, at step 0."""
+        state = torch.load(checkpoint, weights_only=False)
+        self.model.load_state_dict(state["model"])
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
+
     def skip_to(self, stage: int) -> None:
         """Go on to a stage although its predecessor was not mastered: for a run with a deadline."""
         if self.progress.stage < stage:
@@ -163,7 +170,9 @@ class Trainer:
         if score >= progress.best:
             progress.best = score
             export_model(self.model, self.args.export, self.sample)
-        if progress.enough():
+        if progress.stage < len(LENGTHS) - 1 and progress.step >= (progress.stage + 1) * self.args.stage_steps:
+            self.skip_to(progress.stage + 1)
+        elif progress.enough():
             progress.stage += progress.mastered()
             progress.right.clear()
         progress.losses.clear()
@@ -194,6 +203,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--matrix-lr", type=float, default=0.01)
     parser.add_argument("--weight-decay", type=float, default=0.1, help="of the matrices, times their learning rate")
     parser.add_argument("--report-every", type=int, default=25)
+    parser.add_argument("--init", type=Path, help="checkpoint of another run to start from, for new tasks")
+    parser.add_argument(
+        "--stage-steps", type=int, default=10**9, help="stage i ends at i + 1 times as many steps, mastered or not"
+    )
     parser.add_argument("--stage", type=int, default=0, help="begin at this stage at least")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -205,6 +218,8 @@ def main() -> None:
     trainer = Trainer(args)
     if args.checkpoint.exists():
         trainer.resume()
+    elif args.init:
+        trainer.start_from(args.init)
     trainer.skip_to(args.stage)
     trainer.run()
 
