@@ -128,20 +128,21 @@ TEST(Tracking, LettersOfTheAskedIntegerFollowItsChain) {
   for (int i = 0; i < 60; ++i) {
     const Example example = make_example(random, Task::tracking, ingredients(), 700);
     const auto [text, stem] = split(example);
-    std::map<std::string, std::string> holder;  // by what it is set to
+    std::map<std::string, std::string> holder;  // of what was moved
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
-      if (line.starts_with("let ") && line.size() >= 9 && line.substr(5, 3) == " = ")
-        holder[line.substr(8)] = line.substr(4, 1);
+      const size_t to = line.find(" to ");
+      if (line.starts_with("move ") && to <= 7 && line.size() == to + 5)
+        holder[line.substr(5, to - 5)] = line.substr(to + 4);
     }
     ASSERT_EQ(holder.size(), 6U) << text;
     std::string expected;
-    for (std::string at = stem.substr(std::string("holds ").size(), 2); holder.contains(at);) {
+    for (std::string at = stem.substr(std::string("move ").size(), 2); holder.contains(at);) {
       at = holder[at];
       expected += (expected.empty() ? "" : " ") + at;
     }
     EXPECT_EQ(expected + ".", example.answer);
-    EXPECT_EQ(fact_of(example), "let " + example.answer.substr(0, 1) + " = " + stem.substr(6, 2));
+    EXPECT_EQ(fact_of(example), stem + example.answer.substr(0, 1));
   }
 }
 

@@ -151,12 +151,12 @@ Piece make_tracking(Source& source, size_t length, size_t num_questions) {
   for (int i = 0; i < (is_short ? 1 : 2); ++i) {
     const std::string integer = source.integer();
     Chain chain;
-    Turn question{"holds " + integer + ": ", ""};
+    Turn question{"move " + integer + " to ", ""};
     std::string origin = integer;
     for (int n = 0; n < (is_short ? 2 : 3); ++n) {
       const std::string letter = source.letter();
-      std::string fact = "let ";
-      fact.append(letter).append(" = ").append(origin);
+      std::string fact = "move ";
+      fact.append(origin).append(" to ").append(letter);
       chain.facts.push_back(line(fact));
       question.answer.append(n > 0 ? " " : "").append(letter);
       origin = letter;
@@ -172,8 +172,7 @@ Piece make_tracking(Source& source, size_t length, size_t num_questions) {
     source.pick(piece.questions, num_questions);
   }
   for (Chain& chain : piece.chains) {
-    const std::string value = piece.questions.front().prompt.substr(std::string_view("holds ").size(), 2);
-    chain.asked = chain.facts.front().ends_with("= " + value + "\n");
+    chain.asked = chain.facts.front().starts_with("\n" + piece.questions.front().prompt);
   }
   return piece;
 }

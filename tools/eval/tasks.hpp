@@ -16,7 +16,7 @@ namespace hashevict::eval {
 enum class Task {
   needle,    ///< one fact, one question
   multi,     ///< several facts that only their keys tell apart, one is asked
-  tracking,  ///< a value handed from variable to variable, beside another chain; asked is who holds it
+  tracking,  ///< a value handed from variable to variable, beside another chain; asked is where it has been
   copy,      ///< a line of unrelated words to repeat
   map,       ///< a dictionary on one line, asked by key
   values,    ///< two facts about one key, both asked

@@ -32,13 +32,12 @@ Facts and questions. A fact is inserted into the filler; `inline` facts become `
     multi     `max(2, min(8, length // 64))` facts of the one template chosen for the example, different keys.
               One of them is asked, chosen uniformly (`questions=n` asks n different ones, in random order).
               Length 128 or more.
-    tracking  chains of `let` lines. A chain takes 3 different letters a-z (2 if length < 128): the first is set to an
-              integer from 10..99, each other to the letter before it; lines keep their order. One chain if
-              length < 128, else two with different letters and integers, placed independently. Asked is which letters
-              hold the integer of the first chain, in their order: every letter leads to the next
-              (`questions=2` asks for both chains, in random order).
-              lines     `let k = 41`, `let c = k`, `let x = c`     (each a `line` fact)
-              stem      `holds 41: `                               answer `k c x.`
+    tracking  chains of `move` lines. A chain takes 3 different letters a-z (2 if length < 128): an integer from 10..99
+              moves to the first, each letter to the next; lines keep their order. One chain if length < 128, else two
+              with different letters and integers, placed independently. Asked is where the integer of the first chain
+              has been, in order: every letter leads to the next (`questions=2` asks for both chains, in random order).
+              lines     `move 41 to k`, `move k to c`, `move c to x`     (each a `line` fact)
+              stem      `move 41 to `                                    answer `k c x.`
     values    two `line` facts of one key and different numbers, placed independently; both are asked, in the order in
               which they stand. Length 128 or more.
               facts     `falcon_port = 4821`, `falcon_port = 1204`
@@ -207,8 +206,8 @@ def tracking(source: Source, length: int, questions: int = 1) -> Piece:
     chains, asked = [], []
     for _ in range(1 if short else 2):
         letters, value = source.letters(2 if short else 3), source.integer()
-        chains.append([_line(f"let {name} = {origin}") for name, origin in zip(letters, [value, *letters])])
-        asked.append((f"holds {value}: ".encode(), f"{' '.join(letters)}.".encode()))
+        chains.append([_line(f"move {origin} to {name}") for name, origin in zip(letters, [value, *letters])])
+        asked.append((f"move {value} to ".encode(), f"{' '.join(letters)}.".encode()))
     return Piece(chains, asked[:1] if questions == 1 else _pick(source, asked, questions))
 
 
