@@ -62,7 +62,7 @@ struct AttendBlock {
     const Head head = head_of(p.layer, item.sequence, item.kv_head);  // made anew: registers are short
     stage_offsets(head.address, first_slot, item.length, item.masked ? head.positions : nullptr, item.last_position,
                   shared);
-    attend_split<Shape>(split_input(p.layer, p.softmax, first_slot, item.length), shared, HeldOut{});
+    attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, item.length), shared, HeldOut{});
   }
 
   /// Queries of the tile that starts at query `tile` of the group.
@@ -123,15 +123,14 @@ HASHEVICT_DEVICE void attend_together(const AttendBlock<Shape>& block, int32_t s
 }
 
 /// Query tokens over what a layer holds. Grid: tokens x KV heads, and if `split` x splits of a full layer; 128 threads.
-/// Threads: see attend_split.cuh; a block has one token, one head and one split of 256 slots, or all splits in turn.
-/// Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a query and
-/// split through L2.
-/// Bound: memory.
-/// Races: none writes what a layer holds. Partial results are relaxed accesses around the head's ticket; its last block
-/// merges them in order, as a block alone does, so that both ways give the same bits. Splits behind the end leave.
-/// Budget: 168 registers (255 for 8 queries), no spills; 28 KiB of shared memory at head_dim 128 and 8 queries.
+/// Threads: see attend_split.cuh and attend_mma.cuh; a block has one token, one head and one split of 256 slots, or all
+/// splits in turn. Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim)
+/// a query and split through L2. Bound: memory. Races: none writes what a layer holds. Partial results are relaxed
+/// accesses around the head's ticket; its last block merges them in order, as a block alone does, so that both ways
+/// give the same bits. Splits behind the end leave. Budget: 168 registers (255 for 8 queries, but for tensor cores up
+/// to head_dim 128), no spills; 28 KiB of shared memory at head_dim 128 and 8 queries.
 template <class Shape>
-HASHEVICT_KERNEL(kAttendThreads, kAttendBlocks<Shape::kTile>)
+HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   const int32_t launched = p.split != 0 ? p.partials.num_splits : 1;
   const int32_t split = simt::block_x() % launched;

@@ -11,16 +11,20 @@ namespace hashevict::kernels {
 
 const char* launch_decode(const DecodeParams& params, void* stream) {
   const Layer& layer = params.evict.layer;
-  return visit_tile(layer.group_size, [&](auto tile) {
-    constexpr int32_t kTile = decltype(tile)::value;
+  const bool mma = uses_mma(layer.group_size, params.evict.q.dtype, layer.kv.dtype);
+  return visit_tile(layer.group_size, mma, [&](auto tile) {
+    constexpr int32_t kTile = decltype(tile)::kQueries;
     const int32_t blocks = params.evict.batch.rows * layer.num_kv_heads * params.partials.num_splits;
-    return simt::launch(decode<kTile>, {blocks, 1, kAttendThreads, decode_bytes<kTile>(layer)}, params, stream);
+    return simt::launch(decode<decltype(tile)>, {blocks, 1, kAttendThreads, decode_bytes<kTile>(layer)}, params,
+                        stream);
   });
 }
 
 int32_t shared_bytes_needed(const Layer& layer) {
-  return visit_tile(layer.group_size, [&](auto tile) {
-    constexpr int32_t kTile = decltype(tile)::value;
+  // Queries may have any type: tensor cores take more at a time.
+  const bool mma = uses_mma(layer.group_size, layer.kv.dtype, layer.kv.dtype);
+  return visit_tile(layer.group_size, mma, [&](auto tile) {
+    constexpr int32_t kTile = decltype(tile)::kQueries;
     return std::max(decode_bytes<kTile>(layer), attend_bytes<kTile>(layer.head_dim));
   });
 }

@@ -34,14 +34,14 @@ HASHEVICT_NOINLINE void attend_tile(const DecodeParams& p, DecodeItem item, int3
                 shared);
   stage_queries<Shape::kTile>(p.evict.q, item.token, item.kv_head * layer.group_size + tile, queries, layer.head_dim,
                               shared);
-  attend_split<Shape>(split_input(layer, p.softmax, first_slot, length_before(layer, item)), shared, held_out);
+  attend_split(Shape{}, split_input(layer, p.softmax, first_slot, length_before(layer, item)), shared, held_out);
   for_elements(queries, layer.head_dim, [&](int32_t q, int32_t e) {
     store_partial(partials, split, tile + q, e, split_partial<Shape::kTile>(shared, layer.head_dim, q, e));
   });
 }
 
 /// One split of a head: its candidate, and attention over the rest of its slots.
-template <int32_t kTile>
+template <class Tile>
 HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item, int32_t split) {
   const Layer& layer = p.evict.layer;
   const Candidate candidate = visit_bits(
@@ -51,18 +51,19 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
     simt::store_relaxed(partials.keys + split, candidate.key);
     simt::store_relaxed(partials.slots + split, candidate.slot);
   }
-  for (int32_t tile = 0; tile < layer.group_size; tile += kTile) {
-    visit_rows<kTile>(layer.kv.dtype, layer.head_dim,
-                      [&](auto shape) { attend_tile<decltype(shape)>(p, item, split, tile, candidate.slot); });
+  for (int32_t tile = 0; tile < layer.group_size; tile += Tile::kQueries) {
+    visit_rows<Tile::kQueries, Tile::kMma>(layer.kv.dtype, layer.head_dim, [&](auto shape) {
+      attend_tile<decltype(shape)>(p, item, split, tile, candidate.slot);
+    });
   }
 }
 
 /// Tokens of a row one after the other, each through all splits: by one block, and with the same bits.
-template <int32_t kTile>
+template <class Tile>
 HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, int32_t num_tokens) {
   for (int32_t i = 0; i < num_tokens; ++i, ++item.token, ++item.position) {
     const int32_t num_splits = splits_of(length_before(p.evict.layer, item));
-    for (int32_t split = 0; split < num_splits; ++split) decode_split<kTile>(p, item, split);
+    for (int32_t split = 0; split < num_splits; ++split) decode_split<Tile>(p, item, split);
     finish_token(p, item, num_splits);
   }
 }
@@ -79,8 +80,8 @@ HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, int32_t
 /// last one moves the length on. A row of several tokens is the affair of its head's first block; the others leave.
 /// Budget: 168 registers up to 2 queries at a time, 255 above, no spills; 33 KiB of shared memory at
 /// head_dim 128 and 8 queries.
-template <int32_t kTile>
-HASHEVICT_KERNEL(kAttendThreads, kDecodeBlocks<kTile>)
+template <class Tile>
+HASHEVICT_KERNEL(kAttendThreads, kDecodeBlocks<Tile::kQueries>)
 decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   const Layer& layer = p.evict.layer;
   const int32_t launched = p.partials.num_splits;
@@ -93,11 +94,11 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   const int32_t num_splits = splits_of(length_before(layer, item));
   int32_t tickets = layer.num_kv_heads;
   if (row.num_tokens > 1) {
-    decode_row<kTile>(p, item, row.num_tokens);
+    decode_row<Tile>(p, item, row.num_tokens);
   } else {
     tickets *= 1 + launched - num_splits;
     if (split < num_splits) {
-      decode_split<kTile>(p, item, split);
+      decode_split<Tile>(p, item, split);
       simt::SharedMemory memory;
       take_step_shared(memory, layer);
       const DecodeShared own = take_decode_shared(memory, layer);

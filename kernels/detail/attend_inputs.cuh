@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/kv_layout.hpp"
-#include "kernels/detail/attend_split.cuh"
+#include "kernels/detail/attend_mma.cuh"
 
 namespace hashevict::kernels {
 

@@ -298,8 +298,10 @@ HASHEVICT_DEVICE void attend_slots(const SplitInput& input, const AttendShared& 
 
 /// One split for the tile's queries: `shared.queries` and `shared.offsets` were written before, by any threads. Its
 /// result is read through split_partial(), until the next split starts.
-template <class Shape>
-HASHEVICT_DEVICE void attend_split(const SplitInput& input, const AttendShared& shared, const HeldOut& held_out) {
+template <int32_t kDtype, int32_t kLanes, int32_t kTile>
+HASHEVICT_DEVICE void attend_split(AttendShape<kDtype, kLanes, kTile> /*shape*/, const SplitInput& input,
+                                   const AttendShared& shared, const HeldOut& held_out) {
+  using Shape = AttendShape<kDtype, kLanes, kTile>;
   simt::block_sync();
   LaneState<Shape> state;
   start<Shape>(state, shared, input.head_dim);

@@ -19,6 +19,8 @@
 #define HASHEVICT_GRID_CONSTANT const __grid_constant__
 /// Before a loop of constant extent over an array that is to stay in registers.
 #define HASHEVICT_UNROLL _Pragma("unroll")
+/// Before a loop that is to stay one.
+#define HASHEVICT_NO_UNROLL _Pragma("unroll 1")
 
 /// The primitives as intrinsics; tests/simt/host.hpp says what each promises.
 namespace hashevict::simt {
@@ -130,6 +132,28 @@ HASHEVICT_DEVICE uint32_t atomic_increment(uint32_t* address, uint32_t last) {
 }
 HASHEVICT_DEVICE void thread_fence() {
   __threadfence();
+}
+
+template <bool kIsBfloat>
+HASHEVICT_DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  if constexpr (kIsBfloat) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+}
+HASHEVICT_DEVICE uint32_t transpose(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
 }
 
 HASHEVICT_DEVICE float fma(float a, float b, float c) {

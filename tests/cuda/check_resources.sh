@@ -9,7 +9,7 @@ set -euo pipefail
 # Registers that each kernel may take, as its comment says; attention has another
 # budget for many queries at a time.
 declare -A budget=(
-  [attend]=168 [attend_wide]=255 [decode]=168 [decode_wide]=255 [encode_bulk]=64 [encode_step]=64 [evict]=128
+  [attend]=168 [attend_wide]=255 [attend_mma]=168 [attend_mma_wide]=255 [decode]=168 [decode_wide]=255 [encode_bulk]=64 [encode_step]=64 [evict]=128
   [prefill_centers]=64 [prefill_choose]=128 [prefill_count]=32 [prefill_gather]=64 [prefill_move]=64
   [prefill_supersede]=64 [copy_slots]=64)
 
@@ -39,7 +39,8 @@ while read -r kernel spilled registers; do
 done < <(cat "${reports[@]}" | c++filt | awk '
   /Compiling entry function/ {
     kernel = substr($0, index($0, "hashevict::kernels::") + 20)
-    queries = kernel ~ /, 8> >|^decode<[48]>/ ? "_wide" : ""
+    queries = kernel ~ /, 8> >|^decode<.*Tile<[48],/ ? "_wide" : ""
+    if (kernel ~ /MmaShape/) queries = kernel ~ /, 64> >/ ? "_mma" : "_mma_wide"
     sub(/[^a-z_0-9].*/, "", kernel)
     if (kernel == "attend" || kernel == "decode") kernel = kernel queries
   }

@@ -58,6 +58,26 @@ TEST_P(Attend, EveryGroupSizeReadsItsKvHead) {
   }
 }
 
+// What kernels give to tensor cores.
+TEST_P(Attend, GroupsWhoseQueriesHaveTheStoredTypeAreWithinTheBound) {
+  for (const DType storage : {DType::float16, DType::bfloat16}) {
+    for (const int32_t group : {4, 5, 8, 12}) {
+      for (const int32_t dim : {16, 80, 136}) {
+        SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(storage) << ", group_size " << group
+                                        << ", head_dim " << dim);
+        Config config = small_config();
+        config.num_qo_heads = group * config.num_kv_heads;
+        config.head_dim = dim;
+        config.dtype = storage;
+        Options options;
+        options.input = storage;
+        options.logit_soft_cap = group == 5 ? 3.0F : 0.0F;
+        expect_oracles_attention(GetParam(), config, 8, options);
+      }
+    }
+  }
+}
+
 TEST_P(Attend, EveryLengthIsWithinTheBound) {
   Config config = small_config();
   config.capacity = 80;

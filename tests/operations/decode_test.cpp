@@ -74,6 +74,32 @@ TEST_P(Decode, ScaleSoftCapAndOutputTypeReachTheAttention) {
   twins.run(Operation::decode, {{0, inputs.draw(config, 40)}}, options);
 }
 
+// What kernels give to tensor cores, over two splits of a head.
+TEST_P(Decode, GroupsWhoseQueriesHaveTheStoredTypeAreWithinTheBound) {
+  for (const DType storage : {DType::float16, DType::bfloat16}) {
+    for (const int32_t group : {4, 9}) {
+      SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(storage) << ", group_size " << group);
+      Config config = small_config();
+      config.num_layers = 1;
+      config.num_qo_heads = group * config.num_kv_heads;
+      config.dtype = storage;
+      config.capacity = 300;
+      config.max_batch_tokens = 512;
+      Twins twins{GetParam(), config};
+      Inputs inputs{8};
+      Options options;
+      options.input = storage;
+      const auto draw = [&](std::size_t count) { return inputs.draw(config, count, storage); };
+      twins.run(Operation::append, {{0, draw(299)}, {1, draw(40)}}, options);
+      for (int step = 0; step < 4; ++step) {
+        twins.run(Operation::decode, {{1, draw(1)}, {0, draw(1)}}, options);
+      }
+      twins.run(Operation::decode, {{0, draw(3)}}, options);
+      twins.expect_same_state();
+    }
+  }
+}
+
 /// Kernels that decode in one launch hold candidates out of their sums and add them back: in another order than attend.
 void expect_same_attention(Backend backend, const Outcome& a, const Outcome& b) {
   if (backend == Backend::cpu) return expect_same(a, b);

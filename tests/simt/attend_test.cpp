@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/detail/element.cuh"
 #include "kernels/launch.hpp"
 
 namespace hashevict::kernels {
@@ -39,6 +40,7 @@ struct Problem {
   int32_t slot_gap = 8;         // elements between two rows
   int32_t lead = 0;             // elements before the first row
   float soft_cap = 0.0F;
+  int32_t dtype = HASHEVICT_FLOAT32;  // of keys, values and queries
 
   static constexpr int32_t kHeads = 2;
   std::vector<float> keys, values, q, out, lse, states;
@@ -56,7 +58,7 @@ struct Problem {
     std::normal_distribution<float> normal;
     const auto fill = [&](std::vector<float>& to, int64_t count) {
       to.resize(static_cast<std::size_t>(count));
-      for (float& x : to) x = normal(engine);
+      for (float& x : to) x = round_to(dtype, normal(engine));
     };
     const int64_t slots = row_of_slot(1, kHeads - 1, capacity - 1) + head_dim;
     fill(keys, slots);
@@ -80,7 +82,22 @@ struct Problem {
     tickets.assign(2 * (kHeads + 1), 0);
   }
 
+  /// Where the kernel finds these numbers: as they are, or narrowed into `narrow`.
+  [[nodiscard]] const void* data_of(const std::vector<float>& numbers, std::vector<uint16_t>& narrow) const {
+    if (dtype == HASHEVICT_FLOAT32) return numbers.data();
+    for (const float x : numbers) {
+      narrow.push_back(dtype == HASHEVICT_FLOAT16 ? narrow_to_half(x) : narrow_to_bfloat(x));
+    }
+    return narrow.data();
+  }
+
   void run(bool split) {
+    std::vector<uint16_t> narrow_keys, narrow_values, narrow_q;
+    const auto bytes = dtype == HASHEVICT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
+    const auto from_lead = [&](const void* data) {
+      return const_cast<unsigned char*>(static_cast<const unsigned char*>(data)) +
+             static_cast<std::size_t>(lead) * bytes;
+    };
     out.assign(q.size(), kNaN);
     lse.assign(static_cast<std::size_t>(tokens() * kHeads * group_size), kNaN);
     const int32_t splits = (capacity + kSplitSlots - 1) / kSplitSlots;
@@ -90,9 +107,9 @@ struct Problem {
     p.layer.state.lengths = lengths.data();
     p.layer.state.tokens_seen = tokens_seen.data();
     p.layer.state.tickets = tickets.data();
-    p.layer.kv.keys = keys.data() + lead;
-    p.layer.kv.values = values.data() + lead;
-    p.layer.kv.dtype = HASHEVICT_FLOAT32;
+    p.layer.kv.keys = from_lead(data_of(keys, narrow_keys));
+    p.layer.kv.values = from_lead(data_of(values, narrow_values));
+    p.layer.kv.dtype = dtype;
     p.layer.kv.sequence_stride = kHeads * capacity * slot_stride();
     p.layer.kv.head_stride = capacity * slot_stride();
     p.layer.kv.slot_stride = slot_stride();
@@ -106,7 +123,7 @@ struct Problem {
                .tokens = tokens(),
                .num_sequences = 2};
     const int64_t width = kHeads * group_size * head_dim;
-    p.q = {q.data(), HASHEVICT_FLOAT32, {width, head_dim, 1}};
+    p.q = {data_of(q, narrow_q), dtype, {width, head_dim, 1}};
     p.out = {out.data(), HASHEVICT_FLOAT32, {width, head_dim, 1}};
     p.lse = {lse.data(), {kHeads * group_size, 1}};
     p.softmax = {0.3F, soft_cap};
@@ -197,16 +214,43 @@ TEST_P(AttendKernel, EveryShapeOfLanesAndTilesAgrees) {
   }
 }
 
-TEST_P(AttendKernel, RowsThatAreNotAlignedGiveTheSameBits) {
+TEST(AttendOnTensorCores, AgreesInEveryShape) {
+  for (const int32_t dtype : {HASHEVICT_FLOAT16, HASHEVICT_BFLOAT16}) {
+    for (const int32_t head_dim : {64, 80, 128, 256}) {
+      for (const int32_t group_size : {4, 8, 11}) {
+        SCOPED_TRACE("dtype " + std::to_string(dtype) + ", head_dim " + std::to_string(head_dim) + ", group_size " +
+                     std::to_string(group_size));
+        Problem problem;
+        problem.dtype = dtype;
+        problem.head_dim = head_dim;
+        problem.group_size = group_size;
+        problem.capacity = problem.lengths[0] = problem.tokens_seen[0] = 270;
+        problem.soft_cap = head_dim == 80 ? 5.0F : 0.0F;
+        problem.draw(1);
+        problem.run_both_ways();
+        problem.expect_row(0, 1, INT32_MAX);
+        problem.expect_row(1, 0, INT32_MAX);
+      }
+    }
+  }
+}
+
+class RowsThatAreNotAligned : public testing::TestWithParam<int32_t> {};
+INSTANTIATE_TEST_SUITE_P(Types, RowsThatAreNotAligned,
+                         testing::Values(HASHEVICT_FLOAT32, HASHEVICT_FLOAT16, HASHEVICT_BFLOAT16));
+
+TEST_P(RowsThatAreNotAligned, GiveTheSameBits) {
   Problem aligned;
-  aligned.draw(GetParam());
+  aligned.dtype = GetParam();
+  aligned.draw(1);
   aligned.run(true);
   for (const int32_t gap : {3, 5}) {
     for (const int32_t lead : {0, 1}) {
       Problem other;
+      other.dtype = GetParam();
       other.slot_gap = gap;
       other.lead = lead;
-      other.draw(GetParam());
+      other.draw(1);
       other.q = aligned.q;
       for (int32_t s = 0; s < 2; ++s) {
         for (int32_t h = 0; h < Problem::kHeads; ++h) {
@@ -252,6 +296,21 @@ TEST_P(AttendKernel, QueriesBeforeTheFirstTokenAndEmptySequencesSeeNothing) {
   problem.run(false);
   for (int32_t i = 0; i < 4; ++i) problem.expect_row(i, 1, i - 2);
   problem.expect_row(4, 0, INT32_MAX);
+}
+
+TEST_P(AttendKernel, TensorCoresHideWhatIsNotToBeSeen) {
+  Problem problem;
+  problem.dtype = HASHEVICT_BFLOAT16;
+  problem.rows = {1, 0};
+  problem.starts = {0, 2, 22};
+  problem.capacity = problem.lengths[0] = 270;
+  problem.tokens_seen[0] = 290;
+  problem.draw(GetParam());
+  at(problem.values, problem.row_of_slot(1, 0, 5) + 3) = kNaN;
+  problem.run(false);
+  EXPECT_TRUE(std::isnan(at(problem.out, 3)));  // of one dimension alone
+  EXPECT_FALSE(std::isnan(at(problem.out, 4)));
+  for (const int32_t i : {0, 7, 19}) problem.expect_row(2 + i, 0, 290 - 20 + i);
 }
 
 TEST_P(AttendKernel, NumbersBeyondTheFloatsReachTheResult) {

@@ -26,7 +26,7 @@ struct Launch {
 };
 
 /// Where fibers meet. Block-wide ones first.
-enum class Meeting { block_sync, block_max, warp_sync, ballot, any, all, shuffle, warp_max, warp_sum };
+enum class Meeting { block_sync, block_max, warp_sync, ballot, any, all, shuffle, warp_max, warp_sum, mma };
 
 /// One array in a block's shared memory.
 struct SharedRegion {

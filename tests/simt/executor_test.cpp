@@ -114,6 +114,52 @@ TEST(Executor, VotesAndShufflesGiveWhatADeviceGives) {
   }
 }
 
+TEST(Executor, TilesAreMultipliedAndTurnedRound) {
+  // Whole numbers: sums are exact, and a part that lies elsewhere than it should shows.
+  const auto a = [](int32_t row, int32_t k) { return static_cast<float>(3 * row + 5 * k - 40 + row * k % 7); };
+  const auto b = [](int32_t k, int32_t column) { return static_cast<float>(2 * k - 7 * column + k * column % 5); };
+  const auto bits = [](float value) { return bits_of_float(value) >> 16; };
+  const auto pair_of = [&](float low, float high) { return bits(low) | bits(high) << 16; };
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(32, seed), [&] {
+      const int32_t row = lane() / 4;
+      const int32_t pair = lane() % 4 * 2;
+      uint32_t of_a[4], of_b[2];
+      float c[4];
+      for (int32_t i = 0; i < 4; ++i) {
+        of_a[i] = pair_of(a(row + i % 2 * 8, pair + i / 2 * 8), a(row + i % 2 * 8, pair + i / 2 * 8 + 1));
+        c[i] = static_cast<float>(row + i / 2 * 8 - 100 * (pair + i % 2));
+      }
+      for (int32_t i = 0; i < 2; ++i) of_b[i] = pair_of(b(pair + i * 8, row), b(pair + i * 8 + 1, row));
+      mma<true>(c, of_a, of_b);
+      for (int32_t i = 0; i < 4; ++i) {
+        const int32_t at_row = row + i / 2 * 8;
+        const int32_t at_column = pair + i % 2;
+        auto expected = static_cast<float>(at_row - 100 * at_column);
+        for (int32_t k = 0; k < 16; ++k) expected += a(at_row, k) * b(k, at_column);
+        EXPECT_EQ(c[i], expected) << at_row << ", " << at_column;
+      }
+      const auto element = [](int32_t i, int32_t j) { return static_cast<uint32_t>(16 * i + j + 1); };
+      const uint32_t turned = transpose(element(row, pair) | element(row, pair + 1) << 16);
+      EXPECT_EQ(turned, element(pair, row) | element(pair + 1, row) << 16);
+    });
+  }
+}
+
+TEST(Executor, TilesLoseWhatThePoorestTensorCoresLose) {
+  run(one_block(32, 0), [] {
+    const uint32_t one = 0x3C003C00U;  // fp16
+    const uint32_t a[4] = {one, one, one, one};
+    const uint32_t b[2] = {one, one};
+    float c[4] = {0x1p24F, -0x1p24F, 0x1p23F, 0.5F};
+    mma<false>(c, a, b);
+    EXPECT_EQ(c[0], 0x1p24F);  // each 1 lies below the last place of 2^24
+    EXPECT_EQ(c[1], -0x1p24F);
+    EXPECT_EQ(c[2], 0x1p23F + 16.0F);
+    EXPECT_EQ(c[3], 16.5F);
+  });
+}
+
 TEST(Executor, AtomicsOfAllBlocksCount) {
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     uint32_t sum = 0;

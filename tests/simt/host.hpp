@@ -10,6 +10,7 @@
 
 #include "kernels/detail/simt.cuh"
 #include "simt/executor.hpp"
+#include "simt/mma.hpp"
 
 /// Marks a kernel, and functions that kernels call.
 #define HASHEVICT_KERNEL(...) inline void
@@ -17,6 +18,7 @@
 #define HASHEVICT_NOINLINE inline
 #define HASHEVICT_GRID_CONSTANT const
 #define HASHEVICT_UNROLL
+#define HASHEVICT_NO_UNROLL
 
 /// The primitives of kernels/detail/simt.cuh on the host, each with what it promises and what the executor checks.
 /// The last parameter, where there is one, is for reports only: kernels leave it out.
@@ -91,6 +93,25 @@ template <int32_t kThreads>
 uint64_t block_max(uint64_t key, Place place = Place::here()) {
   if (block_threads() != kThreads) throw std::logic_error{"block_max() is for blocks of another size"};
   return Executor::current().meet(Meeting::block_max, kFullMask, key, 0, place);
+}
+
+/// c += a b on tensor cores: a is 16 by 16, b 16 by 8, both of 16-bit floats, two a word, the lower index in the low
+/// half; c 16 by 8 fp32. With row = lane / 4 and pair = lane % 4 a lane has a[row + 8 i][2 pair + 8 j ..] as word
+/// i + 2 j, b[2 pair + 8 j ..][row] as word j, and c[row + 8 i][2 pair + j] as number 2 i + j. The whole warp calls it.
+/// Products are exact; sums have fp32's range, but digits below the largest addend's 24th are lost (mma.hpp).
+template <bool kIsBfloat>
+void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Place place = Place::here()) {
+  MmaOperands operands{c, a, b, kIsBfloat};
+  Executor::current().meet(Meeting::mma, kFullMask, reinterpret_cast<uintptr_t>(&operands), 0, place);
+}
+/// An 8 by 8 matrix of 16-bit elements, of which a lane has row lane / 4, columns 2 (lane % 4) and the next, turned
+/// round. The whole warp calls it.
+inline uint32_t transpose(uint32_t pair, Place place = Place::here()) {
+  const int32_t row = lane() / 4;
+  const int32_t first = lane() % 4 * 2;  // of the rows that hold the lane's two elements of the result
+  const uint32_t low = shuffle(kFullMask, pair, first * 4 + row / 2, place) >> (row % 2 * 16);
+  const uint32_t high = shuffle(kFullMask, pair, (first + 1) * 4 + row / 2, place) >> (row % 2 * 16);
+  return (low & 0xFFFFU) | high << 16;
 }
 
 // Global memory. Two blocks must not touch the same bytes in one launch unless both only read, both use atomic

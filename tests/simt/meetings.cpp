@@ -5,13 +5,14 @@
 #include <map>
 
 #include "simt/executor.hpp"
+#include "simt/mma.hpp"
 
 namespace hashevict::simt {
 namespace {
 
 const char* name_of(Meeting meeting) {
-  constexpr std::array kNames{"block_sync", "block_max", "warp_sync", "ballot",  "any",
-                              "all",        "shuffle",   "warp_max",  "warp_sum"};
+  constexpr std::array kNames{"block_sync", "block_max", "warp_sync", "ballot",   "any",
+                              "all",        "shuffle",   "warp_max",  "warp_sum", "mma"};
   return kNames[static_cast<std::size_t>(meeting)];
 }
 
@@ -170,6 +171,11 @@ void Executor::complete_warp_meeting(Thread& arrived) {
     largest = std::max(largest, thread.value);
     sum += thread.value;
   });
+  if (arrived.meeting == Meeting::mma) {
+    std::array<MmaOperands, 32> operands{};
+    for (std::size_t lane = 0; lane < 32; ++lane) operands[lane] = *reinterpret_cast<MmaOperands*>(brought[lane]);
+    multiply_tiles(operands);
+  }
   for_lanes(arrived, [&](Thread& thread, std::size_t lane) {
     switch (thread.meeting) {
       case Meeting::ballot:

@@ -87,6 +87,22 @@ TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
   twins.expect_same_state();
 }
 
+TEST(Mutants, GroupsOnTensorCoresAgree) {
+  Config config = small_config();
+  config.num_qo_heads = 5 * config.num_kv_heads;
+  config.head_dim = 40;
+  config.capacity = 30;
+  config.dtype = DType::bfloat16;
+  Options options;
+  options.input = DType::bfloat16;
+  Twins twins{kBackend, config};
+  Inputs inputs{6};
+  const auto draw = [&](std::size_t count) { return inputs.draw(config, count, options.input); };
+  twins.run(Operation::append, {{0, draw(30)}, {1, draw(5)}}, options);
+  twins.run(Operation::attend, {{0, draw(2)}, {1, draw(1)}}, options);
+  twins.run(Operation::decode, {{0, draw(1)}, {1, draw(1)}}, options);
+}
+
 TEST(Mutants, PrefillAgreesWithTheOracle) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     const Config config = small_config();
