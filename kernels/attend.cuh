@@ -132,6 +132,7 @@ HASHEVICT_DEVICE void attend_together(const AttendBlock<Shape>& block, int32_t s
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
+  simt::wait_for_launch_before();
   const int32_t launched = p.split != 0 ? p.partials.num_splits : 1;
   const int32_t split = simt::block_x() % launched;
   const AttendItem item = item_of(p, simt::block_x() / launched);

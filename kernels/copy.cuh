@@ -16,6 +16,7 @@ inline constexpr int32_t kCopySlots = 32;  ///< that a block takes
 /// Races: sequences share no memory, and a block writes its own slots alone.
 /// Budget: no shared memory, below 64 registers, no spills.
 HASHEVICT_KERNEL(kCopyThreads) copy_slots(HASHEVICT_GRID_CONSTANT CopyParams p) {
+  simt::wait_for_launch_before();
   const Layer& layer = p.layer;
   const int32_t length = simt::load(layer.state.lengths + p.source);
   const int32_t first = simt::block_x() * kCopySlots;

@@ -20,7 +20,7 @@ const char* launch_decode(const DecodeParams& params, void* stream) {
   });
 }
 
-int32_t shared_bytes_needed(const Layer& layer) {
+int32_t attention_shared_bytes(const Layer& layer) {
   // Queries may have any type: tensor cores take more at a time.
   const bool mma = uses_mma(layer.group_size, layer.kv.dtype, layer.kv.dtype);
   return visit_tile(layer.group_size, mma, [&](auto tile) {

@@ -83,6 +83,7 @@ HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, int32_t
 template <class Tile>
 HASHEVICT_KERNEL(kAttendThreads, kDecodeBlocks<Tile::kQueries>)
 decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
+  simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
   const int32_t launched = p.partials.num_splits;
   const int32_t split = simt::block_x() % launched;

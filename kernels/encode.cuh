@@ -131,6 +131,7 @@ HASHEVICT_DEVICE void encode_unit(const EncodeParams& p, const EncodeTile& tile,
 template <int32_t kBits>
 HASHEVICT_KERNEL(kEncodeThreads)
 encode_bulk(HASHEVICT_GRID_CONSTANT EncodeParams p) {
+  simt::wait_for_launch_before();
   simt::SharedMemory memory;
   const auto values = memory.take<float>(p.head_dim * kTileTokens);
   const EncodeTile tile{simt::block_x() * kTileTokens, simt::block_y(), values, memory.take<int32_t>(kTileTokens)};
@@ -150,6 +151,7 @@ encode_bulk(HASHEVICT_GRID_CONSTANT EncodeParams p) {
 template <int32_t kBits>
 HASHEVICT_KERNEL(kCodeWords<kBits> * 32)
 encode_step(HASHEVICT_GRID_CONSTANT EncodeParams p) {
+  simt::wait_for_launch_before();
   const int32_t token = simt::block_x();
   const int32_t head = simt::block_y();
   const int32_t sequence = sequence_of(p, token);

@@ -33,6 +33,7 @@ HASHEVICT_DEVICE void take_token(const EvictParams& p, const Head& head, const S
 template <int32_t kBits>
 HASHEVICT_KERNEL(kEvictThreads, 2)
 evict(HASHEVICT_GRID_CONSTANT EvictParams p) {
+  simt::wait_for_launch_before();
   const Row row = row_of(p.batch, simt::block_x());
   if (row.sequence < 0 || row.num_tokens == 0) return;
   simt::SharedMemory memory;

@@ -20,8 +20,9 @@ const char* launch_decode(const DecodeParams& params, void* stream);
 const char* launch_prefill(const PrefillParams& params, void* stream);
 const char* launch_copy(const CopyParams& params, void* stream);
 
-/// Dynamic shared memory that the hungriest launch of a layer takes: a cache whose device has less is refused at
-/// construction.
-int32_t shared_bytes_needed(const Layer& layer);
+/// Dynamic shared memory of a block that attention and prompts of a layer take at most; no other launch takes more. A
+/// cache whose device has less is refused at construction.
+int32_t attention_shared_bytes(const Layer& layer);
+int32_t prompt_shared_bytes(const Layer& layer);
 
 }  // namespace hashevict::kernels

@@ -69,6 +69,10 @@ const char* store_survivors(const PrefillParams& p, void* stream) {
 
 }  // namespace
 
+int32_t prompt_shared_bytes(const Layer& layer) {
+  return visit_bits(layer.facts.hash_bits, [&](auto bits) { return choose_bytes<decltype(bits)::value>(layer); });
+}
+
 const char* launch_prefill(const PrefillParams& params, void* stream) {
   for (const auto part : {set_centers, encode, choose, store_survivors}) {
     if (const char* const error = part(params, stream)) return error;

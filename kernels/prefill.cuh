@@ -30,6 +30,7 @@ HASHEVICT_HOST_DEVICE inline int32_t choose_bytes(const Layer& layer) {
 template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
   const PrefillRow row = prefill_row(p, simt::block_x());
   if (row.plan == Plan::skip) return;
   const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
@@ -47,6 +48,7 @@ prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
 /// 1), kCountThreads threads, a row each. Races: a row's thread alone touches its sequence's counters.
 /// Budget: no shared memory, below 32 registers.
 HASHEVICT_KERNEL(kCountThreads) prefill_count(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
   const int32_t index = simt::block_x() * kCountThreads + simt::thread_index();
   if (index >= p.evict.batch.rows) return;
   const PrefillRow row = prefill_row(p, index);

@@ -5,6 +5,15 @@
 
 namespace hashevict::simt {
 
+/// Whether the present device starts a launch while the one before it ends (programmatic dependent launch, from sm_90
+/// on). It saves what lies between two launches, which is longer than a small step's eviction.
+inline bool overlaps_launches() {
+  int device = 0;
+  int major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+}
+
 /// Puts a launch on a stream. @return nullptr, or the runtime's message
 template <class Params>
 const char* launch(void (*kernel)(Params), const Extents& extents, const Params& params, void* stream) {
@@ -20,6 +29,11 @@ const char* launch(void (*kernel)(Params), const Extents& extents, const Params&
   config.blockDim = dim3(static_cast<unsigned>(extents.threads));
   config.dynamicSmemBytes = static_cast<size_t>(extents.shared_bytes);
   config.stream = static_cast<cudaStream_t>(stream);
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &overlap;
+  config.numAttrs = overlaps_launches() ? 1 : 0;
   const cudaError_t error = cudaLaunchKernelEx(&config, kernel, params);
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }

@@ -33,6 +33,7 @@ HASHEVICT_DEVICE float sum_of(const Vectors& x, int64_t first, int64_t end, int3
 /// Races: a block writes its own head's centre alone; barriers lie around the reading of block sums.
 /// Budget: 2 KiB shared, below 64 registers, no spills.
 HASHEVICT_KERNEL(kCenterThreads) prefill_centers(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
   const PrefillRow row = prefill_row(p, simt::block_x() / center_heads(p));
   if (!row.sets_centers) return;
   const Layer& layer = p.evict.layer;

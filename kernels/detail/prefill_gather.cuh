@@ -65,6 +65,7 @@ HASHEVICT_DEVICE void gather_rows(const PrefillParams& p, const PrefillRow& row,
 /// Races: a block writes its own slots alone, and no block reads slots.
 /// Budget: no shared memory, below 64 registers, no spills.
 HASHEVICT_KERNEL(kGatherThreads) prefill_gather(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
   const int32_t blocks = gather_blocks(layer.capacity);
   const PrefillRow row = prefill_row(p, simt::block_x() / blocks);
@@ -118,6 +119,7 @@ HASHEVICT_DEVICE void move_rows(const Layer& layer, const Head& head, int32_t be
 /// a turn overwrites has been read.
 /// Budget: no shared memory, below 64 registers, no spills.
 HASHEVICT_KERNEL(kGatherThreads) prefill_move(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
   const PrefillRow row = prefill_row(p, simt::block_x());
   if (row.plan != Plan::one_shot || row.before == 0) return;
   const Layer& layer = p.evict.layer;

@@ -22,6 +22,7 @@ HASHEVICT_HOST_DEVICE constexpr int32_t supersede_bytes() {
 template <int32_t kBits>
 HASHEVICT_KERNEL(kSupersedeThreads)
 prefill_supersede(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
   const int32_t tiles = (layer.capacity + kSupersedeThreads - 1) / kSupersedeThreads;
   const PrefillRow row = prefill_row(p, simt::block_x() / tiles);

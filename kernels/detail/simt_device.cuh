@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cuda_fp16.h>
-#include <cuda_pipeline_primitives.h>
 
 #include <cub/block/block_reduce.cuh>
 #include <cuda/atomic>
@@ -42,6 +41,14 @@ HASHEVICT_DEVICE int32_t lane() {
 }
 HASHEVICT_DEVICE int32_t warp() {
   return thread_index() / kWarpSize;
+}
+
+/// Programmatic dependent launch, which devices have from sm_90 on; elsewhere launches follow one another anyway.
+HASHEVICT_DEVICE void wait_for_launch_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 HASHEVICT_DEVICE void block_sync() {
@@ -116,16 +123,6 @@ HASHEVICT_DEVICE T load_relaxed(const T* address) {
 template <class T>
 HASHEVICT_DEVICE void store_relaxed(T* address, T value) {
   cuda::atomic_ref<T, cuda::thread_scope_device>{*address}.store(value, cuda::memory_order_relaxed);
-}
-HASHEVICT_DEVICE uint32_t atomic_add(uint32_t* address, uint32_t value) {
-  return atomicAdd(address, value);
-}
-HASHEVICT_DEVICE uint64_t atomic_max(uint64_t* address, uint64_t value) {
-  static_assert(sizeof(unsigned long long) == sizeof(uint64_t));
-  return atomicMax(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
-}
-HASHEVICT_DEVICE uint32_t atomic_exchange(uint32_t* address, uint32_t value) {
-  return atomicExch(address, value);
 }
 HASHEVICT_DEVICE uint32_t atomic_increment(uint32_t* address, uint32_t last) {
   return atomicInc(address, last);
@@ -224,21 +221,10 @@ class SharedArray {
     for (int32_t k = 0; k < kCount; ++k) group.values[k] = values[k];
     *reinterpret_cast<Group*>(data_ + i) = group;
   }
-  HASHEVICT_DEVICE void copy_async16(int32_t i, const void* source) const {
-    __pipeline_memcpy_async(data_ + i, source, sizeof(Bytes16));
-  }
 
  private:
   T* data_;
 };
-
-HASHEVICT_DEVICE void commit_copies() {
-  __pipeline_commit();
-}
-template <int32_t kPending>
-HASHEVICT_DEVICE void wait_for_copies() {
-  __pipeline_wait_prior(kPending);
-}
 
 /// Carves arrays out of the block's dynamic shared memory; every thread takes the same ones in the same order.
 class SharedMemory {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/cuda_backend.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -38,7 +39,8 @@ CudaBackend::CudaBackend(core::Storage storage, std::vector<DeviceMemory> owned)
   const hashevict_config& config = storage_.settings.config;
   for (int32_t i = 0; i < config.num_layers; ++i) {
     layers_.push_back(layer_params(storage_, i));
-    const int32_t needed = kernels::shared_bytes_needed(layers_.back());
+    const int32_t needed =
+        std::max(kernels::attention_shared_bytes(layers_.back()), kernels::prompt_shared_bytes(layers_.back()));
     const int32_t had = max_shared_bytes(config.device);
     if (needed > had) {
       core::fail(

@@ -65,8 +65,7 @@ void Executor::start_block(int32_t index) {
     added.progress.own_clock.clear();
     added.block = block.get();
     added.state = State::ready;
-    added.copies.clear();
-    added.open_group = 0;
+    added.has_waited = !launch_.chained;
     added.fenced = 0;
     added.told.clear();
     added.fiber.emplace(pool().stacks, [this, &added] { run_thread(added); });
@@ -106,7 +105,7 @@ void Executor::end_thread() {
   thread.state = State::done;
   Block& block = *thread.block;
   block_ended_ = ++block.num_done == launch_.threads;
-  if (!thread.copies.empty()) fail(text_of_thread() + " ended without waiting for its asynchronous copies");
+  if (!thread.has_waited) fail(text_of_thread() + " ended before it waited for the launch before");
   const bool missed = block.num_at_barrier > 0 || block.waiting[static_cast<std::size_t>(thread.progress.warp())] != 0;
   if (missed) check_nobody_misses(thread);
 }
@@ -227,6 +226,7 @@ void Executor::access_global(const void* address, std::size_t bytes, std::size_t
   }
   if (kind != AccessKind::constant) maybe_yield();
   Thread& thread = *thread_;
+  if (!thread.has_waited) fail_access("global", place, "before the thread waited for the launch before");
   const Conflict conflict = global_->record(address, bytes, kind, thread.progress, place);
   if (conflict) fail_access("global", place, conflict.text(kind, thread.progress));
   if (kind != AccessKind::atomic) return;
@@ -279,9 +279,6 @@ void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count,
   const uint16_t number = number_of(place);
   for (int32_t i = first; i < first + count; ++i) {
     Cell& cell = cell_of(region, i);
-    if (cell.in_flight) {
-      fail_access("shared", place, "access to an asynchronous copy's target before the copy was waited for");
-    }
     if (kind == AccessKind::read && cell.writes.none()) {
       fail_access("shared", place, "read of uninitialised element " + std::to_string(i));
     }
@@ -299,35 +296,6 @@ Cell& Executor::cell_of(SharedRegion& region, int32_t i) const {
     cell.epoch = epoch;
   }
   return cell;
-}
-
-void Executor::copy_async(SharedRegion& region, int32_t first, int32_t count, const void* source, Place place) {
-  access_global(source, 16, 16, AccessKind::read, place);
-  access_shared(region, first, count, AccessKind::write, place);
-  for (int32_t i = first; i < first + count; ++i) cell_of(region, i).in_flight = true;
-  thread_->copies.push_back({&region, first, count, source, thread_->open_group, place});
-}
-
-void Executor::commit_copies() {
-  ++thread_->open_group;
-}
-
-void Executor::wait_for_copies(std::size_t pending) {
-  std::vector<Copy>& copies = thread_->copies;
-  const auto end = std::find_if(copies.begin(), copies.end(),
-                                [&](const Copy& copy) { return copy.group + pending >= thread_->open_group; });
-  std::for_each(copies.begin(), end, [&](const Copy& copy) { finish_copy(copy); });
-  copies.erase(copies.begin(), end);
-}
-
-void Executor::finish_copy(const Copy& copy) {
-  const std::size_t first = static_cast<std::size_t>(copy.first) * copy.region->element_bytes;
-  std::memcpy(copy.region->bytes.data() + first, copy.source, 16);
-  for (int32_t i = copy.first; i < copy.first + copy.count; ++i) {
-    Cell& cell = cell_of(*copy.region, i);
-    cell.in_flight = false;
-    cell.writes.add(thread_->progress, number_of(copy.place));
-  }
 }
 
 }  // namespace hashevict::simt

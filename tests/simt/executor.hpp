@@ -23,6 +23,7 @@ struct Launch {
   int32_t shared_bytes = 0;    ///< dynamic shared memory of a block
   uint64_t seed = 0;           ///< of every order that a device leaves open
   int32_t blocks_at_once = 1;  ///< above 1, so many blocks are alive together and take turns
+  bool chained = false;        ///< threads must call wait_for_launch_before() before they touch global memory, or end
 };
 
 /// Where fibers meet. Block-wide ones first.
@@ -80,9 +81,7 @@ class Executor {
   /// The n-th array that this thread takes, of `count` elements.
   SharedRegion& take_shared(std::size_t n, std::size_t count, std::size_t element_bytes, Place place);
   void access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
-  void copy_async(SharedRegion& region, int32_t first, int32_t count, const void* source, Place place);
-  void commit_copies();
-  void wait_for_copies(std::size_t pending);
+  void wait_for_launch_before() { thread_->has_waited = true; }
   /// Lets other fibers go first, or not.
   void maybe_yield() {
     if (--until_yield_ <= 0) yield();
@@ -92,13 +91,6 @@ class Executor {
   static inline thread_local Executor* running_ = nullptr;
   enum class State { ready, waiting, done };
   struct Block;
-  struct Copy {
-    SharedRegion* region;
-    int32_t first, count;
-    const void* source;
-    uint32_t group;
-    Place place;
-  };
   struct Thread {
     Progress progress;
     Block* block = nullptr;
@@ -109,10 +101,9 @@ class Executor {
     int32_t source_lane = 0;
     uint64_t value = 0;  // what it brings to a meeting and takes away
     Place place{"", 0};
-    std::vector<Copy> copies;  // on their way, oldest first
-    uint32_t open_group = 0;   // of copies that are not committed
-    uint32_t fenced = 0;       // barriers of its block that lie before its last fence
-    BlockClock told;           // by atomic accesses, and not known before a fence
+    bool has_waited = false;  // for the launch before
+    uint32_t fenced = 0;      // barriers of its block that lie before its last fence
+    BlockClock told;          // by atomic accesses, and not known before a fence
   };
   struct Block {
     int32_t index = 0;
@@ -167,7 +158,6 @@ class Executor {
   [[nodiscard]] bool has_lane(const Thread& thread, int32_t lane) const;
   [[noreturn]] void fail_access(const char* space, const Place& place, const std::string& wrong) const;
   [[nodiscard]] Cell& cell_of(SharedRegion& region, int32_t i) const;
-  void finish_copy(const Copy& copy);
 
   Launch launch_;
   std::function<void()> kernel_;

@@ -44,6 +44,12 @@ inline int32_t warp() {
   return thread_index() / kWarpSize;
 }
 
+/// The first call of every thread of a kernel: the launch before may still be running until then, and the launch after
+/// may come up from then on. A kernel must not touch global memory before it.
+inline void wait_for_launch_before() {
+  Executor::current().wait_for_launch_before();
+}
+
 /// Waits for the whole block, and orders its memory accesses.
 inline void block_sync(Place place = Place::here()) {
   Executor::current().meet(Meeting::block_sync, kFullMask, 0, 0, place);
@@ -156,20 +162,8 @@ void store_relaxed(T* address, T value, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::write, place);
   *address = value;
 }
-/// Each returns what was there before.
-inline uint32_t atomic_add(uint32_t* address, uint32_t value, Place place = Place::here()) {
-  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
-  return std::exchange(*address, *address + value);
-}
-inline uint64_t atomic_max(uint64_t* address, uint64_t value, Place place = Place::here()) {
-  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
-  return std::exchange(*address, *address < value ? value : *address);
-}
-inline uint32_t atomic_exchange(uint32_t* address, uint32_t value, Place place = Place::here()) {
-  Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
-  return std::exchange(*address, value);
-}
-/// Counts 0, 1, .. `last`, 0, ..: the thread that gets `last` is the last of its round.
+/// Counts 0, 1, .. `last`, 0, .., and returns what was there before: the thread that gets `last` is the last of its
+/// round.
 inline uint32_t atomic_increment(uint32_t* address, uint32_t last, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
   return std::exchange(*address, *address >= last ? 0U : *address + 1);
@@ -259,11 +253,6 @@ class SharedArray {
     Executor::current().access_shared(*region_, i, kCount, AccessKind::write, place);
     std::memcpy(at(i), &values, sizeof values);
   }
-  /// Starts a copy of 16 bytes of global memory to elements `i` and following; part of the next commit_copies().
-  void copy_async16(int32_t i, const void* source, Place place = Place::here()) const {
-    static_assert(16 % sizeof(T) == 0);
-    Executor::current().copy_async(*region_, i, static_cast<int32_t>(16 / sizeof(T)), source, place);
-  }
 
  private:
   [[nodiscard]] unsigned char* at(int32_t i) const {
@@ -271,16 +260,6 @@ class SharedArray {
   }
   SharedRegion* region_;
 };
-
-/// Ends a group of asynchronous copies.
-inline void commit_copies() {
-  Executor::current().commit_copies();
-}
-/// Waits until at most the last kPending groups of this thread are on their way. Other threads need a barrier, too.
-template <int32_t kPending>
-void wait_for_copies() {
-  Executor::current().wait_for_copies(static_cast<std::size_t>(kPending));
-}
 
 /// Carves arrays out of the block's dynamic shared memory; every thread takes the same ones in the same order.
 class SharedMemory {

@@ -29,7 +29,8 @@ const char* launch(void (*kernel)(Params), const Extents& extents, const Params&
        .threads = extents.threads,
        .shared_bytes = extents.shared_bytes,
        .seed = seed,
-       .blocks_at_once = seed % 2 == 0 ? 1 : 3},
+       .blocks_at_once = seed % 2 == 0 ? 1 : 3,
+       .chained = true},
       kernel, params);
   return nullptr;
 }

@@ -87,8 +87,7 @@ enum class AccessKind { constant, read, write, atomic };
 /// block, counts as empty: `epoch` tells.
 struct Cell {
   uint32_t epoch = 0;
-  int32_t cross = -1;      ///< index of its CrossBlock, if any
-  bool in_flight = false;  ///< an asynchronous copy has been started into it
+  int32_t cross = -1;  ///< index of its CrossBlock, if any
   Accesses writes, reads;
 };
 
