@@ -157,8 +157,8 @@ hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevi
   return guarded(error, [&] {
     require(config != nullptr, "config = NULL: expected a pointer");
     const int32_t number = number_in(preset);
-    require(number >= HASHEVICT_PRESET_PAPER && number <= HASHEVICT_PRESET_SUPERSEDED,
-            "preset = {}: expected PAPER (0), AUTHORS (1) or SUPERSEDED (2)", number);
+    require(number >= HASHEVICT_PRESET_PAPER && number <= HASHEVICT_PRESET_RECALL,
+            "preset = {}: expected PAPER (0), AUTHORS (1), SUPERSEDED (2) or RECALL (3)", number);
     config->policy = HASHEVICT_POLICY_HASH;
     config->hash_bits = 16;
     config->hash_source = HASHEVICT_HASH_SOURCE_QUERY;
@@ -170,6 +170,7 @@ hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevi
     config->pin_prompt = 0;
     config->score_decay_shift = 0;
     config->centering = HASHEVICT_CENTERING_NONE;
+    config->projection_per_head = 0;
     if (preset == HASHEVICT_PRESET_AUTHORS) {
       config->hash_source = HASHEVICT_HASH_SOURCE_KEY;
       config->tie = HASHEVICT_TIE_LOWEST_SLOT;
@@ -178,6 +179,13 @@ hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevi
       config->policy = HASHEVICT_POLICY_SUPERSEDED;
       config->hash_bits = 64;
       config->recent_fraction = 0.5F;
+    }
+    if (preset == HASHEVICT_PRESET_RECALL) {
+      config->policy = HASHEVICT_POLICY_MAJORITY;
+      config->hash_bits = 64;
+      config->recent_fraction = 0.2F;
+      config->centering = HASHEVICT_CENTERING_FIXED;
+      config->projection_per_head = 1;
     }
   });
 }

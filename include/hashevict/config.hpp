@@ -62,15 +62,16 @@ enum class Layout : int32_t {
 
 /// Named settings of a Config.
 enum class Preset : int32_t {
-  paper = HASHEVICT_PRESET_PAPER,           ///< query distances, oldest first, 16 bits, 4 sinks, 10 recent
-  authors = HASHEVICT_PRESET_AUTHORS,       ///< the authors' public code: the new key's distance, lowest slot first
-  superseded = HASHEVICT_PRESET_SUPERSEDED  ///< keeps facts that the paper's rule loses: 64 bits, half of it recent
+  paper = HASHEVICT_PRESET_PAPER,            ///< query distances, oldest first, 16 bits, 4 sinks, 10 recent
+  authors = HASHEVICT_PRESET_AUTHORS,        ///< the authors' public code: the new key's distance, lowest slot first
+  superseded = HASHEVICT_PRESET_SUPERSEDED,  ///< what newer keys have made redundant goes: 64 bits, half of it recent
+  recall = HASHEVICT_PRESET_RECALL           ///< keeps what a learned projection votes for; needs one, see hashevict.h
 };
 
 static_assert(static_cast<int>(Backend::cuda) == 2 && static_cast<int>(Policy::superseded) == 6 &&
                   static_cast<int>(HashSource::key) == 1 && static_cast<int>(Tie::lowest_slot) == 1 &&
                   static_cast<int>(Centering::fixed) == 2 && static_cast<int>(ProjectionKind::orthogonal) == 1 &&
-                  static_cast<int>(Layout::paged) == 2 && static_cast<int>(Preset::superseded) == 2,
+                  static_cast<int>(Layout::paged) == 2 && static_cast<int>(Preset::recall) == 3,
               "an enumerator was added to hashevict.h: add it here");
 
 /// Everything a cache is: the fields of ::hashevict_config, typed. Says nothing about memory, see Memory.

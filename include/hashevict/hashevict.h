@@ -215,14 +215,18 @@ typedef enum hashevict_preset {
   HASHEVICT_PRESET_PAPER = 0,   /**< the paper: query distances, oldest first, 16 bits, 4 sinks, 10 recent */
   HASHEVICT_PRESET_AUTHORS = 1, /**< the authors' public code: the new key's distance, lowest slot first */
   /** SUPERSEDED with 64 bits and half of the capacity recent: evicts what newer keys have made redundant. */
-  HASHEVICT_PRESET_SUPERSEDED = 2
+  HASHEVICT_PRESET_SUPERSEDED = 2,
+  /** MAJORITY over learned codes of 64 bits, each a vote that a later query will want the key: evicts the fewest votes.
+   *  A fifth of the capacity is recent; projection_per_head and centring FIXED carry what was learned, which
+   *  hashevict_set_projection() and hashevict_set_center() must bring. */
+  HASHEVICT_PRESET_RECALL = 3
 } hashevict_preset;
 
 /** Sets every field to its default (preset `paper`); the shape fields (layers, heads, capacity) are left zero. */
 HASHEVICT_API void hashevict_config_init(hashevict_config* config);
 
 /** Sets the fields that a preset speaks of (policy, hash_bits, hash_source, tie, sinks, recents, centring, decay,
- *  pin) and leaves the others. @return INVALID_ARGUMENT for an unknown preset. */
+ *  pin, projection_per_head) and leaves the others. @return INVALID_ARGUMENT for an unknown preset. */
 HASHEVICT_API hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevict_preset preset,
                                                              hashevict_error* error);
 

@@ -233,9 +233,18 @@ TEST(Preset, SupersededKeepsHalfOfTheCapacityRecent) {
   EXPECT_EQ(config.recent_fraction, 0.5F);
 }
 
+TEST(Preset, RecallTakesWhatWasLearned) {
+  const Config config = Config::preset(Preset::recall);
+  EXPECT_EQ(config.policy, Policy::majority);
+  EXPECT_EQ(config.hash_bits, 64);
+  EXPECT_EQ(config.recent_fraction, 0.2F);
+  EXPECT_EQ(config.centering, Centering::fixed);
+  EXPECT_TRUE(config.projection_per_head);
+}
+
 TEST(Preset, LeavesTheOtherFieldsAlone) {
   const Config before = unusual_config();
-  for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded}) {
+  for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded, Preset::recall}) {
     Config config = before;
     config.apply(preset);
     const Config named = Config::preset(preset);
@@ -253,6 +262,7 @@ TEST(Preset, LeavesTheOtherFieldsAlone) {
     config.pin_prompt = before.pin_prompt;
     config.score_decay_shift = before.score_decay_shift;
     config.centering = before.centering;
+    config.projection_per_head = before.projection_per_head;
     expect_same(config, before);
   }
 }

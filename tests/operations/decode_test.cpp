@@ -25,7 +25,7 @@ TEST_P(Decode, EveryPolicyGivesTheOraclesStateAndAttention) {
 }
 
 TEST_P(Decode, PresetsGiveTheOraclesStateAndAttention) {
-  for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded}) {
+  for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded, Preset::recall}) {
     SCOPED_TRACE(testing::Message() << "preset " << static_cast<int>(preset) << ", seed 2");
     Config config = small_config();
     config.apply(preset);

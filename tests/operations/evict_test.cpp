@@ -241,7 +241,7 @@ TEST_P(Evict, SpecialNumbersGiveTheOraclesVictims) {
 }
 
 TEST_P(Evict, PresetsAreTheirFields) {
-  for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded}) {
+  for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded, Preset::recall}) {
     SCOPED_TRACE(testing::Message() << "preset " << static_cast<int>(preset));
     Config config = small_config();
     config.apply(preset);

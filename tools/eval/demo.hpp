@@ -18,7 +18,7 @@ struct DemoOptions {
   std::string model = "built-in tiny-llama";
   int32_t length = 1024;        ///< tokens of a sequence
   int32_t num_texts = 8;        ///< pieces of running text
-  int32_t num_examples = 16;    ///< per recall task
+  int32_t num_examples = 10;    ///< per recall task
   int32_t num_timed = 96;       ///< tokens that the speed is taken over
   int32_t num_continued = 200;  ///< bytes that the prompt is continued by
   uint64_t seed = 1;

@@ -58,10 +58,11 @@ struct Names<Centering> {
 template <>
 struct Names<Preset> {
   static constexpr std::string_view kWhat = "preset";
-  static constexpr std::array<std::pair<std::string_view, Preset>, 3> kTable = {{
+  static constexpr std::array<std::pair<std::string_view, Preset>, 4> kTable = {{
       {"paper", Preset::paper},
       {"authors", Preset::authors},
       {"superseded", Preset::superseded},
+      {"recall", Preset::recall},
   }};
 };
 
