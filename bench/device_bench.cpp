@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "device.hpp"
 #include "workload.hpp"
+#ifdef HASHEVICT_HAS_FLASHINFER
+#include "flash_infer.hpp"
+#endif
 
 /// One benchmark per operation of the CUDA backend, timed by events on the device. Counters: `of_copy`, bytes moved per
 /// second over the rate of a copy within device memory, measured at the start; `launches` per call. Axes as in
-/// operations_bench.cpp. Peers: `launch`, a kernel that does nothing, and `attend` beside `decode`.
+/// operations_bench.cpp. Peers: `launch`, a kernel that does nothing, `attend` beside `decode`, and where its headers
+/// were found `flash_infer`: FlashInfer's attention over the same keys and values, planned beforehand.
 namespace hashevict::bench {
 namespace {
 
@@ -47,7 +55,7 @@ void step_axes(benchmark::internal::Benchmark* benchmark) {
   for (const int64_t sequences : {1, 8, 32}) benchmark->Args({sequences, 4096, 16, 4, 2});
   for (const int64_t bits : {8, 32, 64, 128}) benchmark->Args({32, 4096, bits, 4, 2});
   for (const int64_t group : {1, 2, 8}) benchmark->Args({32, 4096, 16, group, 2});
-  for (const int64_t slots : {1024, 16384}) benchmark->Args({8, slots, 16, 4, 2});
+  for (const int64_t slots : {1024, 9824, 16384, 32768}) benchmark->Args({8, slots, 16, 4, 2});  // 9824: 30 % of 32768
   benchmark->Args({32, 4096, 16, 4, 1});
   benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
@@ -96,6 +104,46 @@ void decode(benchmark::State& state) {
   measure(state, clock, bytes, [&] { load->cache().decode(load->step(), Stream{clock.stream()}); });
 }
 BENCHMARK(decode)->Apply(step_axes);
+
+#ifdef HASHEVICT_HAS_FLASHINFER
+/// Whether two calls write the same to `out`, but for the rounding of what lies between.
+bool agree(const Tensor& out, const std::function<void()>& one, const std::function<void()>& other) {
+  constexpr float kTolerance = 0.03F;  // of the largest element: a few units of bf16
+  const std::vector<float> a = written_by(one, out);
+  const std::vector<float> b = written_by(other, out);
+  float largest = 0;
+  for (const float x : a) largest = std::max(largest, std::abs(x));
+  return std::equal(a.begin(), a.end(), b.begin(),
+                    [&](float x, float y) { return std::abs(x - y) <= kTolerance * largest; });
+}
+
+void flash_infer(benchmark::State& state) {
+  DeviceWorkload load{shape_of(state)};
+  DeviceClock clock;
+  const auto path = static_cast<FlashInferPath>(state.range(5));
+  const Attend peer = plan_flash_infer(*load, path, load.buffers(), clock.stream());
+  const Step step = load->step();
+  const auto attend = [&] { load->cache().attend(step, Stream{clock.stream()}); };
+  if (!agree(step.out, attend, [&] { peer(step, clock.stream()); })) {
+    state.SkipWithError("its output is not that of attend");
+    return;
+  }
+  const auto bytes = static_cast<double>(load->kv_bytes());
+  measure(state, clock, bytes, [&] { peer(load->step(), clock.stream()); });
+}
+
+void peer_axes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype", "tensor_cores"});
+  for (const int64_t tensor_cores : {0, 1}) {
+    for (const int64_t sequences : {1, 8, 32}) benchmark->Args({sequences, 4096, 16, 4, 2, tensor_cores});
+    for (const int64_t group : {1, 2, 8}) benchmark->Args({32, 4096, 16, group, 2, tensor_cores});
+    for (const int64_t slots : {1024, 16384, 32768}) benchmark->Args({8, slots, 16, 4, 2, tensor_cores});
+    benchmark->Args({32, 4096, 16, 4, 1, tensor_cores});
+  }
+  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+BENCHMARK(flash_infer)->Apply(peer_axes);
+#endif
 
 void prefill(benchmark::State& state) {
   constexpr int64_t kPromptTokens = 8192;
