@@ -29,7 +29,7 @@ std::vector<TraceData> draw_trace(const Config& config, std::size_t num_tokens, 
   Inputs inputs(seed);
   std::vector<TraceData> layers;
   for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-    layers.push_back({inputs.draw(config, num_tokens, dtype, flavour), {}});
+    layers.push_back({inputs.draw(config, num_tokens, dtype, flavour), {}, {}});
   }
   return layers;
 }
@@ -55,9 +55,14 @@ void write_trace(const std::string& path, const Config& config, const std::vecto
     add("q", tokens.q, config.num_qo_heads);
     add("k", tokens.k, config.num_kv_heads);
     add("v", tokens.v, config.num_kv_heads);
+    if (!layers[i].center.empty()) {
+      writer.add(prefix + "center", {config.num_kv_heads, config.head_dim}, std::span(layers[i].center));
+    }
     if (layers[i].projection.empty()) continue;
-    const auto bits = static_cast<int64_t>(layers[i].projection.size()) / config.head_dim;
-    writer.add(prefix + "projection", {bits, config.head_dim}, std::span(layers[i].projection));
+    const auto rows = static_cast<int64_t>(layers[i].projection.size()) / config.head_dim;
+    std::vector<int64_t> shape{rows, config.head_dim};
+    if (config.projection_per_head) shape = {config.num_kv_heads, rows / config.num_kv_heads, config.head_dim};
+    writer.add(prefix + "projection", shape, std::span(layers[i].projection));
   }
   writer.write(path);
 }

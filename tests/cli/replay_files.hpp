@@ -14,7 +14,8 @@ namespace hashevict::test {
 /// What a trace holds of one layer.
 struct TraceData {
   Tokens tokens;
-  std::vector<float> projection;  ///< `[bits, head_dim]` or empty
+  std::vector<float> projection;  ///< `[bits, head_dim]`, with projection_per_head a head's after the other's; or empty
+  std::vector<float> center;      ///< `[num_kv_heads, head_dim]` or empty
 };
 
 /// The shape of the traces that tests make: 2 layers, 4 query and 2 KV heads of size 16.

@@ -246,6 +246,21 @@ std::vector<BadTrace> bad_traces() {
          write_with(path, "layers.0.projection", {16, 8});
        },
        "layers.0.projection"},
+      {"ProjectionOfOtherHeads",
+       [](const std::string& path) {
+         write_with(path, "layers.0.projection", {3, 16, 16});
+       },
+       "layers.0.projection"},
+      {"CenterOfOtherShape",
+       [](const std::string& path) {
+         write_with(path, "layers.0.center", {2, 8});
+       },
+       "layers.0.center"},
+      {"CenterThatNobodyUses",
+       [](const std::string& path) {
+         write_with(path, "layers.0.center", {2, 16});
+       },
+       "fixed"},
       {"ProjectionNan",
        [](const std::string& path) {
          write_with(path, "layers.0.projection", {16, 16}, kNan);

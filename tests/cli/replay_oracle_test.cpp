@@ -24,6 +24,7 @@ struct Case {
   reference::PrefillMode mode = reference::PrefillMode::replay;
   int32_t window = 32;
   bool own_projection = false;
+  bool own_center = false;
 };
 
 void PrintTo(const Case& c, std::ostream* stream) {
@@ -42,13 +43,19 @@ void append(reference::Taken& to, const reference::Taken& more) {
   to.attention.insert(to.attention.end(), more.attention.begin(), more.attention.end());
 }
 
-void set_projection(const Case& c, const TraceData& data, reference::Sequence& sequence) {
-  if (!c.own_projection) return;
-  reference::Projection projection;
-  for (std::size_t bit = 0; bit < sequence.settings().hash_bits; ++bit) {
-    projection.push_back(reference::row(data.projection, bit, sequence.settings().head_dim));
+void set_learned(const Case& c, const TraceData& data, reference::Sequence& sequence) {
+  const reference::Settings& settings = sequence.settings();
+  for (std::size_t head = 0; head < settings.num_kv_heads && c.own_projection; ++head) {
+    reference::Projection projection;
+    const std::size_t first = c.config.projection_per_head ? head * settings.hash_bits : 0;
+    for (std::size_t bit = 0; bit < settings.hash_bits; ++bit) {
+      projection.push_back(reference::row(data.projection, first + bit, settings.head_dim));
+    }
+    sequence.set_projection(head, projection);
   }
-  for (std::size_t head = 0; head < sequence.settings().num_kv_heads; ++head) sequence.set_projection(head, projection);
+  if (!c.own_center) return;
+  const auto queries = static_cast<std::size_t>(c.config.num_qo_heads) * settings.head_dim;
+  sequence.set_center(data.center, reference::Vector(queries, 0.0F));
 }
 
 // Attention of the prompt's rows: of its steps in mode replay, else over the whole prompt.
@@ -60,9 +67,9 @@ std::vector<reference::Attention> prompt_attention(const Case& c, const referenc
     settings.policy = reference::Policy::window;
     settings.num_sink_tokens = settings.recent_window = 0;
   }
-  settings.centering = reference::Centering::none;
+  if (c.config.centering == Centering::prompt) settings.centering = reference::Centering::none;
   reference::Sequence steps(settings);
-  set_projection(c, data, steps);
+  set_learned(c, data, steps);
   if (c.config.centering == Centering::prompt) {
     reference::Vector keys;
     reference::Vector queries;
@@ -77,7 +84,7 @@ std::vector<reference::Attention> prompt_attention(const Case& c, const referenc
 
 Expected expect_layer(const Case& c, const TraceData& data, int32_t layer) {
   Expected expected{{}, reference::Sequence(settings_of(c.config, layer))};
-  set_projection(c, data, expected.sequence);
+  set_learned(c, data, expected.sequence);
   if (c.prompt > 0) {
     const Tokens prompt = slice(c.config, data.tokens, 0, c.prompt);
     expected.taken = expected.sequence.prefill(prompt, c.mode, c.window);
@@ -154,7 +161,11 @@ TEST_P(ReplayOracle, FileHoldsWhatTheOracleSays) {
   std::vector<TraceData> layers = draw_trace(c.config, c.num_tokens, seed, c.dtype, c.flavour);
   if (c.own_projection) {
     const auto size = static_cast<std::size_t>(c.config.hash_bits) * static_cast<std::size_t>(c.config.head_dim);
-    for (TraceData& layer : layers) layer.projection = Inputs(seed + 1).floats(size);
+    const std::size_t heads = c.config.projection_per_head ? 2 : 1;
+    for (TraceData& layer : layers) layer.projection = Inputs(seed + 1).floats(heads * size);
+  }
+  if (c.own_center) {
+    for (TraceData& layer : layers) layer.center = Inputs(seed + 2).floats(std::size_t{2} * 16);
   }
   const TemporaryFolder folder;
   write_trace(folder.path("trace"), c.config, layers, c.dtype);
@@ -260,6 +271,14 @@ std::vector<Case> variants() {
   superseded.config.policy = Policy::superseded;
   superseded.config.recent_fraction = 0.5F;
   cases.push_back(superseded);
+  for (const bool has_prompt : {false, true}) {
+    Case recall = make(has_prompt ? "PresetRecallWithPrompt" : "PresetRecall",
+                       {"--budget", "24", "--preset", "recall", "--prompt", has_prompt ? "40" : "0"}, 24, 64);
+    recall.config.apply(Preset::recall);
+    recall.own_projection = recall.own_center = true;
+    recall.prompt = has_prompt ? 40 : 0;
+    cases.push_back(recall);
+  }
   return cases;
 }
 

@@ -40,7 +40,9 @@ constexpr const char* kDescription =
     "Send a trace of a real model through a bounded cache and write what it did.\n\n"
     "The trace holds per layer i: layers.i.q [T, num_qo_heads, head_dim], layers.i.k and layers.i.v\n"
     "[T, num_kv_heads, head_dim], all F32, F16 or BF16, RoPE applied; optionally layers.i.projection F32\n"
-    "[bits, head_dim]. The output holds per layer: slots and victims I32 [T, num_kv_heads],\n"
+    "[bits, head_dim] or [num_kv_heads, bits, head_dim], and layers.i.center F32 [num_kv_heads, head_dim], as\n"
+    "tools/train/calibrate.py learns them for the preset recall. The output holds per layer: slots and victims I32 [T, "
+    "num_kv_heads],\n"
     "out F32 [T, num_qo_heads, head_dim], positions I32 [num_kv_heads, slots], codes U8 [num_kv_heads, slots, bits / "
     "8].";
 

@@ -33,7 +33,6 @@ void RuleOptions::add_to(CLI::App& command) {
   command.add_option("--recent", recent_, "Last tokens never evicted; with a dot, a fraction of the slots")
       ->group(group);
   command.add_option("--centering", centering_, "Mean subtracted before hashing: " + eval::all_names<Centering>())
-      ->capture_default_str()
       ->group(group);
   command.add_option("--seed", seed_, "Seed of the projections and of policy random")
       ->capture_default_str()
@@ -61,7 +60,7 @@ Config RuleOptions::config() const {
     config.recent_window = zone.tokens;
     config.recent_fraction = zone.fraction;
   }
-  config.centering = parse_option<Centering>("--centering", centering_);
+  if (centering_) config.centering = parse_option<Centering>("--centering", *centering_);
   config.backend = parse_option<Backend>("--backend", backend_);
   if (config.backend == Backend::cuda) require_cuda();
   config.seed = seed_;

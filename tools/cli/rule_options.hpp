@@ -21,8 +21,7 @@ class RuleOptions {
 
  private:
   std::string preset_ = "paper";
-  std::optional<std::string> policy_, hash_source_, tie_, sink_, recent_;
-  std::string centering_ = "none";
+  std::optional<std::string> policy_, hash_source_, tie_, sink_, recent_, centering_;
   std::string backend_ = "cpu";
   std::optional<int32_t> bits_;
   uint64_t seed_ = 0;

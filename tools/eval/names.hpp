@@ -49,9 +49,10 @@ struct Names<Tie> {
 template <>
 struct Names<Centering> {
   static constexpr std::string_view kWhat = "centering";
-  static constexpr std::array<std::pair<std::string_view, Centering>, 2> kTable = {{
+  static constexpr std::array<std::pair<std::string_view, Centering>, 3> kTable = {{
       {"none", Centering::none},
       {"prompt", Centering::prompt},
+      {"fixed", Centering::fixed},
   }};
 };
 

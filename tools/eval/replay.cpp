@@ -32,6 +32,8 @@ Config shaped_config(const Trace& trace, const ReplayOptions& options) {
   config.dtype = trace.dtype();
   config.capacity = options.budget.slots_for(trace.num_tokens());
   config.layer_capacities.clear();  // the budget is one for all layers
+  const Tensor& projection = trace.layers().front().projection;
+  if (projection.present()) config.projection_per_head = projection.rank == 3;
   config.max_batch_tokens = std::max(options.prompt, std::min(trace.num_tokens(), kChunk));
   return config;
 }
@@ -76,6 +78,21 @@ Memory lend(const Config& config, UnifiedMemory& memory) {
   return lent;
 }
 
+// What a layer brings for its codes must be of one kind in all layers, and fit the rule.
+void require_learned(const TraceLayer& layer, const TraceLayer& first, const Config& config) {
+  if (layer.projection.present() && layer.num_projection_rows() != config.hash_bits) {
+    throw Error(Status::invalid_argument, "the trace's projection has " + std::to_string(layer.num_projection_rows()) +
+                                              " rows; expected one per hash bit, " + std::to_string(config.hash_bits));
+  }
+  if (layer.projection.present() && first.projection.rank != layer.projection.rank) {
+    throw Error(Status::invalid_argument,
+                "the trace's layers bring projections of different ranks; expected one kind in all layers");
+  }
+  if (layer.center.present() && config.centering != Centering::fixed) {
+    throw Error(Status::invalid_argument, "the trace brings centers; expected centering 'fixed' to use them");
+  }
+}
+
 void require_valid(const Trace& trace, const ReplayOptions& options) {
   if (options.prompt < 0 || options.prompt > trace.num_tokens()) {
     throw Error(Status::invalid_argument, "prompt = " + std::to_string(options.prompt) + ": expected 0 .. " +
@@ -88,12 +105,7 @@ void require_valid(const Trace& trace, const ReplayOptions& options) {
     throw Error(Status::invalid_argument,
                 "prefill window = " + std::to_string(options.prefill_window) + ": expected at least 1");
   }
-  for (const TraceLayer& layer : trace.layers()) {
-    if (!layer.projection.present() || layer.projection.shape[0] == options.config.hash_bits) continue;
-    throw Error(Status::invalid_argument, "the trace's projection has " + std::to_string(layer.projection.shape[0]) +
-                                              " rows; expected one per hash bit, " +
-                                              std::to_string(options.config.hash_bits));
-  }
+  for (const TraceLayer& layer : trace.layers()) require_learned(layer, trace.layers().front(), options.config);
 }
 
 class Replayer {
@@ -120,7 +132,7 @@ class Replayer {
     result.victims.resize(tokens * heads);
     result.out.resize(tokens * static_cast<size_t>(config_.num_qo_heads) * static_cast<size_t>(config_.head_dim));
     tensors_.enter(trace_.layers()[static_cast<size_t>(layer)], result);
-    set_projection(cache_, layer);
+    set_learned(cache_, layer);
     if (options_.prompt > 0) prefill(layer, result);
     decode(cache_, layer, options_.prompt, trace_.num_tokens());
     tensors_.fetch();
@@ -136,9 +148,12 @@ class Replayer {
 
   bool replays_prompt() const { return options_.prefill_mode == PrefillMode::replay; }
 
-  void set_projection(Cache& cache, int32_t layer) const {
-    const Tensor& projection = trace_.layers()[static_cast<size_t>(layer)].projection;
-    if (projection.present()) cache.set_projection(layer, projection);
+  void set_learned(Cache& cache, int32_t layer) const {
+    const TraceLayer& data = trace_.layers()[static_cast<size_t>(layer)];
+    if (data.projection.present()) cache.set_projection(layer, data.projection);
+    if (!data.center.present()) return;
+    const std::vector<float> none(static_cast<size_t>(config_.num_qo_heads) * static_cast<size_t>(config_.head_dim));
+    cache.set_center(layer, 0, data.center, Tensor(none.data(), {config_.num_qo_heads, config_.head_dim}));
   }
 
   void decode(Cache& cache, int32_t layer, int64_t begin, int64_t end) {
@@ -151,7 +166,7 @@ class Replayer {
 
   void prefill(int32_t layer, ReplayLayer& result) {
     if (replays_prompt()) {
-      set_projection(*beside_, layer);
+      set_learned(*beside_, layer);
       set_prompt_center(layer);
       decode(*beside_, layer, 0, options_.prompt);
     } else {  // one layer, used by all in turn

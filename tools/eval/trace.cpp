@@ -21,6 +21,7 @@ struct Parts {
   const StoredTensor* k = nullptr;
   const StoredTensor* v = nullptr;
   const StoredTensor* projection = nullptr;
+  const StoredTensor* center = nullptr;
 };
 
 // All messages of this file begin with the file's name.
@@ -47,6 +48,7 @@ const StoredTensor** part_of(Parts& parts, std::string_view what) {
   if (what == "k") return &parts.k;
   if (what == "v") return &parts.v;
   if (what == "projection") return &parts.projection;
+  if (what == "center") return &parts.center;
   return nullptr;
 }
 
@@ -69,7 +71,8 @@ std::map<int32_t, Parts> sort_by_layer(const engine::Safetensors& file, const Ch
       layer = layer_number(std::string_view(name).substr(kPrefix.size(), dot - kPrefix.size()));
     }
     const StoredTensor** part = layer ? part_of(layers[*layer], std::string_view(name).substr(dot + 1)) : nullptr;
-    check.require(part != nullptr, "unknown tensor '" + name + "'; expected layers.<i>.q, .k, .v or .projection");
+    check.require(part != nullptr,
+                  "unknown tensor '" + name + "'; expected layers.<i>.q, .k, .v, .projection or .center");
     *part = &tensor;
   }
   return layers;
@@ -131,13 +134,20 @@ struct Shapes {
   }
 };
 
+void check_learned(const StoredTensor& tensor, const Checker& check) {
+  check.require(tensor.type == ElementType::f32,
+                tensor.name + " is " + std::string(element_name(tensor.type)) + "; expected F32");
+  check.require(!is_nan_throughout(tensor), tensor.name + " is NaN throughout");
+}
+
 void check_projection(const StoredTensor& projection, const Shapes& shapes, const Checker& check) {
-  check.require(projection.type == ElementType::f32,
-                projection.name + " is " + std::string(element_name(projection.type)) + "; expected F32");
-  check.require(projection.shape.size() == 2 && projection.shape[0] > 0 && projection.shape[1] == shapes.q[2],
-                projection.name + " has shape " + shape_text(projection.shape) + "; expected [hash_bits, " +
-                    std::to_string(shapes.q[2]) + "]");
-  check.require(!is_nan_throughout(projection), projection.name + " is NaN throughout");
+  const std::vector<int64_t>& shape = projection.shape;
+  const bool for_all = shape.size() == 2 && shape[0] > 0 && shape[1] == shapes.q[2];
+  const bool per_head = shape.size() == 3 && shape[0] == shapes.k[1] && shape[1] > 0 && shape[2] == shapes.q[2];
+  const std::string dim = std::to_string(shapes.q[2]) + "]";
+  check.require(for_all || per_head, projection.name + " has shape " + shape_text(shape) + "; expected [hash_bits, " +
+                                         dim + " or [" + std::to_string(shapes.k[1]) + ", hash_bits, " + dim);
+  check_learned(projection, check);
 }
 
 TraceLayer make_layer(const Parts& parts, const Shapes& shapes, const Checker& check) {
@@ -145,10 +155,15 @@ TraceLayer make_layer(const Parts& parts, const Shapes& shapes, const Checker& c
   check_shape(*parts.k, shapes.k, check);
   check_shape(*parts.v, shapes.k, check);
   for (const StoredTensor* tensor : {parts.q, parts.k, parts.v}) check_values(*tensor, shapes.type, check);
-  TraceLayer layer{parts.q->as_tensor(), parts.k->as_tensor(), parts.v->as_tensor(), {}};
+  TraceLayer layer{parts.q->as_tensor(), parts.k->as_tensor(), parts.v->as_tensor(), {}, {}};
   if (parts.projection != nullptr) {
     check_projection(*parts.projection, shapes, check);
     layer.projection = parts.projection->as_tensor();
+  }
+  if (parts.center != nullptr) {
+    check_shape(*parts.center, {shapes.k[1], shapes.k[2]}, check);
+    check_learned(*parts.center, check);
+    layer.center = parts.center->as_tensor();
   }
   return layer;
 }

@@ -16,11 +16,15 @@ struct TraceLayer {
   Tensor q;           ///< `[T, num_qo_heads, head_dim]`
   Tensor k;           ///< `[T, num_kv_heads, head_dim]`
   Tensor v;           ///< `[T, num_kv_heads, head_dim]`
-  Tensor projection;  ///< F32 `[hash_bits, head_dim]`, optional
+  Tensor projection;  ///< F32 `[hash_bits, head_dim]` or `[num_kv_heads, hash_bits, head_dim]`, optional
+  Tensor center;      ///< F32 `[num_kv_heads, head_dim]`: subtracted from keys before they are hashed; optional
+
+  /// Rows of the projection, 0 without one.
+  int64_t num_projection_rows() const { return projection.present() ? projection.shape[projection.rank - 2] : 0; }
 };
 
 /// Queries, keys and values that a model really computed for one sequence: tensors `layers.i.q`, `layers.i.k`,
-/// `layers.i.v` of one float type, and optionally `layers.i.projection`.
+/// `layers.i.v` of one float type, and optionally `layers.i.projection` and `layers.i.center`.
 class Trace {
  public:
   /// Opens a file and checks all of it: names, layers without gaps, types, shapes, and that no tensor is NaN
