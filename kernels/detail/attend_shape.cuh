@@ -27,7 +27,7 @@ struct AttendShape {
   static constexpr int32_t kHeld = kDots > kLanes ? kDots / kLanes : 1;    ///< dots that a lane ends up with
   static constexpr int32_t kSpread = kDots > kLanes ? 1 : kLanes / kDots;  ///< lanes that end up with the same
   static constexpr int32_t kQueryLanes = kSpread * kTurn / kHeld;          ///< lanes that end up with a query's dots
-  static constexpr int32_t kBlocks = kTile == 8 ? 2 : 3;                   ///< that a multiprocessor has room for
+  static constexpr int32_t kBlocks = kTile >= 4 ? 2 : 3;                   ///< that a multiprocessor has room for
   static_assert(kSplitSlots % kTurnSlots == 0);
 
   /// The lane of a group that ends up with a dot.
