@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <vector>
 
@@ -144,12 +145,14 @@ class CudaCores : Plan<T> {
 
 /// Releases differ in one argument, `uniform_q_len`, which counts with their graphs only.
 template <class... Arguments>
-cudaError_t plan_prefill(cudaStream_t stream, Arguments&&... arguments) {
-  if constexpr (requires { fi::PrefillPlan<int32_t>(arguments..., 0, stream); }) {
-    return fi::PrefillPlan<int32_t>(arguments..., 0, stream);
-  } else {
-    return fi::PrefillPlan<int32_t>(arguments..., stream);
-  }
+auto plan_prefill(cudaStream_t stream, Arguments... arguments)
+    -> decltype(fi::PrefillPlan<int32_t>(arguments..., stream)) {
+  return fi::PrefillPlan<int32_t>(arguments..., stream);
+}
+template <class... Arguments>
+auto plan_prefill(cudaStream_t stream, Arguments... arguments)
+    -> decltype(fi::PrefillPlan<int32_t>(arguments..., int64_t{0}, stream)) {
+  return fi::PrefillPlan<int32_t>(arguments..., int64_t{0}, stream);
 }
 
 template <class T>
@@ -162,7 +165,7 @@ class TensorCores : Plan<T> {
     const auto rows = static_cast<uint32_t>(this->shape_.num_sequences);
     fi::PrefillPlanInfo plan;
     check(plan_prefill(stream, this->float_workspace_, kFloatBytes, this->int_workspace_, this->host_workspace_.data(),
-                       kIntBytes, plan, this->query_offsets_.data(), this->page_offsets_.data(), rows, rows,
+                       kIntBytes, std::ref(plan), this->query_offsets_.data(), this->page_offsets_.data(), rows, rows,
                        this->num_qo_heads(), static_cast<uint32_t>(this->shape_.num_kv_heads), kHeadDim, kHeadDim,
                        kPageSize, /*enable_cuda_graph=*/false, static_cast<uint32_t>(sizeof(T)), /*window_left=*/-1,
                        /*fixed_split_size=*/-1, /*disable_split_kv=*/false, /*num_colocated_ctas=*/0));
