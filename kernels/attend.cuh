@@ -123,12 +123,15 @@ HASHEVICT_DEVICE void attend_together(const AttendBlock<Shape>& block, int32_t s
 }
 
 /// Query tokens over what a layer holds. Grid: tokens x KV heads, and if `split` x splits of a full layer; 128 threads.
-/// Threads: see attend_split.cuh and attend_mma.cuh; a block has one token, one head and one split of 256 slots, or all
-/// splits in turn. Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim)
-/// a query and split through L2. Bound: memory. Races: none writes what a layer holds. Partial results are relaxed
-/// accesses around the head's ticket; its last block merges them in order, as a block alone does, so that both ways
-/// give the same bits. Splits behind the end leave. Budget: 168 registers (255 for 8 queries, but for tensor cores up
-/// to head_dim 128), no spills; 28 KiB of shared memory at head_dim 128 and 8 queries.
+/// Threads: a block has one token, one head and one split of 256 slots, or all splits in turn; see attend_split.cuh and
+/// attend_mma.cuh.
+/// Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a query and
+/// split through L2.
+/// Bound: memory.
+/// Races: none writes what a layer holds. Partial results are relaxed accesses around the head's ticket; its last block
+/// merges them in order, as a block alone does, so that both ways give the same bits. Splits behind the end leave.
+/// Budget: 168 registers up to 2 queries at a time, and on tensor cores up to head_dim 64; 255 else. No spills.
+/// 28 KiB of shared memory at head_dim 128 and 8 queries.
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {

@@ -39,7 +39,7 @@ while read -r kernel spilled registers; do
 done < <(cat "${reports[@]}" | c++filt | awk '
   /Compiling entry function/ {
     kernel = substr($0, index($0, "hashevict::kernels::") + 20)
-    queries = kernel ~ /, 8> >|^decode<.*Tile<[48],/ ? "_wide" : ""
+    queries = kernel ~ /, [48]> >|^decode<.*Tile<[48],/ ? "_wide" : ""
     if (kernel ~ /MmaShape/) queries = kernel ~ /, 64> >/ ? "_mma" : "_mma_wide"
     sub(/[^a-z_0-9].*/, "", kernel)
     if (kernel == "attend" || kernel == "decode") kernel = kernel queries
