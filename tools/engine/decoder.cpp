@@ -37,12 +37,9 @@ struct SingleRow {
 
 }  // namespace
 
-Decoder::Decoder(const Model& model, KvCache& cache, ThreadPool& threads)
+Decoder::Decoder(const Model& model, AttentionCache& cache, ThreadPool& threads)
     : model_(model), cache_(cache), threads_(threads), prompt_attention_(head_shape(model.config())) {
-  const ModelConfig& m = model.config();
-  const hashevict::Config& c = cache.config();
-  if (c.num_layers != m.num_layers || c.num_qo_heads != m.num_qo_heads || c.num_kv_heads != m.num_kv_heads ||
-      c.head_dim != m.head_dim) {
+  if (cache.num_layers() != model.config().num_layers || cache.head_shape() != head_shape(model.config())) {
     refuse("cache: its layers and heads are not the model's");
   }
 }
@@ -63,7 +60,7 @@ std::span<const float> Decoder::prefill(const TokenBatch& batch, const PrefillOp
     }
   }
   return run(batch, wanted, [&](std::int32_t layer) {
-    const KvCache::Activations x = activations();
+    const AttentionCache::Activations x = activations();
     const std::int64_t out_stride = std::int64_t{model_.config().num_qo_heads} * model_.config().head_dim;
     for (std::size_t row = 0; row < batch.sequences.size(); ++row) {
       const std::int64_t first = batch.cu_seqlens[row];
@@ -157,7 +154,7 @@ void Decoder::prepare(const TokenBatch& batch) {
   }
 }
 
-KvCache::Activations Decoder::activations() {
+AttentionCache::Activations Decoder::activations() {
   const ModelConfig& config = model_.config();
   const std::int64_t keys = std::int64_t{config.num_qo_heads} * config.head_dim;
   const std::int64_t values = keys + std::int64_t{config.num_kv_heads} * config.head_dim;

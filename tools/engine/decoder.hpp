@@ -37,7 +37,7 @@ struct PrefillOptions {
 class Decoder {
  public:
   /// Everything given outlives the decoder. @throws Error if the cache is not of the model's shape
-  Decoder(const Model& model, KvCache& cache, ThreadPool& threads);
+  Decoder(const Model& model, AttentionCache& cache, ThreadPool& threads);
 
   /// Takes the batch token by token. @return logits as asked for, valid until the next call.
   /// @throws Error for tokens or sequences out of range, or more than `max_batch_tokens`
@@ -54,7 +54,7 @@ class Decoder {
                                  std::int32_t sequence = 0);
 
   const Model& model() const { return model_; }
-  KvCache& cache() { return cache_; }
+  AttentionCache& cache() { return cache_; }
 
  private:
   template <class Attention>
@@ -64,13 +64,13 @@ class Decoder {
   void project_inputs(const LayerWeights& layer);
   void add_attention(const LayerWeights& layer);
   void add_mlp(const LayerWeights& layer);
-  KvCache::Activations activations();
+  AttentionCache::Activations activations();
   std::span<const float> compute_logits(const TokenBatch& batch, Logits wanted);
   template <class Body>
   void for_each_token(const Body& body);
 
   const Model& model_;
-  KvCache& cache_;
+  AttentionCache& cache_;
   ThreadPool& threads_;
   PromptAttention prompt_attention_;
   std::int64_t num_tokens_ = 0;   // of the batch at hand, as the leading extent of all that follows

@@ -7,17 +7,10 @@
 #include <span>
 #include <vector>
 
-#include "config.hpp"
+#include "attention_cache.hpp"
 #include "thread_pool.hpp"
 
 namespace hashevict::engine {
-
-/// Tokens of several sequences, back to back, row by row. Views of the caller's memory.
-struct TokenBatch {
-  std::span<const std::int32_t> tokens;      ///< `[tokens]`
-  std::span<const std::int32_t> sequences;   ///< `[rows]`: the cache sequence of each row, each at most once
-  std::span<const std::int32_t> cu_seqlens;  ///< `[rows + 1]`: token offsets, first 0, last the number of tokens
-};
 
 /**
  * What lies between the decoder and `hashevict::Cache`: shapes, batches and positions.
@@ -25,7 +18,7 @@ struct TokenBatch {
  * A plain cache is one whose capacity holds every token; a bounded one is smaller. Nothing else differs: the decoder
  * makes the same calls on both.
  */
-class KvCache {
+class KvCache final : public AttentionCache {
  public:
   /// Called after a layer has taken a batch in. All tensors of the step are filled, `slots` and `victims` included;
   /// they are valid during the call only, and q, k and v are strided. `out` is absent after prefill.
@@ -40,11 +33,11 @@ class KvCache {
   /// @throws hashevict::Error for a config that is not valid
   KvCache(hashevict::Config config, ThreadPool& threads);
 
-  /// Tokens the sequence has taken in, which is the position of its next one.
-  std::int32_t tokens_seen(std::int32_t sequence = 0) const;
-  std::int32_t num_sequences() const { return static_cast<std::int32_t>(tokens_seen_.size()); }
-  /// Most tokens that one call of the decoder may bring.
-  std::int64_t max_batch_tokens() const { return config_.max_batch_tokens; }
+  std::int32_t num_layers() const override { return config_.num_layers; }
+  HeadShape head_shape() const override { return {config_.num_qo_heads, config_.num_kv_heads, config_.head_dim}; }
+  std::int32_t num_sequences() const override { return static_cast<std::int32_t>(tokens_seen_.size()); }
+  std::int64_t max_batch_tokens() const override { return config_.max_batch_tokens; }
+  std::int32_t tokens_seen(std::int32_t sequence = 0) const override;
   /// What it was created with.
   const hashevict::Config& config() const { return config_; }
 
@@ -60,24 +53,12 @@ class KvCache {
   hashevict::Cache& cache() { return cache_; }
   const hashevict::Cache& cache() const { return cache_; }
 
-  /// @name For the decoder
+  /// @name For the decoder: one call of the library each
   /// @{
-  /// q `[tokens, num_qo_heads, head_dim]`, k and v `[tokens, num_kv_heads, head_dim]`, fp32, RoPE applied, tokens
-  /// `token_stride` elements apart; out like q, but dense.
-  struct Activations {
-    const float* q;
-    const float* k;
-    const float* v;
-    std::int64_t token_stride;
-    float* out;
-  };
-  /// One decode step a token, in the layer given: one call of the library.
-  void decode(std::int32_t layer, const TokenBatch& batch, const Activations& x);
-  /// Takes whole prompts in, in the layer given, without attention.
+  void decode(std::int32_t layer, const TokenBatch& batch, const Activations& x) override;
   void prefill(std::int32_t layer, const TokenBatch& batch, const Activations& x, hashevict::PrefillMode mode,
-               std::int32_t prefill_window);
-  /// Moves the positions on, after the last layer.
-  void advance(const TokenBatch& batch);
+               std::int32_t prefill_window) override;
+  void advance(const TokenBatch& batch) override;
   /// @}
 
  private:

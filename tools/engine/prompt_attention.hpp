@@ -4,16 +4,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "attention_cache.hpp"
 #include "thread_pool.hpp"
 
 namespace hashevict::engine {
-
-/// Heads of an attention layer.
-struct HeadShape {
-  std::int64_t num_qo_heads;
-  std::int64_t num_kv_heads;
-  std::int64_t head_dim;
-};
 
 /**
  * Causal attention of a whole prompt over itself, without any cache: blocks of queries against blocks of keys as matrix
