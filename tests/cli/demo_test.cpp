@@ -15,6 +15,7 @@
 #include "eval/demo.hpp"
 #include "eval/policies.hpp"
 #include "eval/retention.hpp"
+#include "eval/votes.hpp"
 #include "xml.hpp"
 
 namespace hashevict::test {
@@ -49,7 +50,7 @@ class Demo : public testing::Test {
 
 TEST_F(Demo, PrintsTheTableAndWhereTheReportIs) {
   for (const char* word : {"policy", "budget", "KV bytes", "nats per byte", "recall", "tokens/s", "full", "paper",
-                           "superseded", "window", "random", "report.json", "report.html"}) {
+                           "superseded", "recall", "window", "random", "report.json", "report.html"}) {
     EXPECT_THAT(result_.output, HasSubstr(word));
   }
   EXPECT_THAT(result_.errors, HasSubstr("100 %"));  // progress
@@ -161,6 +162,7 @@ std::vector<int32_t> positions_held(const engine::Safetensors& file, const json&
 
 TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
   const engine::Model model = engine::load_embedded_model();
+  const eval::Votes votes = eval::Votes::embedded(model.config());
   engine::ThreadPool threads(2);
   eval::DemoOptions options = eval::DemoOptions::make_quick();
   options.text = engine::embedded_sample_text();
@@ -168,7 +170,7 @@ TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
   for (const json& policy : report_["retention"]["policies"]) {
     const std::string name = policy["policy"];
     SCOPED_TRACE(name);
-    eval::follow({model, threads}, name, policy["budget"], example, options.seed, folder_->path("trace"));
+    eval::follow({model, threads, &votes}, name, policy["budget"], example, options.seed, folder_->path("trace"));
     std::vector<std::string> arguments = {"replay",
                                           "--trace",
                                           folder_->path("trace"),
@@ -178,7 +180,7 @@ TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
                                           std::to_string(policy["slots"].get<int>()),
                                           "--seed",
                                           std::to_string(options.seed)};
-    const bool is_preset = name == "paper" || name == "superseded";
+    const bool is_preset = name == "paper" || name == "superseded" || name == "recall";
     arguments.insert(arguments.end(), {is_preset ? "--preset" : "--policy", name});
     const CommandResult result = run_command(arguments);
     ASSERT_EQ(result.exit_code, 0) << result.errors;

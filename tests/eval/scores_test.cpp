@@ -7,6 +7,7 @@
 #include "engine/generate.hpp"
 #include "eval/policies.hpp"
 #include "eval/retention.hpp"
+#include "eval/votes.hpp"
 
 namespace hashevict::eval {
 namespace {
@@ -15,7 +16,8 @@ class Scores : public testing::Test {
  protected:
   engine::Model model_ = engine::load_embedded_model();
   engine::ThreadPool threads_{2};
-  Runtime runtime_{model_, threads_};
+  Votes votes_ = Votes::embedded(model_.config());
+  Runtime runtime_{model_, threads_, &votes_};
   std::string_view text_ = engine::embedded_sample_text().substr(2000, 199);
 
   Config config(std::string_view policy, int32_t slots) const {
@@ -86,6 +88,7 @@ TEST_F(Scores, BytesCountWhatAPolicyKeeps) {
   EXPECT_EQ(kv_bytes("window", config("window", 64)), kv + positions);
   EXPECT_GE(kv_bytes("paper", config("paper", 64)), kv + positions + slots * 2);
   EXPECT_GE(kv_bytes("superseded", config("superseded", 64)), kv + positions + slots * (8 + 1));
+  EXPECT_GE(kv_bytes("recall", config("recall", 64)), kv + positions + slots * 8 + slots / 64 * 64 * 4);
 }
 
 TEST_F(Scores, UnknownPolicyIsRefused) {

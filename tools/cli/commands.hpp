@@ -8,6 +8,7 @@ namespace hashevict::cli {
 /// Each adds one subcommand, which runs when the command line that names it is parsed. What goes wrong is thrown:
 /// Error, or another std::exception for a defect.
 void add_demo(CLI::App& app);
+void add_eval(CLI::App& app);
 void add_replay(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_info(CLI::App& app);

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
-#include <hashevict/status.hpp>
 #include <memory>
 #include <string>
-#include <system_error>
 
 #include "commands.hpp"
 #include "engine/embedded_model.hpp"
 #include "eval/continuation.hpp"
 #include "eval/demo.hpp"
 #include "eval/html_report.hpp"
+#include "eval/votes.hpp"
 #include "files.hpp"
+#include "progress_line.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -29,39 +28,12 @@ struct Options {
   bool quick = false;
 };
 
-// One line that is rewritten on a terminal; elsewhere one line a stage.
-class ProgressLine {
- public:
-  void show(std::string_view what, double share) {
-    if (is_terminal_) {
-      std::fputs(fmt::format("\r\033[K{:3.0f} %  {}", 100.0 * share, what).c_str(), stderr);
-    } else if (what != last_) {
-      std::fputs(fmt::format("{:3.0f} %  {}\n", 100.0 * share, what).c_str(), stderr);
-    }
-    std::fflush(stderr);
-    last_ = what;
-  }
-
-  void finish() const { std::fputs(is_terminal_ ? "\r\033[K" : "100 %  done\n", stderr); }
-
- private:
-  bool is_terminal_ = isatty(STDERR_FILENO) == 1;
-  std::string last_;
-};
-
 eval::DemoOptions make_options(const Options& options) {
   eval::DemoOptions demo = options.quick ? eval::DemoOptions::make_quick() : eval::DemoOptions{};
   demo.text = options.text.empty() ? std::string(engine::embedded_sample_text()) : read_file(options.text);
   if (!options.text.empty()) demo.text_source = options.text;
   demo.seed = options.seed;
   return demo;
-}
-
-std::filesystem::path make_folder(const std::string& name) {
-  std::error_code error;
-  std::filesystem::create_directories(name, error);
-  if (error) throw Error(Status::invalid_argument, "cannot make the folder '" + name + "': " + error.message());
-  return name;
 }
 
 std::string title(const eval::Continuation& item) {
@@ -73,7 +45,7 @@ void print_continuations(const eval::ContinuationStudy& study) {
   const std::string full_title = fmt::format("full, {} slots", full.slots);
   std::printf("\nThe same prompt of %zu bytes, continued (most likely bytes):\n", study.prompt.size());
   for (const eval::Continuation& item : study.policies) {
-    if (item.policy != "paper" && item.policy != "superseded") continue;
+    if (item.policy != "paper" && item.policy != "recall") continue;
     std::printf("\n%s", eval::side_by_side(full_title, full.text, title(item), item.text, kColumnWidth).c_str());
   }
 }
@@ -93,10 +65,11 @@ void run_demo(const Options& options) {
   const eval::DemoOptions demo = make_options(options);
   const std::filesystem::path folder = make_folder(options.out);
   const engine::Model model = engine::load_embedded_model();
+  const eval::Votes votes = eval::Votes::embedded(model.config());
   engine::ThreadPool threads(options.threads);
   ProgressLine line;
-  const eval::Report report =
-      eval::run_demo({model, threads}, demo, [&line](std::string_view what, double share) { line.show(what, share); });
+  const eval::Report report = eval::run_demo({model, threads, &votes}, demo,
+                                             [&line](std::string_view what, double share) { line.show(what, share); });
   line.finish();
   print_report(report);
   write_file(folder / "report.json", eval::to_json(report));

@@ -31,4 +31,11 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   throw Error(Status::invalid_argument, "cannot write '" + path.string() + "'");
 }
 
+std::filesystem::path make_folder(const std::string& name) {
+  std::error_code error;
+  std::filesystem::create_directories(name, error);
+  if (error) throw Error(Status::invalid_argument, "cannot make the folder '" + name + "': " + error.message());
+  return name;
+}
+
 }  // namespace hashevict::cli

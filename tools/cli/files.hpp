@@ -13,4 +13,7 @@ std::string read_file(const std::filesystem::path& path);
 /// Writes a file that appears complete or not at all. @throws Error naming it
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+/// Makes a folder, and those it lies in, unless it is there. @throws Error naming it
+std::filesystem::path make_folder(const std::string& name);
+
 }  // namespace hashevict::cli

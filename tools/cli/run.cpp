@@ -49,6 +49,7 @@ int run(int argc, const char* const* argv) {
   app.set_version_flag("--version", "hashevict " + version());
   app.require_subcommand(1);
   add_demo(app);
+  add_eval(app);
   add_replay(app);
   add_generate(app);
   add_info(app);

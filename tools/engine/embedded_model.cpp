@@ -26,6 +26,7 @@
 
 HASHEVICT_EMBED(config, HASHEVICT_EMBEDDED_CONFIG);
 HASHEVICT_EMBED(weights, HASHEVICT_EMBEDDED_WEIGHTS);
+HASHEVICT_EMBED(votes, HASHEVICT_EMBEDDED_VOTES);
 HASHEVICT_EMBED(text, HASHEVICT_EMBEDDED_TEXT);
 
 namespace hashevict::engine {
@@ -43,6 +44,10 @@ Model load_embedded_model() {
   const auto config = text_between(hashevict_embedded_config, hashevict_embedded_config_end);
   return Model(parse_model_config(config, "embedded config.json"),
                [&](std::string_view name) { return file.find(name); });
+}
+
+Safetensors embedded_votes() {
+  return Safetensors::parse({hashevict_embedded_votes, hashevict_embedded_votes_end}, "embedded recall.safetensors");
 }
 
 std::string_view embedded_sample_text() {

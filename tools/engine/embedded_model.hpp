@@ -4,11 +4,16 @@
 #include <string_view>
 
 #include "model.hpp"
+#include "safetensors.hpp"
 
 namespace hashevict::engine {
 
 /// The trained tiny model that is compiled into the program (`assets/tiny-llama`): byte-level, see `ByteTokenizer`.
 Model load_embedded_model();
+
+/// What was learned for it by `tools/train/calibrate.py`, for the preset `recall`
+/// (`assets/tiny-llama/recall.safetensors`).
+Safetensors embedded_votes();
 
 /// The text that is compiled into the program beside it (`assets/text/sample.txt`).
 std::string_view embedded_sample_text();

@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
+#include <set>
+#include <string_view>
 
 #include "policies.hpp"
 
@@ -16,10 +20,10 @@ struct Frame {
   double width, height, left, right, top, bottom;
 
   explicit Frame(bool compact)
-      : width(compact ? 250 : 520),
+      : width(compact ? 250 : 548),
         height(compact ? 200 : 340),
         left(compact ? 34 : 56),
-        right(compact ? 12 : 104),
+        right(compact ? 12 : 132),
         top(compact ? 30 : 46),
         bottom(compact ? 34 : 52) {}
   double plot_width() const { return width - left - right; }
@@ -28,7 +32,12 @@ struct Frame {
 
 class Drawing {
  public:
-  explicit Drawing(const Chart& chart) : chart_(chart), frame_(chart.compact) {}
+  explicit Drawing(const Chart& chart) : chart_(chart), frame_(chart.compact) {
+    for (const Chart::Line& line : chart.lines) {
+      for (const Chart::Point& point : line.points) budgets_.insert(point.budget);
+    }
+    budgets_.insert(1.0);
+  }
 
   std::string draw() {
     svg_ = fmt::format("<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n", frame_.width,
@@ -43,8 +52,8 @@ class Drawing {
 
  private:
   double x(double budget) const {
-    const double smallest = *std::min_element(kBudgets.begin(), kBudgets.end());
-    return frame_.left + (1.0 - budget) / (1.0 - smallest) * frame_.plot_width();
+    const double range = std::max(1.0 - *budgets_.rbegin(), 1e-6);
+    return frame_.left + (1.0 - budget) / range * frame_.plot_width();
   }
 
   double y(double value) const {
@@ -76,8 +85,7 @@ class Drawing {
       text(frame_.left - 7, y(value) + 4, "tick", "end", fmt::format("{:.{}f}", value, chart_.decimals));
     }
     const double base = frame_.top + frame_.plot_height();
-    text(x(1.0), base + 17, "tick", "middle", "100 %");
-    for (const double budget : kBudgets) {
+    for (const double budget : budgets_) {
       text(x(budget), base + 17, "tick", "middle", fmt::format("{:.0f} %", 100.0 * budget));
     }
     if (!chart_.compact) {
@@ -90,12 +98,13 @@ class Drawing {
   }
 
   void draw_line(const Chart::Line& line_data) {
-    std::string path = fmt::format("M{:.1f} {:.1f}", x(1.0), y(chart_.full.mean));
+    std::string path;
+    if (line_data.points.front().budget < 1.0) path = fmt::format("M{:.1f} {:.1f}", x(1.0), y(chart_.full.mean));
     std::string marks;
     for (const Chart::Point& point : line_data.points) {
       const double at_x = x(point.budget);
       const double mean = point.value.mean;
-      path += fmt::format("L{:.1f} {:.1f}", at_x, y(mean));
+      path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? 'M' : 'L', at_x, y(mean));
       marks += fmt::format("<g><title>{} at {:.0f} %: {:.3f} ± {:.3f}</title>", line_data.policy, 100.0 * point.budget,
                            mean, point.value.error);
       marks += fmt::format("<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{0:.1f}\" y2=\"{2:.1f}\" class=\"error\" />", at_x,
@@ -128,6 +137,7 @@ class Drawing {
 
   const Chart& chart_;
   Frame frame_;
+  std::set<double, std::greater<>> budgets_;
   std::string svg_;
 };
 
@@ -135,6 +145,45 @@ class Drawing {
 
 std::string to_svg(const Chart& chart) {
   return Drawing(chart).draw();
+}
+
+std::string color_rules(const std::vector<std::string>& policies) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kKnown = {{
+      {"full", "28 31 36"},
+      {"paper", "201 66 41"},
+      {"superseded", "14 107 184"},
+      {"recall", "190 50 130"},
+      {"window", "124 92 176"},
+      {"random", "26 131 94"},
+      {"oracle_sum", "120 124 130"},
+  }};
+  static constexpr std::array<std::string_view, 7> kOthers = {"214 134 16", "20 150 165", "140 86 40",  "95 140 20",
+                                                              "80 80 200",  "170 150 20", "225 105 105"};
+  std::string rules;
+  size_t next = 0;
+  for (const std::string& policy : policies) {
+    const auto* known = std::find_if(kKnown.begin(), kKnown.end(), [&](const auto& k) { return k.first == policy; });
+    const std::string_view color = known != kKnown.end() ? known->second : kOthers[next++ % kOthers.size()];
+    rules += fmt::format(".{} {{ --c: {}; }}\n", policy, color);
+  }
+  return rules;
+}
+
+std::string to_svg_file(const Chart& chart) {
+  constexpr std::string_view kFileStyle =
+      "svg { background: #ffffff; font-family: system-ui, sans-serif; overflow: visible; }\n"
+      "text { fill: #1c1f24; font-size: 12.5px; } .title { font-weight: 640; font-size: 15px; }\n"
+      ".note, .tick { fill: #626a75; } .tick { font-size: 11px; } .label { fill: rgb(var(--c)); font-size: 12.5px; }\n"
+      ".grid { stroke: #e2e3e0; } .reference { stroke: #1c1f24; stroke-dasharray: 4 4; stroke-opacity: .55; }\n"
+      ".series path { fill: none; stroke: rgb(var(--c)); stroke-width: 2; } .error { stroke: rgb(var(--c)); }\n"
+      ".series rect, .series circle, .series polygon { fill: rgb(var(--c)); stroke: #ffffff; }\n";
+  std::vector<std::string> policies{std::string(kFull)};
+  for (const Chart::Line& line : chart.lines) policies.push_back(line.policy);
+  std::string svg = to_svg(chart);
+  const size_t first_end = svg.find('>');
+  svg.insert(first_end + 1, fmt::format("\n<style>\n{}{}</style>", kFileStyle, color_rules(policies)));
+  svg.insert(svg.find(' '), " xmlns=\"http://www.w3.org/2000/svg\"");
+  return svg;
 }
 
 std::string marker(const std::string& policy, double x, double y) {

@@ -30,8 +30,14 @@ struct Chart {
   std::vector<Line> lines;
 };
 
-/// The chart as one SVG element. Colours are the page's `--<policy>` properties.
+/// The chart as one SVG element. Budgets are those of its lines. Colours are the page's `--<policy>` properties.
 std::string to_svg(const Chart& chart);
+
+/// A colour for each policy of a chart, as a style sheet's rules: those that the page knows keep theirs.
+std::string color_rules(const std::vector<std::string>& policies);
+
+/// The chart as a file of its own, on white.
+std::string to_svg_file(const Chart& chart);
 
 /// Sets the axis to round figures around all values and their errors.
 void fit_axis(Chart& chart);

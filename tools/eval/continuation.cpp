@@ -28,7 +28,7 @@ std::vector<std::string> wrap(std::string_view text, size_t width) {
 }  // namespace
 
 std::string continue_prompt(const Runtime& runtime, const Config& config, std::string_view prompt, int32_t num_bytes) {
-  engine::KvCache cache(config, runtime.threads);
+  engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   engine::GenerateOptions options;
   options.max_new_tokens = num_bytes;

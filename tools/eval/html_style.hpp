@@ -10,12 +10,12 @@ inline constexpr std::string_view kStyle = R"css(
 :root {
   color-scheme: light dark;
   --page: #fbfbf9; --card: #ffffff; --ink: #1c1f24; --muted: #626a75; --rule: #e2e3e0; --ground: #f1f1ee;
-  --full: 28 31 36; --paper: 201 66 41; --superseded: 14 107 184; --window: 124 92 176; --random: 26 131 94;
+  --full: 28 31 36; --paper: 201 66 41; --superseded: 14 107 184; --recall: 190 50 130; --window: 124 92 176; --random: 26 131 94;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #121418; --card: #191c21; --ink: #e9eaec; --muted: #9da5b0; --rule: #2c3037; --ground: #20242a;
-    --full: 233 234 236; --paper: 255 128 98; --superseded: 92 178 255; --window: 188 158 255; --random: 88 205 158;
+    --full: 233 234 236; --paper: 255 128 98; --superseded: 92 178 255; --recall: 255 130 205; --window: 188 158 255; --random: 88 205 158;
   }
 }
 * { box-sizing: border-box; }
@@ -39,6 +39,7 @@ p { margin: 0 0 14px; max-width: 76ch; }
 .findings { padding-left: 20px; margin: 0; max-width: 78ch; }
 .findings li { margin-bottom: 6px; }
 .full { --c: var(--full); } .paper { --c: var(--paper); } .superseded { --c: var(--superseded); }
+.recall { --c: var(--recall); }
 .window { --c: var(--window); } .random { --c: var(--random); }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 20px 22px; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(430px, 1fr)); gap: 16px; margin-top: 18px; }

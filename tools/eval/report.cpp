@@ -31,7 +31,7 @@ void add_comparison(const Report& report, const std::string& policy, std::vector
   for (const Comparison& comparison : compare_recall(report, policy, "random")) {
     groups[comparison.verdict() + 1].push_back(comparison.budget);
   }
-  const std::string subject = policy == "paper" ? "The paper's rule" : "The rule superseded";
+  const std::string subject = policy == "paper" ? "The paper's rule" : "The rule " + policy;
   if (!groups[0].empty()) {
     sentences.push_back(fmt::format("{} recalls less than random eviction at {}.", subject, budget_list(groups[0])));
   }
@@ -118,6 +118,7 @@ std::vector<std::string> findings(const Report& report) {
   std::vector<std::string> sentences;
   add_comparison(report, "paper", sentences);
   add_comparison(report, "superseded", sentences);
+  add_comparison(report, "recall", sentences);
   add_spreads(report, sentences);
   return sentences;
 }

@@ -8,6 +8,7 @@
 #include "engine/sampler.hpp"
 #include "engine/tokenizer.hpp"
 #include "policies.hpp"
+#include "votes.hpp"
 
 namespace hashevict::eval {
 namespace {
@@ -66,7 +67,7 @@ void TraceRecorder::observe(const Step& step) {
   append(layer.v, step.v);
 }
 
-void TraceRecorder::write(const std::filesystem::path& path) const {
+void TraceRecorder::write(const std::filesystem::path& path, const Votes* votes) const {
   const int64_t num_tokens = static_cast<int64_t>(layers_.front().q.size()) / (num_qo_heads_ * head_dim_);
   engine::SafetensorsWriter writer;
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -75,6 +76,7 @@ void TraceRecorder::write(const std::filesystem::path& path) const {
     writer.add(prefix + "k", {num_tokens, num_kv_heads_, head_dim_}, std::span(layers_[i].k));
     writer.add(prefix + "v", {num_tokens, num_kv_heads_, head_dim_}, std::span(layers_[i].v));
   }
+  if (votes != nullptr) votes->add_to(writer);
   writer.write(path);
 }
 
@@ -84,7 +86,7 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   const std::vector<int32_t> prompt = sequence_tokens(model, example.prompt);
   const auto num_tokens = static_cast<int64_t>(prompt.size() + example.answer.size());
   Retention retention{std::string(policy), budget, Budget{true, 0, budget}.slots_for(num_tokens), {}, {}};
-  engine::KvCache cache(policy_config(policy, model, retention.slots, seed), runtime.threads);
+  engine::KvCache cache = make_cache(runtime, policy_config(policy, model, retention.slots, seed));
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   RetentionRecorder recorder(model.num_layers, model.num_kv_heads);
   TraceRecorder tracer(model);
@@ -95,7 +97,7 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   std::vector<int32_t> answer;
   std::span<const float> logits = stream(decoder, prompt, engine::Logits::last);
   retention.heads = recorder.result();
-  if (!trace.empty()) tracer.write(trace);
+  if (!trace.empty()) tracer.write(trace, takes_votes(cache.config()) ? runtime.votes : nullptr);
   cache.set_observer({});
   while (answer.size() < example.answer.size()) {
     answer.push_back(engine::greedy(logits));

@@ -37,8 +37,12 @@ class TraceRecorder {
   /// For engine::KvCache::set_observer().
   void observe(const Step& step);
 
-  /// @throws Error
-  void write(const std::filesystem::path& path) const;
+  /// All queries, or keys, of a layer: `[tokens, heads, head_dim]`.
+  const std::vector<float>& queries(int32_t layer) const { return layers_.at(static_cast<size_t>(layer)).q; }
+  const std::vector<float>& keys(int32_t layer) const { return layers_.at(static_cast<size_t>(layer)).k; }
+
+  /// @param votes that the replay is to use, or null. @throws Error
+  void write(const std::filesystem::path& path, const Votes* votes = nullptr) const;
 
  private:
   struct Layer {

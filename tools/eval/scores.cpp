@@ -7,6 +7,7 @@
 
 #include "engine/generate.hpp"
 #include "engine/tokenizer.hpp"
+#include "votes.hpp"
 
 namespace hashevict::eval {
 
@@ -29,6 +30,15 @@ bool answers(engine::Decoder& decoder, std::span<const int32_t> prompt, std::str
 
 }  // namespace
 
+engine::KvCache make_cache(const Runtime& runtime, const Config& config) {
+  engine::KvCache cache(config, runtime.threads);
+  if (takes_votes(config)) {
+    if (runtime.votes == nullptr) throw Error(Status::invalid_argument, "recall: no votes were learned for this model");
+    runtime.votes->apply(cache.cache());
+  }
+  return cache;
+}
+
 std::span<const float> stream(engine::Decoder& decoder, std::span<const int32_t> tokens, engine::Logits wanted) {
   while (tokens.size() > kBatchTokens) {
     decoder.stream(tokens.first(kBatchTokens), engine::Logits::none);
@@ -44,14 +54,14 @@ std::vector<int32_t> sequence_tokens(const engine::ModelConfig& model, std::stri
 }
 
 double nats_per_byte(const Runtime& runtime, const Config& config, std::string_view text) {
-  engine::KvCache cache(config, runtime.threads);
+  engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   const std::vector<float> nats = engine::nats_per_token(decoder, sequence_tokens(runtime.model.config(), text));
   return std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(nats.size());
 }
 
 double recall(const Runtime& runtime, const Config& config, const Example& example) {
-  engine::KvCache cache(config, runtime.threads);
+  engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   const std::vector<int32_t> prompt = sequence_tokens(runtime.model.config(), example.prompt);
   int num_right = answers(decoder, prompt, example.answer) ? 1 : 0;
@@ -63,7 +73,7 @@ double recall(const Runtime& runtime, const Config& config, const Example& examp
 
 double tokens_per_second(const Runtime& runtime, const Config& config, std::string_view text, size_t num_timed) {
   using Clock = std::chrono::steady_clock;
-  engine::KvCache cache(config, runtime.threads);
+  engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   const std::vector<int32_t> tokens = sequence_tokens(runtime.model.config(), text);
   const std::span<const int32_t> all(tokens);

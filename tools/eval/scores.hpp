@@ -9,16 +9,24 @@
 #include <vector>
 
 #include "engine/decoder.hpp"
+#include "engine/kv_cache.hpp"
 #include "engine/thread_pool.hpp"
 #include "tasks.hpp"
 
 namespace hashevict::eval {
 
+class Votes;
+
 /// A model and the threads it runs on.
 struct Runtime {
   const engine::Model& model;
   engine::ThreadPool& threads;
+  const Votes* votes = nullptr;  ///< what the preset `recall` needs; may be null
 };
+
+/// A cache of this config on the runtime's threads. One of the preset `recall` (centring FIXED) takes the votes.
+/// @throws Error for a config that is not valid, or if it needs votes and there are none
+engine::KvCache make_cache(const Runtime& runtime, const Config& config);
 
 /// Tokens that are given to a decoder at once: enough to share matrix products well.
 inline constexpr size_t kBatchTokens = 256;

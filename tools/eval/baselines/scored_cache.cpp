@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scored_cache.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+namespace hashevict::eval::baselines {
+
+ScoredCache::ScoredCache(const ScoredConfig& config, const MakeScorer& make_scorer) : config_(config) {
+  if (config.capacity < config.num_sink_tokens + config.recent_window + 1) {
+    throw Error(Status::invalid_argument, "capacity: " + std::to_string(config.capacity) +
+                                              " slots leave none to evict beside sinks and recent window");
+  }
+  const engine::HeadShape& shape = config_.shape;
+  for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
+    for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
+      parts_.push_back({Head(shape.head_dim, shape.num_qo_heads / shape.num_kv_heads), make_scorer(layer, head)});
+    }
+  }
+}
+
+int64_t ScoredCache::max_batch_tokens() const {
+  return std::numeric_limits<int32_t>::max();
+}
+
+int32_t ScoredCache::tokens_seen(int32_t /*sequence*/) const {
+  return tokens_seen_;
+}
+
+const ScoredCache::Part& ScoredCache::part(int32_t layer, int32_t kv_head) const {
+  return parts_.at(static_cast<size_t>(layer * config_.shape.num_kv_heads + kv_head));
+}
+
+// Calls `body(kv_head, part, token, index of the token)`, head by head.
+template <class Body>
+void ScoredCache::for_each_token(int32_t layer, const engine::TokenBatch& batch, const Activations& x,
+                                 const Body& body) {
+  const engine::HeadShape& shape = config_.shape;
+  const int64_t group_size = shape.num_qo_heads / shape.num_kv_heads;
+  for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
+    Part& part = parts_[static_cast<size_t>(layer * shape.num_kv_heads + head)];
+    for (size_t t = 0; t < batch.tokens.size(); ++t) {
+      const int64_t row = static_cast<int64_t>(t) * x.token_stride;
+      body(
+          head, part,
+          Token{tokens_seen_ + static_cast<int32_t>(t), batch.tokens[t], x.q + row + head * group_size * shape.head_dim,
+                x.k + row + head * shape.head_dim, x.v + row + head * shape.head_dim},
+          static_cast<int64_t>(t));
+    }
+  }
+}
+
+void ScoredCache::decode(int32_t layer, const engine::TokenBatch& batch, const Activations& x) {
+  const engine::HeadShape& shape = config_.shape;
+  const int64_t group_size = shape.num_qo_heads / shape.num_kv_heads;
+  for_each_token(layer, batch, x, [&](int32_t head, Part& part, const Token& token, int64_t index) {
+    step(part, token);
+    float* out = x.out + (index * shape.num_qo_heads + head * group_size) * shape.head_dim;
+    const std::span<const float> weights = part.head.attend(token.queries, out);
+    part.scorer->attended(part.head, token, weights);
+    if (observer_) observer_(layer, head, token, part.head, weights);
+  });
+}
+
+void ScoredCache::prefill(int32_t layer, const engine::TokenBatch& batch, const Activations& x, PrefillMode /*mode*/,
+                          int32_t /*prefill_window*/) {
+  const auto last = static_cast<int64_t>(batch.tokens.size()) - 1;
+  for_each_token(layer, batch, x, [&](int32_t head, Part& part, const Token& token, int64_t index) {
+    part.scorer->arrive(part.head, token);
+    part.head.append(token);
+    const std::span<const float> weights = part.head.attend(token.queries, nullptr);
+    part.scorer->attended(part.head, token, weights);
+    if (observer_) observer_(layer, head, token, part.head, weights);
+    if (index == last) compress(part, token);
+  });
+}
+
+void ScoredCache::advance(const engine::TokenBatch& batch) {
+  tokens_seen_ += static_cast<int32_t>(batch.tokens.size());
+}
+
+bool ScoredCache::is_evictable(int32_t position, int32_t newest) const {
+  return position >= config_.num_sink_tokens && position < newest - config_.recent_window;
+}
+
+// Takes the token in, in place of the evictable slot with the largest score; the oldest among equals.
+void ScoredCache::step(Part& part, const Token& token) {
+  Head& head = part.head;
+  part.scorer->arrive(head, token);
+  if (head.length() < static_cast<size_t>(config_.capacity)) {
+    head.append(token);
+    return;
+  }
+  scores_.resize(head.length());
+  part.scorer->score(head, token, scores_);
+  size_t victim = head.length();
+  for (size_t slot = 0; slot < head.length(); ++slot) {
+    const int32_t position = head.positions()[slot];
+    if (!is_evictable(position, token.position)) continue;
+    if (victim == head.length() || scores_[slot] > scores_[victim] ||
+        (scores_[slot] == scores_[victim] && position < head.positions()[victim])) {
+      victim = slot;
+    }
+  }
+  head.overwrite(victim, token);
+}
+
+void ScoredCache::compress(Part& part, const Token& last) {
+  Head& head = part.head;
+  if (head.length() <= static_cast<size_t>(config_.capacity)) return;
+  scores_.resize(head.length());
+  part.scorer->score(head, last, scores_);
+  std::vector<size_t> candidates;
+  std::vector<size_t> kept;
+  for (size_t slot = 0; slot < head.length(); ++slot) {
+    const int32_t position = head.positions()[slot];
+    (is_evictable(position, last.position) && position != last.position ? candidates : kept).push_back(slot);
+  }
+  // The smallest scores stay; the newest among equals. Slots are in order of position here.
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [&](size_t a, size_t b) { return scores_[a] != scores_[b] ? scores_[a] < scores_[b] : a > b; });
+  const size_t room = static_cast<size_t>(config_.capacity) - kept.size();
+  kept.insert(kept.end(), candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(room));
+  std::sort(kept.begin(), kept.end());
+  head.keep(kept);
+}
+
+}  // namespace hashevict::eval::baselines

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiment.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <exception>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "eval/demo.hpp"
+#include "eval/votes.hpp"
+
+namespace hashevict::eval {
+namespace {
+
+// One sequence, and the policies and budgets that it has not been measured with yet.
+struct Unit {
+  Mode mode;
+  std::string what;
+  Task task;  // unless the unit is running text
+  uint64_t seed;
+  int32_t index;
+  std::vector<Measurement> due;
+};
+
+bool applies(const PolicyChoice& choice, Mode mode) {
+  return !choice.row->prompts_only || mode == Mode::known;
+}
+
+void add_due(const Unit& unit, const PolicyChoice& choice, double budget, const ResultFile& file,
+             std::vector<Measurement>& due) {
+  const Measurement measurement{unit.mode, unit.what, unit.seed, unit.index, choice.name(), budget, {}};
+  const bool listed = std::any_of(due.begin(), due.end(), [&](const Measurement& m) {
+    return m.policy == measurement.policy && m.budget == budget;
+  });
+  if (!listed && applies(choice, unit.mode) && !file.has(measurement)) due.push_back(measurement);
+}
+
+void list_due(const EvalOptions& options, const ResultFile& file, Unit& unit) {
+  for (const PolicyChoice& choice : options.policies) {
+    for (const double budget : options.budgets) add_due(unit, choice, choice.is_full() ? 1.0 : budget, file, unit.due);
+  }
+  for (const PolicyChoice& choice : options.variants) add_due(unit, choice, kVariantBudget, file, unit.due);
+}
+
+// Example by example, so that a run that is stopped has as much of everything.
+std::vector<Unit> list_units(const EvalOptions& options, const ResultFile& file) {
+  std::vector<Unit> units;
+  const auto add = [&](Unit unit) {
+    list_due(options, file, unit);
+    if (!unit.due.empty()) units.push_back(std::move(unit));
+  };
+  for (int32_t index = 0; index < options.num_examples; ++index) {
+    for (const uint64_t seed : seeds(options.seed_set)) {
+      for (const Mode mode : options.modes) {
+        for (const Task task : options.tasks) {
+          // One fact in the prompt is what the long way is about.
+          if (mode == Mode::generated && task != Task::needle) continue;
+          add({mode, std::string(name(task)), task, seed, index, {}});
+        }
+      }
+      if (options.running_text) add({Mode::streamed, std::string(kText), Task::needle, seed, index, {}});
+    }
+  }
+  return units;
+}
+
+Sequence make_sequence(const Runtime& runtime, const EvalOptions& options, const Unit& unit) {
+  const std::string_view text = half_of(options.text, options.seed_set);
+  // Far enough apart for every example to have draws of its own.
+  Random random(unit.seed * 1000003 + static_cast<uint64_t>(unit.index) * 1009 +
+                static_cast<uint64_t>(unit.mode) * 101 + static_cast<uint64_t>(unit.task));
+  if (unit.what == kText) return make_text(runtime.model.config(), text, options.length, random);
+  const Ingredients ingredients{text, split_words(embedded_words())};
+  return make_recall(runtime, unit.mode, unit.task, ingredients, options.length, random);
+}
+
+void measure_unit(const Runtime& runtime, const EvalOptions& options, Unit& unit) {
+  const Sequence sequence = make_sequence(runtime, options, unit);
+  const baselines::FullAttention attention = record_full_attention(runtime, sequence.tokens);
+  const Futures futures(attention);
+  const Config shape = harness_shape(runtime.model.config());
+  const auto num_tokens = static_cast<int64_t>(sequence.tokens.size());
+  for (Measurement& measurement : unit.due) {
+    const PolicyChoice choice = parse_policy(measurement.policy);
+    const int32_t slots = ByteModel::of(choice, shape).slots(measurement.budget, num_tokens, shape);
+    const uint64_t seed = unit.seed * 1000 + static_cast<uint64_t>(unit.index);
+    PolicyRun run(runtime, choice, slots, num_tokens, seed, &futures);
+    measurement.sample = sequence.measure(run, attention);
+    measurement.sample.slots = slots;
+  }
+}
+
+}  // namespace
+
+std::string_view name(Mode mode) {
+  switch (mode) {
+    case Mode::streamed:
+      return "streamed";
+    case Mode::known:
+      return "known";
+    case Mode::generated:
+      return "generated";
+  }
+  throw Error(Status::internal, "unknown mode");
+}
+
+std::string_view name(SeedSet set) {
+  return set == SeedSet::dev ? "dev" : "test";
+}
+
+std::string result_settings(const Runtime& runtime, const EvalOptions& options) {
+  // A sum stands for the contents: enough to tell another model, other votes or another text apart.
+  uint64_t sum = 1469598103934665603ULL;
+  const auto mix = [&sum](unsigned char byte) { sum = (sum ^ byte) * 1099511628211ULL; };
+  for (const char c : options.text) mix(static_cast<unsigned char>(c));
+  const auto mix_number = [&mix](float number) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      mix(static_cast<unsigned char>(std::bit_cast<uint32_t>(number) >> shift));
+    }
+  };
+  for (const float weight : runtime.model.final_norm()) mix_number(weight);
+  if (runtime.votes != nullptr) runtime.votes->for_each(mix_number);
+  const nlohmann::json settings = {
+      {"format", 1},
+      {"model", options.model},
+      {"num_parameters", runtime.model.num_parameters()},
+      {"text", options.text_source},
+      {"contents", sum},
+      {"seeds", name(options.seed_set)},
+      {"length", options.length},
+  };
+  return settings.dump();
+}
+
+void run_experiment(const Runtime& runtime, const EvalOptions& options, ResultFile& file,
+                    const std::function<void(double share)>& progress) {
+  std::vector<Unit> units = list_units(options, file);
+  std::mutex mutex;  // guards what follows
+  std::exception_ptr failure;
+  size_t num_done = 0;
+  runtime.threads.parallel_for(static_cast<int64_t>(units.size()), [&](int64_t index) {
+    Unit& unit = units[static_cast<size_t>(index)];
+    try {
+      if (std::unique_lock lock(mutex); failure) return;
+      measure_unit(runtime, options, unit);
+      std::unique_lock lock(mutex);
+      file.add(unit.due);
+      progress(static_cast<double>(++num_done) / static_cast<double>(units.size()));
+    } catch (...) {
+      std::unique_lock lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace hashevict::eval

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <hashevict/cache.hpp>
+#include <vector>
+
+#include "engine/config.hpp"
+#include "engine/safetensors.hpp"
+
+namespace hashevict::eval {
+
+/// What the preset `recall` needs: projections and centres that were learned for one model
+/// (`tools/train/calibrate.py`). A safetensors file with `layers.<i>.projection [num_kv_heads, bits, head_dim]` and
+/// `layers.<i>.center [num_kv_heads, head_dim]`, both F32, for every layer.
+class Votes {
+ public:
+  /// Those of the embedded model.
+  static Votes embedded(const engine::ModelConfig& model);
+  /// @throws Error naming the tensor that is missing or of another shape than the model asks for
+  static Votes load(const std::filesystem::path& path, const engine::ModelConfig& model);
+
+  int32_t hash_bits() const { return hash_bits_; }
+  /// Gives them to a cache whose sequences are empty. @throws Error if it was not made for them
+  void apply(Cache& cache) const;
+  /// Every number of them, layer by layer: projection, then centre.
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    for (const Layer& layer : layers_) {
+      for (const float value : layer.projection) visit(value);
+      for (const float value : layer.center) visit(value);
+    }
+  }
+  /// Adds them to a trace for `replay`, under the names that they have here. They are not copied.
+  void add_to(engine::SafetensorsWriter& writer) const;
+
+ private:
+  Votes(const engine::Safetensors& file, const engine::ModelConfig& model);
+
+  struct Layer {
+    std::vector<float> projection, center;
+  };
+  std::vector<Layer> layers_;
+  int32_t hash_bits_ = 0;
+  int64_t num_kv_heads_, num_qo_heads_, head_dim_;
+};
+
+/// Whether a cache of this config is to be given votes: what centring FIXED is used for here.
+inline bool takes_votes(const Config& config) {
+  return config.centering == Centering::fixed;
+}
+
+}  // namespace hashevict::eval
