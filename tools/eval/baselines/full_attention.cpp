@@ -4,16 +4,24 @@
 #include <algorithm>
 
 namespace hashevict::eval::baselines {
+namespace {
+
+/// Where a head stands among all heads of all layers.
+size_t index_of(int32_t layer, int32_t num_kv_heads, int32_t kv_head) {
+  return static_cast<size_t>(layer) * static_cast<size_t>(num_kv_heads) + static_cast<size_t>(kv_head);
+}
+
+}  // namespace
 
 FullAttention::FullAttention(int32_t num_layers, int32_t num_kv_heads)
-    : num_layers_(num_layers), num_kv_heads_(num_kv_heads), heads_(static_cast<size_t>(num_layers * num_kv_heads)) {}
+    : num_layers_(num_layers), num_kv_heads_(num_kv_heads), heads_(index_of(num_layers, num_kv_heads, 0)) {}
 
 void FullAttention::observe(int32_t layer, int32_t kv_head, const Token& /*token*/, std::span<const float> weights) {
-  heads_[static_cast<size_t>(layer * num_kv_heads_ + kv_head)].emplace_back(weights.begin(), weights.end());
+  heads_[index_of(layer, num_kv_heads_, kv_head)].emplace_back(weights.begin(), weights.end());
 }
 
 const std::vector<std::vector<float>>& FullAttention::rows(int32_t layer, int32_t kv_head) const {
-  return heads_.at(static_cast<size_t>(layer * num_kv_heads_ + kv_head));
+  return heads_.at(index_of(layer, num_kv_heads_, kv_head));
 }
 
 std::span<const float> FullAttention::row(int32_t layer, int32_t kv_head, int32_t position) const {
@@ -51,7 +59,7 @@ FutureAttention::FutureAttention(const FullAttention& attention, Need need) : nu
 }
 
 float FutureAttention::needed(int32_t layer, int32_t kv_head, int32_t position, int32_t now) const {
-  const auto& rows = heads_[static_cast<size_t>(layer * num_kv_heads_ + kv_head)];
+  const auto& rows = heads_[index_of(layer, num_kv_heads_, kv_head)];
   // The last token of a sequence that has gone on beyond the record needs nothing.
   if (static_cast<size_t>(now) >= rows.size()) return 0.0F;
   return rows[static_cast<size_t>(now)][static_cast<size_t>(position)];
