@@ -156,7 +156,7 @@ TEST(EvalInput, BadOptionsAreRefusedInOneLine) {
   refuse({"--length", "100000"}, "positions");
   refuse({"--budgets", "0.01"}, "at a budget of 1 %");
   refuse({"--text", folder.path("none")}, "cannot read");
-  refuse({"--model", folder.path("none")}, "none");
+  refuse({"--model", folder.path("none")}, "config.json: cannot be opened");
 }
 
 }  // namespace
