@@ -88,7 +88,6 @@ void FastGen::attended(const Head& head, const Token& /*token*/, std::span<const
 void FastGen::rank(const Hybrid& hybrid, const Head& head, const Token& token, std::span<float> scores) const {
   constexpr std::string_view kPunctuation = ".,;:!?()[]{}<>\"'`-/\\|&*#=+\n";
   const auto newest = static_cast<float>(token.position + 1);
-  const int32_t first_local = token.position - static_cast<int32_t>(kLocal * static_cast<double>(capacity_));
   for (size_t slot = 0; slot < scores.size(); ++slot) {
     const int32_t position = head.positions()[slot];
     const int32_t id = head.token_ids()[slot];
@@ -96,8 +95,7 @@ void FastGen::rank(const Hybrid& hybrid, const Head& head, const Token& token, s
     // At most the number of queries, so that no sum reaches a class of its own.
     const float order = (hybrid.frequent ? sums_.at(position) : static_cast<float>(position)) / newest;
     float value = order;
-    if (id >= 256 || position == 0) value += 6.0F;
-    if (hybrid.local && position >= first_local) value += 4.0F;
+    if (id >= 256 || position == 0) value += 4.0F;
     if (hybrid.punctuation && is_punctuation) value += 2.0F;
     scores[slot] = -value;
   }

@@ -83,13 +83,13 @@ class SnapKv : public Scorer {
 
 /// FastGen (Ge et al. 2024, arXiv 2310.01801, equation 2 and algorithm 1): each head is profiled once, when its cache
 /// is first full, and takes the cheapest of its hybrids that keeps 95 % of the attention so far, else the one that
-/// keeps most: special tokens, punctuation, frequent (largest attention sum), local (30 % of the budget). Simplified:
-/// every head has the same capacity, so there is no full cache to choose and room left is filled by the hybrid's own
-/// order: recency, or frequency where it is part of the hybrid.
+/// keeps most: special tokens; and punctuation; and frequent ones (largest attention sum). Simplified: every head has
+/// the same capacity, so there is no full cache to choose, and room left is filled by recency, or frequency where that
+/// is part of the hybrid. Every hybrid is local, too, by a recent window of 30 % of the cache: where one token goes a
+/// step, new tokens, whose sums have just begun, would be the first.
 class FastGen : public Scorer {
  public:
   static constexpr double kRecovered = 0.95;
-  static constexpr double kLocal = 0.3;
 
   explicit FastGen(int32_t capacity) : capacity_(static_cast<size_t>(capacity)) {}
   void score(const Head& head, const Token& token, std::span<float> scores) override;
@@ -97,14 +97,9 @@ class FastGen : public Scorer {
 
  private:
   struct Hybrid {
-    bool punctuation, frequent, local;
+    bool punctuation, frequent;
   };
-  static constexpr std::array<Hybrid, 4> kHybrids = {{
-      {false, false, true},  // special and local
-      {true, false, true},   // special, punctuation and local
-      {true, true, false},   // special, punctuation and frequent
-      {true, true, true},
-  }};
+  static constexpr std::array<Hybrid, 3> kHybrids = {{{false, false}, {true, false}, {true, true}}};
   void rank(const Hybrid& hybrid, const Head& head, const Token& token, std::span<float> scores) const;
   double recovered(const Head& head, std::span<const float> scores) const;
   void choose(const Head& head, const Token& token);

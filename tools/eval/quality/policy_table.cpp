@@ -35,6 +35,12 @@ constexpr PolicyRow library(std::string_view name, std::string_view description,
   return row;
 }
 
+// Moves half of the slots of all other layers to the last one.
+constexpr PolicyRow late(PolicyRow row) {
+  row.late = true;
+  return row;
+}
+
 // Reduces a prompt by the codes of its last queries.
 constexpr PolicyRow question(std::string_view name, std::string_view description, void (*configure)(Config&)) {
   PolicyRow row = library(name, description, configure);
@@ -73,6 +79,7 @@ constexpr Zones kHalf{0, 0, 0.5};
 constexpr Zones kHalfAndSinks{4, 0, 0.5};
 constexpr Zones kSnapKv{0, baselines::SnapKv::kWindow, 0.5};
 constexpr Zones kRKv{0, baselines::RKv::kWindow, 0.5};
+constexpr Zones kFastGen{0, 0, 0.3};
 constexpr Zones kScissorhands{0, 10, 0.0};
 
 constexpr auto kReference = PolicyGroup::reference;
@@ -104,6 +111,8 @@ constexpr auto kTable = std::to_array<PolicyRow>({
             [](Config& c) { c.apply(Preset::superseded); }),
     library("recall", "fewest learned votes that a later query will want it, 64 bits, a fifth recent",
             [](Config& c) { c.apply(Preset::recall); }),
+    late(library("recall_late", "recall, half of the other layers' slots moved to the last layer",
+                 [](Config& c) { c.apply(Preset::recall); })),
     library("key_norm", "largest key norm", [](Config& c) { c.policy = Policy::key_norm; }),
     library("mean", "closest to the mean key, 64 bits",
             [](Config& c) {
@@ -128,7 +137,7 @@ constexpr auto kTable = std::to_array<PolicyRow>({
     scored("snapkv", kAttention, "SnapKV: least attention of the last 32 queries, pooled", make<baselines::SnapKv>,
            kSnapKv, kSum),
     scored("fastgen", kAttention, "FastGen: special, punctuation, frequent, local, as each head needs",
-           make_for_capacity<baselines::FastGen>, kNone, kSum),
+           make_for_capacity<baselines::FastGen>, kFastGen, kSum),
     scored("rkv", kAttention, "R-KV: attention of the last 8 queries less redundancy",
            make_for_capacity<baselines::RKv>, kRKv, kSum),
 
@@ -255,6 +264,15 @@ std::vector<PolicyChoice> parse_policies(std::string_view list) {
     begin = end + 1;
   }
   return policies;
+}
+
+void set_late_capacities(Config& config, int64_t num_tokens) {
+  const int32_t others = config.num_layers - 1;
+  if (others == 0) return;
+  const int64_t all = int64_t{config.capacity} * config.num_layers;
+  const int64_t last = std::min(num_tokens, all - int64_t{config.capacity / 2} * others);
+  config.layer_capacities.assign(static_cast<size_t>(others), static_cast<int32_t>((all - last) / others));
+  config.layer_capacities.push_back(static_cast<int32_t>(last));
 }
 
 ByteModel ByteModel::of(const PolicyChoice& choice, const Config& shape) {
