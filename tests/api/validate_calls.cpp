@@ -295,8 +295,8 @@ const std::vector<CallCase> kBadIndices{
      [](Scene& s, E* e) { return hashevict_get_capabilities(static_cast<hashevict_backend>(3), &s.capabilities, e); },
      {kInvalid, {"backend", "3"}}},
     {"PresetUnknown",
-     [](Scene& s, E* e) { return hashevict_config_apply_preset(&s.config, static_cast<hashevict_preset>(3), e); },
-     {kInvalid, {"preset", "3"}}},
+     [](Scene& s, E* e) { return hashevict_config_apply_preset(&s.config, static_cast<hashevict_preset>(4), e); },
+     {kInvalid, {"preset", "4"}}},
 };
 
 const std::vector<CallCase> kBadTensors{
