@@ -150,7 +150,7 @@ Sample Sequence::measure(PolicyRun& run, const baselines::FullAttention& attenti
 }
 
 Sequence make_text(const engine::ModelConfig& model, std::string_view text, int32_t length, Random& random) {
-  const size_t size = static_cast<size_t>(length - num_marks(model));
+  const auto size = static_cast<size_t>(length - num_marks(model));
   if (text.size() <= size) throw Error(Status::invalid_argument, "the text is shorter than a sequence");
   return {sequence_tokens(model, text.substr(random.below(text.size() - size), size)), 0, {}};
 }

@@ -15,7 +15,7 @@ using nlohmann::ordered_json;
 // A Markdown table, line by line.
 class Table {
  public:
-  explicit Table(std::vector<std::string> head) {
+  explicit Table(const std::vector<std::string>& head) {
     add(head);
     for (size_t i = 0; i < head.size(); ++i) text_ += i == 0 ? "|---|" : "---:|";
     text_ += '\n';
