@@ -158,7 +158,7 @@ Means correlate_text(const Runtime& runtime, const EvalOptions& options, uint64_
   const engine::ModelConfig& model = runtime.model.config();
   Random random(seed * 1000003 + static_cast<uint64_t>(index));
   const Sequence text = make_text(model, half_of(options.text, options.seed_set), options.length, random);
-  const Recording recording = record(runtime, text, seed);
+  const Recording recording = record(runtime, text, random.next());
   Means means{};
   for (int32_t layer = 0; layer < model.num_layers; ++layer) {
     for (int32_t head = 0; head < model.num_kv_heads; ++head) correlate_head(recording, model, {layer, head}, means);

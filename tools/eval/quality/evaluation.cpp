@@ -10,6 +10,8 @@
 namespace hashevict::eval {
 namespace {
 
+constexpr int32_t kMinimumLength = 192;
+
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(Status::invalid_argument, message);
 }
@@ -27,6 +29,10 @@ void validate(const Runtime& runtime, const EvalOptions& options) {
                          name(task), minimum_length(task)));
     }
   }
+  if (options.length < kMinimumLength) {
+    refuse(fmt::format("length: {} is less than {}, which timing and the picture of retention need", options.length,
+                       kMinimumLength));
+  }
   if (options.text.size() / 2 <= static_cast<size_t>(options.length)) {
     refuse(fmt::format("text: half of its {} bytes is not more than a sequence of {}", options.text.size(),
                        options.length));
@@ -43,9 +49,11 @@ void validate(const Runtime& runtime, const EvalOptions& options) {
     }
   };
   for (const PolicyChoice& choice : options.policies) {
-    if (!choice.is_full() && choice.row->group != PolicyGroup::reference) try_out(choice, smallest);
+    if (choice.row->group != PolicyGroup::reference) try_out(choice, smallest);
   }
-  for (const PolicyChoice& choice : options.variants) try_out(choice, kVariantBudget);
+  for (const PolicyChoice& choice : options.variants) {
+    if (choice.row->group != PolicyGroup::reference) try_out(choice, kVariantBudget);
+  }
 }
 
 void describe(const Runtime& runtime, Evaluation& evaluation) {

@@ -23,12 +23,16 @@ struct Unit {
   std::vector<Measurement> due;
 };
 
+// Whether a row does there what no other row does: without a prompt there is none to reduce or to pin.
 bool applies(const PolicyChoice& choice, Mode mode) {
-  return !choice.row->prompts_only || mode == Mode::known;
+  if (choice.row->prompts_only) return mode == Mode::known;
+  const bool pins = choice.row->configure != nullptr && choice.config(Config{}).pin_prompt;
+  return !pins || mode != Mode::streamed;
 }
 
-void add_due(const Unit& unit, const PolicyChoice& choice, double budget, const ResultFile& file,
+void add_due(const Unit& unit, const PolicyChoice& choice, double share, const ResultFile& file,
              std::vector<Measurement>& due) {
+  const double budget = choice.is_full() ? 1.0 : share;
   const Measurement measurement{unit.mode, unit.what, unit.seed, unit.index, choice.name(), budget, {}};
   const bool listed = std::any_of(due.begin(), due.end(), [&](const Measurement& m) {
     return m.policy == measurement.policy && m.budget == budget;
@@ -38,7 +42,7 @@ void add_due(const Unit& unit, const PolicyChoice& choice, double budget, const 
 
 void list_due(const EvalOptions& options, const ResultFile& file, Unit& unit) {
   for (const PolicyChoice& choice : options.policies) {
-    for (const double budget : options.budgets) add_due(unit, choice, choice.is_full() ? 1.0 : budget, file, unit.due);
+    for (const double budget : options.budgets) add_due(unit, choice, budget, file, unit.due);
   }
   for (const PolicyChoice& choice : options.variants) add_due(unit, choice, kVariantBudget, file, unit.due);
 }
@@ -67,9 +71,7 @@ std::vector<Unit> list_units(const EvalOptions& options, const ResultFile& file)
 
 Sequence make_sequence(const Runtime& runtime, const EvalOptions& options, const Unit& unit) {
   const std::string_view text = half_of(options.text, options.seed_set);
-  // Far enough apart for every example to have draws of its own.
-  Random random(unit.seed * 1000003 + static_cast<uint64_t>(unit.index) * 1009 +
-                static_cast<uint64_t>(unit.mode) * 101 + static_cast<uint64_t>(unit.task));
+  Random random(example_seed(unit.due.front()));
   if (unit.what == kText) return make_text(runtime.model.config(), text, options.length, random);
   const Ingredients ingredients{text, split_words(embedded_words())};
   return make_recall(runtime, unit.mode, unit.task, ingredients, options.length, random);
@@ -84,8 +86,7 @@ void measure_unit(const Runtime& runtime, const EvalOptions& options, Unit& unit
   for (Measurement& measurement : unit.due) {
     const PolicyChoice choice = parse_policy(measurement.policy);
     const int32_t slots = ByteModel::of(choice, shape).slots(measurement.budget, num_tokens, shape);
-    const uint64_t seed = unit.seed * 1000 + static_cast<uint64_t>(unit.index);
-    PolicyRun run(runtime, choice, slots, num_tokens, seed, &futures);
+    PolicyRun run(runtime, choice, slots, num_tokens, example_seed(measurement), &futures);
     measurement.sample = sequence.measure(run, attention);
     measurement.sample.slots = slots;
   }
@@ -109,11 +110,23 @@ std::string_view name(SeedSet set) {
   return set == SeedSet::dev ? "dev" : "test";
 }
 
+uint64_t example_seed(const Measurement& measurement) {
+  uint64_t what = kTasks.size();  // running text
+  for (size_t i = 0; i < kTasks.size(); ++i) {
+    if (name(kTasks[i]) == measurement.what) what = i;
+  }
+  // Fields that do not overlap, for up to a million examples.
+  constexpr uint64_t kExamples = 1U << 20U, kModes = 4, kWhats = 16;
+  const uint64_t example = measurement.seed * kExamples + static_cast<uint64_t>(measurement.index);
+  return (example * kModes + static_cast<uint64_t>(measurement.mode)) * kWhats + what;
+}
+
 std::string result_settings(const Runtime& runtime, const EvalOptions& options) {
   // A sum stands for the contents: enough to tell another model, other votes or another text apart.
   uint64_t sum = 1469598103934665603ULL;
   const auto mix = [&sum](unsigned char byte) { sum = (sum ^ byte) * 1099511628211ULL; };
   for (const char c : options.text) mix(static_cast<unsigned char>(c));
+  for (const char c : embedded_words()) mix(static_cast<unsigned char>(c));
   const auto mix_number = [&mix](float number) {
     for (int shift = 0; shift < 32; shift += 8) {
       mix(static_cast<unsigned char>(std::bit_cast<uint32_t>(number) >> shift));
@@ -122,7 +135,7 @@ std::string result_settings(const Runtime& runtime, const EvalOptions& options) 
   for (const float weight : runtime.model.final_norm()) mix_number(weight);
   if (runtime.votes != nullptr) runtime.votes->for_each(mix_number);
   const nlohmann::json settings = {
-      {"format", 1},
+      {"format", 2},
       {"model", options.model},
       {"num_parameters", runtime.model.num_parameters()},
       {"text", options.text_source},

@@ -61,13 +61,18 @@ class ResultFile {
   const std::vector<Measurement>& all() const { return measurements_; }
 
  private:
-  void read(std::istream& stream);
+  void read(const std::string& content);
+  void create() const;
 
   std::filesystem::path path_;
   std::string settings_;
   std::vector<Measurement> measurements_;
   std::vector<std::string> keys_;  // sorted
 };
+
+/// Seeds what an example is drawn from, and what policies draw on it: another for every mode, task, seed and index, the
+/// same for all policies and budgets. @param measurement whose policy, budget and sample play no part
+uint64_t example_seed(const Measurement& measurement);
 
 /// What results of two runs must agree in to stand in one file, as JSON text.
 std::string result_settings(const Runtime& runtime, const EvalOptions& options);

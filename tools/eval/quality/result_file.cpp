@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "experiment.hpp"
 
@@ -47,18 +49,30 @@ Measurement from_json(const json& line) {
 
 ResultFile::ResultFile(std::filesystem::path path, std::string settings)
     : path_(std::move(path)), settings_(std::move(settings)) {
-  if (std::ifstream stream(path_); stream) {
-    read(stream);
+  std::string content;
+  if (std::ifstream stream(path_, std::ios::binary); stream) {
+    content.assign(std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>());
+  }
+  // A run that was stopped may have left part of a line. It goes, or else the next line would be written behind it.
+  const size_t complete = content.rfind('\n') + 1;
+  if (complete == 0 && settings_.starts_with(content)) {
+    create();
   } else {
-    std::ofstream created(path_);
-    created << settings_ << '\n';
-    if (!created.flush()) throw Error(Status::invalid_argument, "cannot write '" + path_.string() + "'");
+    read(content.substr(0, complete));
+    if (complete < content.size()) std::filesystem::resize_file(path_, complete);
   }
   for (const Measurement& m : measurements_) keys_.push_back(key_of(m));
   std::sort(keys_.begin(), keys_.end());
 }
 
-void ResultFile::read(std::istream& stream) {
+void ResultFile::create() const {
+  std::ofstream stream(path_);
+  stream << settings_ << '\n';
+  if (!stream.flush()) throw Error(Status::invalid_argument, "cannot write '" + path_.string() + "'");
+}
+
+void ResultFile::read(const std::string& content) {
+  std::istringstream stream(content);
   std::string line;
   std::getline(stream, line);
   if (line != settings_) {
@@ -67,11 +81,8 @@ void ResultFile::read(std::istream& stream) {
                                               "or choose another folder");
   }
   while (std::getline(stream, line)) {
-    // A run that was stopped may have left half a line, which is always the last.
-    const json parsed = json::parse(line, nullptr, false);
-    if (parsed.is_discarded() && stream.peek() == std::char_traits<char>::eof()) break;
     try {
-      measurements_.push_back(from_json(parsed));
+      measurements_.push_back(from_json(json::parse(line)));
     } catch (const json::exception& error) {
       throw Error(Status::invalid_data, "'" + path_.string() + "': " + error.what());
     }
