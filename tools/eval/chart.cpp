@@ -89,7 +89,7 @@ class Drawing {
       text(x(budget), base + 17, "tick", "middle", fmt::format("{:.0f} %", 100.0 * budget));
     }
     if (!chart_.compact) {
-      text(frame_.left + frame_.plot_width() / 2, base + 38, "note", "middle", "budget: slots per token really seen");
+      text(frame_.left + frame_.plot_width() / 2, base + 38, "note", "middle", chart_.x_label);
     }
   }
 

@@ -11,6 +11,7 @@ namespace hashevict::eval {
 /// A figure over the budget: one line a policy, which falls away from the full cache's value at 100 %.
 struct Chart {
   std::string title;
+  std::string x_label = "budget: slots per token really seen";
   std::string y_label;
   std::string note;  ///< which way is better; stands beside the title
   double y_low = 0.0;

@@ -44,9 +44,10 @@ Chart make_chart(const Section& section, const EvalOptions& options, const Group
   const bool is_text = section.name == kText;
   Chart chart;
   chart.title = fmt::format("{}: {}", title_of(section), group.title);
+  chart.x_label = "budget: bytes, as a share of the full cache's";
   chart.y_label = is_text ? "nats per byte" : "recall";
   chart.note = is_text ? "lower is better" : "higher is better";
-  if (const Cell* full = section.find("full", 1.0)) chart.full = full->score;
+  chart.full = section.find("full", 1.0)->score;
   for (const PolicyChoice& choice : options.policies) {
     if (!is_shown(choice, group.group)) continue;
     Chart::Line line{choice.name(), {}};
@@ -98,6 +99,7 @@ Example retained_example(const EvalOptions& options) {
 std::vector<Figure> make_figures(const Evaluation& evaluation) {
   std::vector<Figure> figures;
   for (const Section& section : evaluation.sections) {
+    if (section.find("full", 1.0) == nullptr) continue;  // every line begins there
     for (const GroupName& group : kGroups) {
       Chart chart = make_chart(section, evaluation.options, group);
       const bool any = std::any_of(chart.lines.begin(), chart.lines.end(), [&](const Chart::Line& line) {

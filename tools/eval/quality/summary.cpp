@@ -63,7 +63,9 @@ Cell make_cell(const AllSamples& all, const std::string& section, const PolicyCh
   cell.lost = estimate_of(samples, [](const ExampleKey&, const Sample& s) { return std::optional(s.lost); });
   cell.over_full = difference(samples, lookup(all, section, "full", 1.0));
   cell.over_random = difference(samples, lookup(all, section, "random", budget));
-  if (const Samples* recall = lookup(all, section, "recall", budget)) cell.under_recall = difference(*recall, &samples);
+  if (const Samples* recall = lookup(all, section, std::string(kCompared), budget)) {
+    cell.under_recall = difference(*recall, &samples);
+  }
   for (const auto& [task, values] : by_task(samples, score)) cell.tasks.emplace_back(task, estimate(values));
   return cell;
 }
@@ -102,10 +104,9 @@ std::vector<Section> summarize(const EvalOptions& options, const std::vector<Mea
       }
     };
     for (const PolicyChoice& choice : options.policies) {
-      if (choice.is_full()) add(choice, 1.0);
-      for (const double budget : options.budgets) add(choice, budget);
+      for (const double budget : options.budgets) add(choice, choice.is_full() ? 1.0 : budget);
     }
-    for (const PolicyChoice& choice : options.variants) add(choice, kVariantBudget);
+    for (const PolicyChoice& choice : options.variants) add(choice, choice.is_full() ? 1.0 : kVariantBudget);
     if (!section.cells.empty()) sections.push_back(std::move(section));
   }
   return sections;
@@ -117,8 +118,7 @@ std::vector<Cost> measure_costs(const Runtime& runtime, const EvalOptions& optio
   std::vector<Cost> costs;
   for (const PolicyChoice& choice : options.policies) {
     if (choice.row->configure == nullptr || choice.row->prompts_only) continue;
-    for (const double budget : options.budgets) {
-      if (choice.is_full() && budget < 1.0) continue;
+    for (const double budget : choice.is_full() ? std::vector<double>{1.0} : options.budgets) {
       const ByteModel bytes = ByteModel::of(choice, shape);
       Cost cost{choice.name(), budget, bytes.slots(budget, options.length, shape), bytes.slot, 0, 0.0};
       cost.kv_bytes =

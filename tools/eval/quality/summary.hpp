@@ -11,6 +11,9 @@
 
 namespace hashevict::eval {
 
+/// The policy that all others are compared with in a table of their own.
+inline constexpr std::string_view kCompared = "recall";
+
 /// What one policy came to at one budget.
 struct Cell {
   PolicyChoice choice;
@@ -21,7 +24,7 @@ struct Cell {
   /// Score less that of the full cache, and less that of random eviction at the same budget, example by example; no
   /// samples if that was not run.
   Estimate over_full, over_random;
-  Estimate under_recall;  ///< score of the policy `recall` at the same budget less this one's, likewise
+  Estimate under_recall;  ///< score of kCompared at the same budget less this one's, likewise
   std::vector<std::pair<std::string, Estimate>> tasks;
 };
 

@@ -35,10 +35,10 @@ std::string percent(double share) {
   return fmt::format("{:.0f} %", 100.0 * share);
 }
 
-// The mark says how a policy stands against random eviction on the same examples.
-std::string mark(const Estimate& over_random, bool low_is_better) {
-  if (over_random.count == 0 || std::abs(over_random.mean) <= 2.0 * over_random.error) return "";
-  return (over_random.mean > 0) != low_is_better ? " ▲" : " ▽";
+// Says how two policies stand on the same examples.
+std::string mark(const Estimate& difference, bool low_is_better) {
+  if (difference.count == 0 || std::abs(difference.mean) <= 2.0 * difference.error) return "";
+  return (difference.mean > 0) != low_is_better ? " ▲" : " ▽";
 }
 
 std::string recall_text(const Cell& cell) {
@@ -46,17 +46,16 @@ std::string recall_text(const Cell& cell) {
                      mark(cell.over_random, false));
 }
 
-std::string under_recall_text(const Cell& cell) {
-  if (cell.under_recall.count == 0 || cell.choice.name() == "recall") return "";
-  return fmt::format("{:+.1f} ± {:.1f}{}", 100.0 * cell.under_recall.mean, 100.0 * cell.under_recall.error,
-                     mark(cell.under_recall, false));
+// A difference of nats per byte, as a share of the full cache's; of a cell that was compared with that.
+std::string nats_text(const Cell& cell, const Estimate& difference) {
+  const double full = cell.score.mean - cell.over_full.mean;
+  return fmt::format("{:+.2f} % ± {:.2f}", 100.0 * difference.mean / full, 100.0 * difference.error / full);
 }
 
 std::string text_text(const Cell& cell) {
   if (cell.choice.is_full()) return fmt::format("{:.3f} ± {:.3f}", cell.score.mean, cell.score.error);
-  const double full = cell.score.mean - cell.over_full.mean;
-  return fmt::format("{:+.2f} % ± {:.2f}{}", 100.0 * cell.over_full.mean / full, 100.0 * cell.over_full.error / full,
-                     mark(cell.over_random, true));
+  if (cell.over_full.count == 0) return fmt::format("{:.3f} ± {:.3f} nats", cell.score.mean, cell.score.error);
+  return nats_text(cell, cell.over_full) + mark(cell.over_random, true);
 }
 
 std::string lost_text(const Cell& cell) {
@@ -88,6 +87,33 @@ std::string budget_table(const Section& section, const EvalOptions& options, con
     if (any) table.add(line);
   }
   return table.text();
+}
+
+// What kCompared has over the policy at the budget: of the full cache there is one cell only, and no other budget.
+std::string difference_text(const Section& section, const PolicyChoice& choice, double budget) {
+  const bool is_text = section.name == kText;
+  const Cell* cell = section.find(choice.is_full() ? std::string(kCompared) : choice.name(), budget);
+  if (cell == nullptr) return "";
+  const Estimate& difference = choice.is_full() ? cell->over_full : cell->under_recall;
+  if (difference.count == 0 || (is_text && cell->over_full.count == 0)) return "";
+  const std::string text = is_text ? nats_text(*cell, difference)
+                                   : fmt::format("{:+.1f} ± {:.1f}", 100.0 * difference.mean, 100.0 * difference.error);
+  return text + mark(difference, is_text);
+}
+
+// Empty where there is nothing to compare.
+std::string difference_table(const Section& section, const EvalOptions& options) {
+  Table table(with_budgets("policy", options.budgets));
+  bool any = false;
+  for (const PolicyChoice& choice : options.policies) {
+    if (choice.name() == kCompared) continue;
+    std::vector<std::string> line{choice.name()};
+    for (const double budget : options.budgets) line.push_back(difference_text(section, choice, budget));
+    if (std::all_of(line.begin() + 1, line.end(), [](const std::string& text) { return text.empty(); })) continue;
+    table.add(line);
+    any = true;
+  }
+  return any ? table.text() : "";
 }
 
 // Every task, at the one budget that variants have.
@@ -124,10 +150,9 @@ std::string section_text(const Section& section, const EvalOptions& options) {
   std::string text = fmt::format("## {}\n\n", heading(section.name));
   text += is_text ? budget_table(section, options, text_text) : budget_table(section, options, recall_text);
   text += is_text ? "\n" + variant_text_table(section) : "\n" + task_table(section);
-  const auto& cells = section.cells;
-  if (!is_text && std::any_of(cells.begin(), cells.end(), [](const Cell& c) { return c.under_recall.count > 0; })) {
-    text += fmt::format("\n### Recall of `recall` less that of the others, {}\n\n", section.name);
-    text += budget_table(section, options, under_recall_text);
+  if (const std::string differences = difference_table(section, options); !differences.empty()) {
+    text +=
+        fmt::format("\n### `{}` less the others on the same examples, {}\n\n{}", kCompared, section.name, differences);
   }
   text += fmt::format("\n### Attention lost (%), {}\n\n", section.name);
   return text + budget_table(section, options, lost_text) + "\n";
@@ -228,14 +253,14 @@ std::string to_markdown(const Evaluation& evaluation) {
   const EvalOptions& options = evaluation.options;
   std::string text = fmt::format(
       "# Quality: tables\n\nWritten by `hashevict eval`. Model: {} ({} parameters). Text: {}. Seed set: **{}**, {} "
-      "seeds, {} examples a task and seed, {} tokens each.\n\nRecall in %: mean ± standard error, every task counting "
-      "the same. ▲ and ▽: better and worse than `random` (or, of differences, above and below 0) on the same examples "
-      "by "
-      "more than two standard errors. "
-      "Budgets "
-      "are bytes, as a share of the full cache's.\n\n",
+      "seeds, {} examples a task and seed, {} tokens each.\n\n",
       options.model, evaluation.num_parameters, options.text_source, name(options.seed_set),
       seeds(options.seed_set).size(), options.num_examples, options.length);
+  text +=
+      "Recall in %: mean ± standard error, every task counting the same. Running text: nats per byte over the full "
+      "cache's, as a share of these. Budgets are bytes, as a share of the full cache's. ▲ and ▽: better and worse than "
+      "`random` at the same budget, example by example, by more than two standard errors. ";
+  text += fmt::format("In tables of differences: `{}` better and worse than the policy of the row.\n\n", kCompared);
   for (const Section& section : evaluation.sections) text += section_text(section, options);
   return text + correlation_text(evaluation) + cost_text(evaluation) + policy_text(evaluation);
 }
