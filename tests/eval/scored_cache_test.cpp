@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "../engine/random_model.hpp"
 #include "engine/decoder.hpp"
@@ -25,6 +26,19 @@ class Oldest : public baselines::Scorer {
   }
 };
 
+// The newest first; tells the position that it was asked for.
+class Newest : public baselines::Scorer {
+ public:
+  explicit Newest(int32_t& asked_for) : asked_for_(asked_for) {}
+  void score(const Head& head, const Token& token, std::span<float> scores) override {
+    asked_for_ = token.position;
+    for (size_t slot = 0; slot < scores.size(); ++slot) scores[slot] = static_cast<float>(head.positions()[slot]);
+  }
+
+ private:
+  int32_t& asked_for_;
+};
+
 class BesideTheLibrary : public testing::Test {
  protected:
   BesideTheLibrary() : model_(engine::random_model(engine::odd_config())), threads_(1) {}
@@ -40,10 +54,11 @@ class BesideTheLibrary : public testing::Test {
     return result;
   }
 
-  ScoredCache scored(int32_t capacity) const {
+  ScoredCache scored(
+      int32_t capacity,
+      const ScoredCache::MakeScorer& make = [](int32_t, int32_t) { return std::make_unique<Oldest>(); }) const {
     const engine::ModelConfig& m = model_.config();
-    return ScoredCache({m.num_layers, {m.num_qo_heads, m.num_kv_heads, m.head_dim}, capacity, 2, 3},
-                       [](int32_t, int32_t) { return std::make_unique<Oldest>(); });
+    return ScoredCache({m.num_layers, {m.num_qo_heads, m.num_kv_heads, m.head_dim}, capacity, 2, 3}, make);
   }
 
   engine::KvCache library(int32_t capacity) {
@@ -90,6 +105,42 @@ TEST_F(BesideTheLibrary, APromptIsCompressedToTheCapacityAndDecodingGoesOn) {
   decoder.stream(std::span(tokens).subspan(50), engine::Logits::last);
   EXPECT_EQ(cache.head(0, 0).length(), 20U);
   EXPECT_EQ(cache.tokens_seen(), 60);
+}
+
+TEST_F(BesideTheLibrary, APromptIsCompressedForTheTokenThatComesNext) {
+  int32_t asked_for = 0;
+  ScoredCache cache = scored(20, [&](int32_t, int32_t) { return std::make_unique<Newest>(asked_for); });
+  engine::Decoder decoder(model_, cache, threads_);
+  decoder.prefill(engine::random_tokens(model_.config(), 50), {}, engine::Logits::last);
+  EXPECT_EQ(asked_for, 50);
+  std::vector<int32_t> expected(17);
+  std::iota(expected.begin(), expected.end(), 0);
+  expected.insert(expected.end(), {47, 48, 49});  // the recent window, as a step would find it
+  const std::span<const int32_t> held = cache.head(0, 0).positions();
+  EXPECT_EQ(std::vector<int32_t>(held.begin(), held.end()), expected);
+}
+
+// Positions held at the end of a sequence, in order, by layer and head.
+std::vector<std::vector<int32_t>> held_by(const Runtime& runtime, std::string_view policy, size_t num_prefilled) {
+  const std::vector<int32_t> tokens = engine::random_tokens(runtime.model.config(), 70);
+  PolicyRun run(runtime, parse_policy(policy), 20, 70, 7, nullptr);
+  run.prefill(std::span(tokens).first(num_prefilled));
+  run.decoder().stream(std::span(tokens).subspan(num_prefilled), engine::Logits::none);
+  std::vector<std::vector<int32_t>> held = run.held();
+  for (std::vector<int32_t>& positions : held) std::sort(positions.begin(), positions.end());
+  return held;
+}
+
+TEST_F(BesideTheLibrary, TheHeadsOfALayerEvictAlikeUnderTovaAlone) {
+  const Runtime runtime{model_, threads_};
+  for (const size_t num_prefilled : {size_t{1}, size_t{60}}) {
+    const auto tova = held_by(runtime, "tova", num_prefilled);
+    EXPECT_EQ(tova[0], tova[1]);
+    EXPECT_EQ(tova[2], tova[3]);
+    EXPECT_NE(tova[0], tova[2]) << "layers evict alone";
+    const auto h2o = held_by(runtime, "h2o", num_prefilled);
+    EXPECT_NE(h2o[0], h2o[1]);
+  }
 }
 
 TEST_F(BesideTheLibrary, CapacityMustLeaveASlotToEvict) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
+#include <limits>
 #include <vector>
 
 #include "eval/baselines/attention_scorers.hpp"
@@ -18,25 +20,24 @@ constexpr int64_t kDim = 8;
 
 using Vector = std::array<float, kDim>;
 
-// A head with one query head, whose tokens have these first two elements as keys.
+// A head that holds these keys, at positions from 0 on.
 class Few {
  public:
-  explicit Few(const std::vector<std::array<float, 2>>& keys, const std::vector<int32_t>& ids = {}) {
+  explicit Few(const std::vector<Vector>& keys, const std::vector<int32_t>& ids = {}, int64_t group_size = 1)
+      : head(kDim, group_size) {
     for (size_t i = 0; i < keys.size(); ++i) {
-      const Vector key = vector(keys[i]);
-      const auto position = static_cast<int32_t>(i);
-      const Token token{position, ids.empty() ? 'a' : ids[i], key.data(), key.data(), key.data()};
-      arrivals.push_back(key);
-      head.append(token);
+      head.append(token(static_cast<int32_t>(i), keys[i], ids.empty() ? 'a' : ids[i]));
     }
   }
 
-  static Vector vector(std::array<float, 2> first) { return {first[0], first[1]}; }
-
   // A token that comes next, with this key and query.
-  Token next(std::array<float, 2> x) {
-    newest = vector(x);
-    return {static_cast<int32_t>(head.length()), 'a', newest.data(), newest.data(), newest.data()};
+  Token next(const Vector& x) {
+    newest = x;
+    return token(static_cast<int32_t>(head.length()), newest);
+  }
+
+  static Token token(int32_t position, const Vector& x, int32_t id = 'a') {
+    return {position, id, x.data(), x.data(), x.data()};
   }
 
   std::vector<float> scores(Scorer& scorer, const Token& token) const {
@@ -50,12 +51,12 @@ class Few {
     return static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
   }
 
-  Head head{kDim, 1};
-  std::vector<Vector> arrivals;
+  Head head;
   Vector newest{};
 };
 
-const std::vector<std::array<float, 2>> kThreeKeys = {{1, 0}, {0, 1}, {1, 1}};
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+const std::vector<Vector> kThreeKeys = {{1, 0}, {0, 1}, {1, 1}};
 
 TEST(Scorers, H2oEvictsTheSmallestSumOfAttention) {
   Few few(kThreeKeys);
@@ -72,10 +73,22 @@ TEST(Scorers, H2oEvictsTheSmallestSumOfAttention) {
 TEST(Scorers, TovaLooksAtTheLastQueryAlone) {
   Few few(kThreeKeys);
   Tova scorer;
-  const Token token = few.next({1, 0});
-  scorer.attended(few.head, token, std::vector<float>{0.0F, 0.5F, 0.5F});
-  scorer.attended(few.head, token, std::vector<float>{0.7F, 0.1F, 0.2F});
-  EXPECT_EQ(few.victim(scorer, token), 1U);
+  const Vector any{};
+  scorer.attended(few.head, Few::token(3, any), std::vector<float>{0.0F, 0.5F, 0.5F});
+  scorer.attended(few.head, Few::token(4, any), std::vector<float>{0.7F, 0.1F, 0.2F});
+  EXPECT_EQ(few.victim(scorer, Few::token(5, any)), 1U);
+}
+
+TEST(Scorers, TovaSumsOverTheHeadsOfALayerAndWaitsForAllOfThem) {
+  Few first(kThreeKeys), second(kThreeKeys);
+  Tova scorer;
+  ASSERT_TRUE(scorer.serves_layer());
+  const Vector any{};
+  scorer.attended(first.head, Few::token(3, any), std::vector<float>{0.6F, 0.1F, 0.3F});
+  scorer.attended(second.head, Few::token(3, any), std::vector<float>{0.1F, 0.7F, 0.2F});
+  EXPECT_EQ(first.victim(scorer, Few::token(4, any)), 2U);
+  scorer.attended(first.head, Few::token(4, any), std::vector<float>{0.0F, 0.0F, 1.0F});
+  EXPECT_EQ(second.victim(scorer, Few::token(4, any)), 2U) << "as the first head has evicted for the same token";
 }
 
 TEST(Scorers, ScissorhandsCountsWhoWasBelowAverageWithinItsHistory) {
@@ -92,27 +105,48 @@ TEST(Scorers, ScissorhandsCountsWhoWasBelowAverageWithinItsHistory) {
   EXPECT_EQ(few.scores(scorer, token), (std::vector<float>{kAll, kAll, 0})) << "the first two steps are forgotten";
 }
 
-TEST(Scorers, SnapKvPoolsTheVotesOfItsWindow) {
-  Few few(std::vector<std::array<float, 2>>(12, {1, 0}));
+// Twelve keys and a window.
+std::vector<Vector> twelve_and_window() {
+  return std::vector<Vector>(12 + SnapKv::kWindow, {1, 0});
+}
+
+TEST(Scorers, SnapKvTakesTheLargestVoteAround) {
+  Few few(twelve_and_window());
   SnapKv scorer;
   const Token token = few.next({1, 0});
-  std::vector<float> weights(12, 0.0F);
+  std::vector<float> weights(few.head.length(), 0.0F);
   weights[4] = 0.7F;
-  weights[11] = 0.3F;
+  weights[12] = 0.3F;
   scorer.attended(few.head, token, weights);
   const std::vector<float> scores = few.scores(scorer, token);
-  for (size_t slot = 1; slot <= 7; ++slot) EXPECT_NEAR(scores[slot], -0.1F, 1e-6F) << "three on each side of 4";
-  EXPECT_NEAR(scores[0], 0.0F, 1e-6F);
-  EXPECT_NEAR(scores[8], -0.3F / 7, 1e-6F);
+  for (size_t slot = 1; slot <= 7; ++slot) EXPECT_FLOAT_EQ(scores[slot], -0.7F) << "three on each side of 4";
+  for (const size_t slot : std::initializer_list<size_t>{0, 8, 9, 11})
+    EXPECT_FLOAT_EQ(scores[slot], 0.0F) << "votes for the window stay there";
+  for (size_t slot = 12; slot < scores.size(); ++slot) EXPECT_EQ(scores[slot], kNever) << "the window is kept";
   std::fill(weights.begin(), weights.end(), 0.0F);
   weights[0] = 1.0F;
   for (int32_t i = 0; i < SnapKv::kWindow; ++i) scorer.attended(few.head, token, weights);
   EXPECT_NEAR(few.scores(scorer, token)[5], 0.0F, 1e-5F) << "the first query has left the window";
 }
 
+TEST(Scorers, SnapKvPoolsOverTheNeighboursThatAreLeft) {
+  Few few(twelve_and_window());
+  const Vector any{1, 0};
+  for (const size_t slot : std::initializer_list<size_t>{5, 6, 7})
+    few.head.overwrite(slot, Few::token(static_cast<int32_t>(39 + slot), any));
+  SnapKv scorer;
+  std::vector<float> weights(few.head.length(), 0.0F);
+  weights[4] = 0.7F;
+  const Token token = Few::token(47, any);
+  scorer.attended(few.head, token, weights);
+  const std::vector<float> scores = few.scores(scorer, token);
+  for (const size_t slot : std::initializer_list<size_t>{1, 4, 8, 10}) EXPECT_FLOAT_EQ(scores[slot], -0.7F) << slot;
+  EXPECT_FLOAT_EQ(scores[11], 0.0F);
+}
+
 TEST(Scorers, FastGenKeepsSpecialTokensAndPunctuationWhereTheyHoldTheAttention) {
   // Attention lies on the mark and on punctuation: the second hybrid recovers it, and protects them.
-  Few few(std::vector<std::array<float, 2>>(6, {1, 0}), {256, 'a', '.', 'b', ',', 'c'});
+  Few few(std::vector<Vector>(6, {1, 0}), {256, 'a', '.', 'b', ',', 'c'});
   FastGen scorer(4);
   const Token token = few.next({1, 0});
   scorer.attended(few.head, token, std::vector<float>{0.4F, 0.0F, 0.3F, 0.0F, 0.3F, 0.0F});
@@ -122,20 +156,42 @@ TEST(Scorers, FastGenKeepsSpecialTokensAndPunctuationWhereTheyHoldTheAttention) 
 }
 
 TEST(Scorers, RKvEvictsACopyOfWhatIsThereBeforeAKeyOfItsOwn) {
-  std::vector<std::array<float, 2>> keys(20, {1, 0});
+  std::vector<Vector> keys(20 + RKv::kWindow, {1, 0});
   keys[7] = {0, 1};
   Few few(keys);
-  RKv scorer(20);
+  RKv scorer(100);
   const Token token = few.next({1, 0});
-  scorer.attended(few.head, token, std::vector<float>(20, 0.05F));
+  scorer.attended(few.head, token, {});
   const std::vector<float> scores = few.scores(scorer, token);
-  // Of 19 copies, the two most recent are spared.
-  for (size_t slot = 0; slot < 18; ++slot) {
+  for (size_t slot = 0; slot < 19; ++slot) {
     if (slot != 7) {
       EXPECT_GT(scores[slot], scores[7]);
     }
   }
-  EXPECT_GT(scores[0], scores[19]) << "the most recent of the copies are spared";
+  EXPECT_FLOAT_EQ(scores[19], scores[7]) << "of 19 copies the most recent one is spared";
+  for (size_t slot = 20; slot < scores.size(); ++slot) EXPECT_EQ(scores[slot], kNever) << "the last tokens are kept";
+}
+
+TEST(Scorers, RKvTakesTheSoftmaxOfTheLargestProductInTheGroup) {
+  // Eight keys at right angles: all equally redundant.
+  std::vector<Vector> keys(kDim + RKv::kWindow, {1, 1});
+  for (size_t i = 0; i < kDim; ++i) {
+    keys[i] = {};
+    keys[i][i] = 1.0F;
+  }
+  Few few(keys, {}, 2);
+  const float unit = std::sqrt(static_cast<float>(kDim));
+  std::array<float, 2 * kDim> queries{};
+  queries[0] = unit * std::log(3.0F);             // the first query head looks at key 0
+  queries[2 * kDim - 1] = unit * std::log(5.0F);  // and the second one at key 7
+  const Vector any{};
+  const Token token{16, 'a', queries.data(), any.data(), any.data()};
+  RKv scorer(100);
+  scorer.attended(few.head, token, {});
+  const std::vector<float> scores = few.scores(scorer, token);
+  // Of 3 + 6 * 1 + 5, pooled.
+  for (size_t slot = 0; slot < 4; ++slot) EXPECT_NEAR(scores[slot], 0.9F / 8 - 0.1F * 3 / 14, 1e-6F) << slot;
+  for (size_t slot = 4; slot < 8; ++slot) EXPECT_NEAR(scores[slot], 0.9F / 8 - 0.1F * 5 / 14, 1e-6F) << slot;
 }
 
 TEST(Scorers, KeyDiffEvictsTheKeyClosestToTheMean) {
@@ -175,14 +231,21 @@ TEST(Scorers, ExactSupersededRemembersTheClosestLaterKey) {
   EXPECT_NEAR(scores[1], 2.0F, 1e-5F);
 }
 
-TEST(Scorers, OracleEvictsWhatIsNeededLeastFromNowOn) {
-  FullAttention attention(1, 1);
+// The attention of one layer, whose heads all attend as these rows say.
+FullAttention attention_of(int32_t num_heads, const std::vector<std::vector<float>>& rows) {
+  FullAttention attention(1, num_heads);
   const Vector any{};
-  const std::vector<std::vector<float>> rows = {
-      {1.0F}, {0.9F, 0.1F}, {0.1F, 0.3F, 0.6F}, {0.1F, 0.3F, 0.2F, 0.4F}, {0.0F, 0.5F, 0.1F, 0.2F, 0.2F}};
   for (size_t t = 0; t < rows.size(); ++t) {
-    attention.observe(0, 0, {static_cast<int32_t>(t), 'a', any.data(), any.data(), any.data()}, rows[t]);
+    for (int32_t head = 0; head < num_heads; ++head) {
+      attention.observe(0, head, Few::token(static_cast<int32_t>(t), any), rows[t]);
+    }
   }
+  return attention;
+}
+
+TEST(Scorers, OracleEvictsWhatIsNeededLeastFromNowOn) {
+  const FullAttention attention = attention_of(
+      1, {{1.0F}, {0.9F, 0.1F}, {0.1F, 0.3F, 0.6F}, {0.1F, 0.3F, 0.2F, 0.4F}, {0.0F, 0.5F, 0.1F, 0.2F, 0.2F}});
   const FutureAttention sum(attention, FutureAttention::Need::sum);
   const FutureAttention largest(attention, FutureAttention::Need::largest);
   EXPECT_FLOAT_EQ(sum.needed(0, 0, 0, 0), 2.1F);
@@ -196,13 +259,7 @@ TEST(Scorers, OracleEvictsWhatIsNeededLeastFromNowOn) {
 }
 
 TEST(FullAttention, LostIsTheShareOfWhatIsNotHeld) {
-  FullAttention attention(1, 2);
-  const Vector any{};
-  for (int32_t head = 0; head < 2; ++head) {
-    attention.observe(0, head, {0, 'a', any.data(), any.data(), any.data()}, std::vector<float>{1.0F});
-    attention.observe(0, head, {1, 'a', any.data(), any.data(), any.data()}, std::vector<float>{0.6F, 0.4F});
-    attention.observe(0, head, {2, 'a', any.data(), any.data(), any.data()}, std::vector<float>{0.5F, 0.3F, 0.2F});
-  }
+  const FullAttention attention = attention_of(2, {{1.0F}, {0.6F, 0.4F}, {0.5F, 0.3F, 0.2F}});
   EXPECT_NEAR(attention.lost(2, {{0, 1}, {0, 1}}), 0.0, 1e-6);
   EXPECT_NEAR(attention.lost(2, {{0}, {1}}), (0.3 + 0.5) / 2, 1e-6) << "the token itself counts as held";
 }

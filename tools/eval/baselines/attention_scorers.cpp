@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 #include <string_view>
+#include <utility>
 
 namespace hashevict::eval::baselines {
 namespace {
@@ -16,6 +17,56 @@ void add_weights(const Head& head, std::span<const float> weights, ByPosition& s
 
 void score_smallest(const Head& head, const ByPosition& values, std::span<float> scores) {
   for (size_t slot = 0; slot < scores.size(); ++slot) scores[slot] = -values.at(head.positions()[slot]);
+}
+
+// Slots whose tokens stand before a position, in order of position.
+std::vector<size_t> slots_before(const Head& head, int32_t position) {
+  std::vector<size_t> slots;
+  for (size_t slot = 0; slot < head.length(); ++slot) {
+    if (head.positions()[slot] < position) slots.push_back(slot);
+  }
+  std::sort(slots.begin(), slots.end(), [&](size_t a, size_t b) { return head.positions()[a] < head.positions()[b]; });
+  return slots;
+}
+
+// The largest of each value and the three on each side of it.
+std::vector<float> max_pool(std::span<const float> values) {
+  constexpr size_t kReach = 3;
+  std::vector<float> pooled(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t first = i - std::min(i, kReach);
+    const auto around = values.subspan(first, std::min(i + kReach + 1, values.size()) - first);
+    pooled[i] = *std::max_element(around.begin(), around.end());
+  }
+  return pooled;
+}
+
+void softmax(std::span<float> values) {
+  if (values.empty()) return;
+  const float largest = *std::max_element(values.begin(), values.end());
+  float sum = 0.0F;
+  for (float& value : values) sum += value = std::exp(value - largest);
+  for (float& value : values) value /= sum;
+}
+
+// Mean cosine of each of these slots' keys, in order of position, to the others; of those that resemble a key, the most
+// recent is left out.
+std::vector<float> mean_cosines(const Head& head, std::span<const size_t> slots) {
+  constexpr float kSimilar = 0.5F;
+  std::vector<float> means(slots.size()), products, key(static_cast<size_t>(head.head_dim()));
+  for (const size_t row : slots) {
+    head.copy_key(row, key.data());
+    head.multiply_keys(key.data(), 1, products);
+    bool spared = false;
+    for (size_t i = slots.size(); i-- > 0;) {
+      if (slots[i] == row) continue;
+      const float cosine = products[slots[i]] / (head.key_norms()[row] * head.key_norms()[slots[i]]);
+      const bool spare = !spared && cosine > kSimilar;
+      spared = spared || spare;
+      if (!spare) means[i] += cosine / static_cast<float>(slots.size());
+    }
+  }
+  return means;
 }
 
 }  // namespace
@@ -44,41 +95,35 @@ void Scissorhands::score(const Head& head, const Token& /*token*/, std::span<flo
   for (size_t slot = 0; slot < scores.size(); ++slot) scores[slot] = counts_.at(head.positions()[slot]);
 }
 
-void Tova::attended(const Head& head, const Token& /*token*/, std::span<const float> weights) {
-  for (size_t slot = 0; slot < weights.size(); ++slot) last_[head.positions()[slot]] = weights[slot];
+void Tova::attended(const Head& head, const Token& token, std::span<const float> weights) {
+  if (token.position != newest_) {
+    newest_ = token.position;
+    sums_ = std::exchange(newest_sums_, {});
+  }
+  add_weights(head, weights, newest_sums_);
 }
 
-void Tova::score(const Head& head, const Token& /*token*/, std::span<float> scores) {
-  score_smallest(head, last_, scores);
-}
-
-void RecentAttention::add(const Head& head, std::span<const float> weights) {
-  auto& row = rows_.emplace_back();
-  for (size_t slot = 0; slot < weights.size(); ++slot) row.emplace_back(head.positions()[slot], weights[slot]);
-  for (const auto& [position, weight] : row) sums_[position] += weight;
-  if (rows_.size() <= num_queries_) return;
-  for (const auto& [position, weight] : rows_.front()) sums_[position] -= weight;
-  rows_.pop_front();
-}
-
-float RecentAttention::mean_around(int32_t position) const {
-  float sum = 0.0F;
-  for (int32_t p = position - kReach; p <= position + kReach; ++p) sum += sums_.at(p);
-  return sum / (2 * kReach + 1);
-}
-
-float RecentAttention::largest_around(int32_t position) const {
-  float largest = 0.0F;
-  for (int32_t p = position - kReach; p <= position + kReach; ++p) largest = std::max(largest, sums_.at(p));
-  return largest;
+// Another head of the layer may have attended for this token already.
+void Tova::score(const Head& head, const Token& token, std::span<float> scores) {
+  score_smallest(head, token.position == newest_ ? sums_ : newest_sums_, scores);
 }
 
 void SnapKv::attended(const Head& head, const Token& /*token*/, std::span<const float> weights) {
-  votes_.add(head, weights);
+  auto& row = rows_.emplace_back();
+  for (size_t slot = 0; slot < weights.size(); ++slot) row.emplace_back(head.positions()[slot], weights[slot]);
+  for (const auto& [position, weight] : row) votes_[position] += weight;
+  if (rows_.size() <= kWindow) return;
+  for (const auto& [position, weight] : rows_.front()) votes_[position] -= weight;
+  rows_.pop_front();
 }
 
-void SnapKv::score(const Head& head, const Token& /*token*/, std::span<float> scores) {
-  for (size_t slot = 0; slot < scores.size(); ++slot) scores[slot] = -votes_.mean_around(head.positions()[slot]);
+void SnapKv::score(const Head& head, const Token& token, std::span<float> scores) {
+  const std::vector<size_t> slots = slots_before(head, token.position - kWindow);
+  std::vector<float> votes;
+  for (const size_t slot : slots) votes.push_back(votes_.at(head.positions()[slot]));
+  const std::vector<float> pooled = max_pool(votes);
+  std::fill(scores.begin(), scores.end(), -std::numeric_limits<float>::infinity());
+  for (size_t i = 0; i < slots.size(); ++i) scores[slots[i]] = -pooled[i];
 }
 
 void FastGen::attended(const Head& head, const Token& /*token*/, std::span<const float> weights) {
@@ -135,44 +180,44 @@ void FastGen::score(const Head& head, const Token& token, std::span<float> score
   rank(*chosen_, head, token, scores);
 }
 
-void RKv::attended(const Head& head, const Token& /*token*/, std::span<const float> weights) {
-  importance_.add(head, weights);
+void RKv::attended(const Head& head, const Token& token, std::span<const float> /*weights*/) {
+  queries_.emplace_back(token.queries, token.queries + head.group_size() * head.head_dim());
+  if (queries_.size() > kWindow) queries_.pop_front();
+}
+
+std::vector<float> RKv::importance(const Head& head, std::span<const size_t> slots) const {
+  const float factor = 1.0F / std::sqrt(static_cast<float>(head.head_dim()));
+  std::vector<float> importance(slots.size()), row(slots.size()), products;
+  for (const std::vector<float>& queries : queries_) {
+    head.multiply_keys(queries.data(), head.group_size(), products);
+    for (size_t i = 0; i < slots.size(); ++i) {
+      float largest = products[slots[i]];
+      for (size_t at = slots[i]; at < products.size(); at += head.length()) largest = std::max(largest, products[at]);
+      row[i] = factor * largest;
+    }
+    softmax(row);
+    const std::vector<float> pooled = max_pool(row);
+    for (size_t i = 0; i < slots.size(); ++i) importance[i] += pooled[i] / static_cast<float>(queries_.size());
+  }
+  return importance;
 }
 
 void RKv::rescore(const Head& head) {
-  const auto length = head.length();
-  const auto d = static_cast<size_t>(head.head_dim());
-  std::vector<float> redundancy(length), cosines;
-  std::vector<float> key(d);
-  std::vector<size_t> by_age(length);
-  std::iota(by_age.begin(), by_age.end(), size_t{0});
-  std::sort(by_age.begin(), by_age.end(),
-            [&](size_t a, size_t b) { return head.positions()[a] > head.positions()[b]; });
-  const auto num_spared = static_cast<size_t>(kSpared * static_cast<double>(length));
-  for (size_t row = 0; row < length; ++row) {
-    head.copy_key(row, key.data());
-    head.multiply_keys(key.data(), 1, cosines);
-    size_t spared = 0;
-    for (const size_t slot : by_age) {
-      const float cosine = cosines[slot] / (head.key_norms()[row] * head.key_norms()[slot]);
-      if (slot == row || (cosine > kSimilar && spared++ < num_spared)) continue;
-      redundancy[slot] += cosine / static_cast<float>(length);
-    }
-  }
-  float sum = 0.0F;
-  for (float& value : redundancy) sum += value = std::exp(value);
-  for (size_t slot = 0; slot < length; ++slot) {
-    const int32_t position = head.positions()[slot];
-    const float importance = importance_.largest_around(position) / static_cast<float>(kWindow);
-    scores_[position] = (1.0F - kImportance) * redundancy[slot] / sum - kImportance * importance;
+  constexpr float kLambda = 0.1F;
+  const std::vector<size_t> slots = slots_before(head, scored_until_);
+  const std::vector<float> important = importance(head, slots);
+  std::vector<float> redundant = mean_cosines(head, slots);
+  softmax(redundant);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    scores_[head.positions()[slots[i]]] = (1.0F - kLambda) * redundant[i] - kLambda * important[i];
   }
 }
 
 void RKv::score(const Head& head, const Token& token, std::span<float> scores) {
   if (token.position >= next_) {
-    rescore(head);
-    scored_until_ = 1 + *std::max_element(head.positions().begin(), head.positions().end());
+    scored_until_ = token.position - kWindow;
     next_ = token.position + std::max(1, period_);
+    rescore(head);
   }
   for (size_t slot = 0; slot < scores.size(); ++slot) {
     const int32_t position = head.positions()[slot];

@@ -10,8 +10,9 @@
 #include "scorer.hpp"
 
 // Policies that read attention weights. Common to all, and a simplification of each: heads that share a KV head share
-// its slots, so their weights are averaged; one token is evicted a step, so that the cache is always full; and a token
-// is evicted before the newest one attends, so that no step sees more than the capacity.
+// its slots, so their weights are averaged unless the paper says otherwise; all layers have the same capacity; and one
+// token is evicted a step, so that the cache is always full. It goes as the next one arrives, which is after all
+// attention so far, as in the papers, while no step sees more than the capacity.
 namespace hashevict::eval::baselines {
 
 /// H2O (Zhang et al. 2023, arXiv 2306.14048, algorithm 1): evict the smallest attention summed over all steps; half of
@@ -26,7 +27,8 @@ class H2o : public Scorer {
 };
 
 /// Scissorhands (Liu et al. 2023, arXiv 2305.17118, algorithm 2): evict the token that most often, within the last 400
-/// steps, got less than the average attention, 1 / length. Simplified: the paper drops half of the cache at once.
+/// steps, got less than the average attention, 1 / length; the last 10 stay. Simplified: the paper drops half of the
+/// cache at once, and gives later layers more of it.
 class Scissorhands : public Scorer {
  public:
   static constexpr size_t kHistory = 400;
@@ -39,37 +41,23 @@ class Scissorhands : public Scorer {
   std::deque<std::vector<int32_t>> history_;  // positions that were below average, by step
 };
 
-/// TOVA (Oren et al. 2024, arXiv 2401.06104, section 3.2): evict the smallest attention of the last query. Simplified:
-/// the paper averages over all heads of a layer, which then evict the same token; here over those of one KV head.
+/// TOVA (Oren et al. 2024, arXiv 2401.06104, section 4 and algorithm 1): evict the smallest attention of the last
+/// query, averaged over all heads of a layer, which evict the same token. (Head by head it is worse: appendix A.)
 class Tova : public Scorer {
  public:
+  bool serves_layer() const override { return true; }
   void score(const Head& head, const Token& token, std::span<float> scores) override;
   void attended(const Head& head, const Token& token, std::span<const float> weights) override;
 
  private:
-  ByPosition last_;
-};
-
-/// Attention summed over the last queries.
-class RecentAttention {
- public:
-  explicit RecentAttention(size_t num_queries) : num_queries_(num_queries) {}
-  void add(const Head& head, std::span<const float> weights);
-  /// Pooled with those of the three positions on each side: their mean, or the largest.
-  float mean_around(int32_t position) const;
-  float largest_around(int32_t position) const;
-
- private:
-  static constexpr int32_t kReach = 3;  // kernel 7
-
-  size_t num_queries_;
-  ByPosition sums_;
-  std::deque<std::vector<std::pair<int32_t, float>>> rows_;
+  int32_t newest_ = -1;            // whose attention `newest_sums_` holds, of the heads so far
+  ByPosition newest_sums_, sums_;  // `sums_`: that of the token before, of all heads
 };
 
 /// SnapKV (Li et al. 2024, arXiv 2404.14469, section 4): keep the last queries' tokens and those that these queries,
-/// here 32, attended to most, pooled over 7 neighbours (the mean, as in the authors' code). Simplified: decoded tokens
-/// replace the smallest vote, where the paper lets the cache grow; streamed, the votes are those of the last 32 steps.
+/// here 32, attended to most in sum, the largest of 7 neighbours (kernel and pooling as in the authors' LongBench
+/// settings; their code's default is the mean of 5). Simplified: decoded tokens replace the smallest vote, where the
+/// paper lets the cache grow; streamed, the votes are those of the last 32 steps.
 class SnapKv : public Scorer {
  public:
   static constexpr int32_t kWindow = 32;
@@ -78,7 +66,8 @@ class SnapKv : public Scorer {
   void attended(const Head& head, const Token& token, std::span<const float> weights) override;
 
  private:
-  RecentAttention votes_{kWindow};
+  ByPosition votes_;
+  std::deque<std::vector<std::pair<int32_t, float>>> rows_;  // of the last queries, by position
 };
 
 /// FastGen (Ge et al. 2024, arXiv 2310.01801, equation 2 and algorithm 1): each head is profiled once, when its cache
@@ -109,11 +98,13 @@ class FastGen : public Scorer {
   const Hybrid* chosen_ = nullptr;
 };
 
-/// R-KV (Cai et al. 2025, arXiv 2505.24133, section 3): keep `lambda * importance - (1 - lambda) * redundancy`, lambda
-/// = 0.1; importance is the attention of the last 8 queries, max-pooled over 7 neighbours; redundancy the softmax of a
-/// key's mean cosine to the other keys, not counting, for each key, the most recent tenth of those that it resembles
-/// (cosine above 0.5). Scores are taken every 128 tokens, as in the paper. Simplified: what these scores give up is
-/// overwritten token by token, rather than dropped at once.
+/// R-KV (Cai et al. 2025, arXiv 2505.24133, equations 2 to 7): keep the last 8 tokens and of the others the largest
+/// `lambda * importance - (1 - lambda) * redundancy`, lambda = 0.1. Importance is the attention of the last 8 queries,
+/// the softmax of the largest product in the group, max-pooled over 7 neighbours. Redundancy is the softmax of a key's
+/// mean cosine to the others, not counting, for each key, the most recent of those that it resembles: cosine above 0.5
+/// (this number, the one that is spared and the 7 are the authors' code's; the paper leaves them open). Scores are
+/// taken every 128 tokens, as in the paper. Simplified: what these scores give up is overwritten token by token, rather
+/// than dropped at once.
 class RKv : public Scorer {
  public:
   static constexpr int32_t kWindow = 8;
@@ -124,15 +115,12 @@ class RKv : public Scorer {
 
  private:
   void rescore(const Head& head);
-
-  static constexpr float kImportance = 0.1F;
-  static constexpr float kSimilar = 0.5F;
-  static constexpr double kSpared = 0.1;
+  std::vector<float> importance(const Head& head, std::span<const size_t> slots) const;
 
   int32_t period_;
-  int32_t scored_until_ = -1;  // positions below it have a score
-  int32_t next_ = 0;           // position at which to score anew
-  RecentAttention importance_{kWindow};
+  int32_t scored_until_ = -1;               // positions below it have a score
+  int32_t next_ = 0;                        // position at which to score anew
+  std::deque<std::vector<float>> queries_;  // of the last tokens, `[group_size, head_dim]`
   ByPosition scores_;
 };
 

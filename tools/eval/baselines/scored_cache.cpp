@@ -15,7 +15,9 @@ ScoredCache::ScoredCache(const ScoredConfig& config, const MakeScorer& make_scor
   const engine::HeadShape& shape = config_.shape;
   for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
     for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
-      parts_.push_back({Head(shape.head_dim, shape.num_qo_heads / shape.num_kv_heads), make_scorer(layer, head)});
+      const bool shared = head > 0 && parts_.back().scorer->serves_layer();
+      std::shared_ptr<Scorer> scorer = shared ? parts_.back().scorer : make_scorer(layer, head);
+      parts_.push_back({Head(shape.head_dim, shape.num_qo_heads / shape.num_kv_heads), std::move(scorer)});
     }
   }
 }
@@ -32,48 +34,55 @@ const ScoredCache::Part& ScoredCache::part(int32_t layer, int32_t kv_head) const
   return parts_.at(static_cast<size_t>(layer * config_.shape.num_kv_heads + kv_head));
 }
 
-// Calls `body(kv_head, part, token, index of the token)`, head by head.
-template <class Body>
-void ScoredCache::for_each_token(int32_t layer, const engine::TokenBatch& batch, const Activations& x,
-                                 const Body& body) {
+ScoredCache::Part& ScoredCache::part(int32_t layer, int32_t kv_head) {
+  return parts_.at(static_cast<size_t>(layer * config_.shape.num_kv_heads + kv_head));
+}
+
+Token ScoredCache::token_of(const engine::TokenBatch& batch, const Activations& x, int32_t kv_head,
+                            size_t index) const {
   const engine::HeadShape& shape = config_.shape;
   const int64_t group_size = shape.num_qo_heads / shape.num_kv_heads;
-  for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
-    Part& part = parts_[static_cast<size_t>(layer * shape.num_kv_heads + head)];
-    for (size_t t = 0; t < batch.tokens.size(); ++t) {
-      const int64_t row = static_cast<int64_t>(t) * x.token_stride;
-      body(
-          head, part,
-          Token{tokens_seen_ + static_cast<int32_t>(t), batch.tokens[t], x.q + row + head * group_size * shape.head_dim,
-                x.k + row + head * shape.head_dim, x.v + row + head * shape.head_dim},
-          static_cast<int64_t>(t));
+  const int64_t row = static_cast<int64_t>(index) * x.token_stride;
+  return {tokens_seen_ + static_cast<int32_t>(index), batch.tokens[index],
+          x.q + row + kv_head * group_size * shape.head_dim, x.k + row + kv_head * shape.head_dim,
+          x.v + row + kv_head * shape.head_dim};
+}
+
+void ScoredCache::attend(Part& part, int32_t layer, int32_t kv_head, const Token& token, float* out) {
+  const std::span<const float> weights = part.head.attend(token.queries, out);
+  part.scorer->attended(part.head, token, weights);
+  if (observer_) observer_(layer, kv_head, token, part.head, weights);
+}
+
+// Token by token, so that a scorer that serves a layer knows what all heads attended to before the next one arrives.
+void ScoredCache::decode(int32_t layer, const engine::TokenBatch& batch, const Activations& x) {
+  const engine::HeadShape& shape = config_.shape;
+  const int64_t group_size = shape.num_qo_heads / shape.num_kv_heads;
+  for (size_t t = 0; t < batch.tokens.size(); ++t) {
+    for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
+      const Token token = token_of(batch, x, head, t);
+      step(part(layer, head), token);
+      float* out = x.out + (static_cast<int64_t>(t) * shape.num_qo_heads + head * group_size) * shape.head_dim;
+      attend(part(layer, head), layer, head, token, out);
     }
   }
 }
 
-void ScoredCache::decode(int32_t layer, const engine::TokenBatch& batch, const Activations& x) {
-  const engine::HeadShape& shape = config_.shape;
-  const int64_t group_size = shape.num_qo_heads / shape.num_kv_heads;
-  for_each_token(layer, batch, x, [&](int32_t head, Part& part, const Token& token, int64_t index) {
-    step(part, token);
-    float* out = x.out + (index * shape.num_qo_heads + head * group_size) * shape.head_dim;
-    const std::span<const float> weights = part.head.attend(token.queries, out);
-    part.scorer->attended(part.head, token, weights);
-    if (observer_) observer_(layer, head, token, part.head, weights);
-  });
-}
-
 void ScoredCache::prefill(int32_t layer, const engine::TokenBatch& batch, const Activations& x, PrefillMode /*mode*/,
                           int32_t /*prefill_window*/) {
-  const auto last = static_cast<int64_t>(batch.tokens.size()) - 1;
-  for_each_token(layer, batch, x, [&](int32_t head, Part& part, const Token& token, int64_t index) {
-    part.scorer->arrive(part.head, token);
-    part.head.append(token);
-    const std::span<const float> weights = part.head.attend(token.queries, nullptr);
-    part.scorer->attended(part.head, token, weights);
-    if (observer_) observer_(layer, head, token, part.head, weights);
-    if (index == last) compress(part, token);
-  });
+  if (batch.tokens.empty()) return;
+  const auto num_heads = static_cast<int32_t>(config_.shape.num_kv_heads);
+  for (size_t t = 0; t < batch.tokens.size(); ++t) {
+    for (int32_t head = 0; head < num_heads; ++head) {
+      const Token token = token_of(batch, x, head, t);
+      part(layer, head).scorer->arrive(part(layer, head).head, token);
+      part(layer, head).head.append(token);
+      attend(part(layer, head), layer, head, token, nullptr);
+    }
+  }
+  for (int32_t head = 0; head < num_heads; ++head) {
+    compress(part(layer, head), token_of(batch, x, head, batch.tokens.size() - 1));
+  }
 }
 
 void ScoredCache::advance(const engine::TokenBatch& batch) {
@@ -109,13 +118,14 @@ void ScoredCache::step(Part& part, const Token& token) {
 void ScoredCache::compress(Part& part, const Token& last) {
   Head& head = part.head;
   if (head.length() <= static_cast<size_t>(config_.capacity)) return;
+  Token next = last;
+  ++next.position;
   scores_.resize(head.length());
-  part.scorer->score(head, last, scores_);
+  part.scorer->score(head, next, scores_);
   std::vector<size_t> candidates;
   std::vector<size_t> kept;
   for (size_t slot = 0; slot < head.length(); ++slot) {
-    const int32_t position = head.positions()[slot];
-    (is_evictable(position, last.position) && position != last.position ? candidates : kept).push_back(slot);
+    (is_evictable(head.positions()[slot], next.position) ? candidates : kept).push_back(slot);
   }
   // The smallest scores stay; the newest among equals. Slots are in order of position here.
   std::stable_sort(candidates.begin(), candidates.end(),

@@ -43,7 +43,7 @@ class ScoredCache final : public engine::AttentionCache {
   int32_t tokens_seen(int32_t sequence = 0) const override;
   void decode(int32_t layer, const engine::TokenBatch& batch, const Activations& x) override;
   /// Compresses the prompt at once, whatever the mode: every token attends to all before it, then the slots with the
-  /// largest scores go until the rest fits.
+  /// largest scores go until the rest fits, of those that the next step might evict.
   void prefill(int32_t layer, const engine::TokenBatch& batch, const Activations& x, PrefillMode mode,
                int32_t prefill_window) override;
   void advance(const engine::TokenBatch& batch) override;
@@ -54,12 +54,13 @@ class ScoredCache final : public engine::AttentionCache {
  private:
   struct Part {
     Head head;
-    std::unique_ptr<Scorer> scorer;
+    std::shared_ptr<Scorer> scorer;
   };
   const Part& part(int32_t layer, int32_t kv_head) const;
-  template <class Body>
-  void for_each_token(int32_t layer, const engine::TokenBatch& batch, const Activations& x, const Body& body);
+  Part& part(int32_t layer, int32_t kv_head);
+  Token token_of(const engine::TokenBatch& batch, const Activations& x, int32_t kv_head, size_t index) const;
   void step(Part& part, const Token& token);
+  void attend(Part& part, int32_t layer, int32_t kv_head, const Token& token, float* out);
   void compress(Part& part, const Token& last);
   bool is_evictable(int32_t position, int32_t newest) const;
 
