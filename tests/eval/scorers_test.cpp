@@ -155,6 +155,22 @@ TEST(Scorers, FastGenKeepsSpecialTokensAndPunctuationWhereTheyHoldTheAttention) 
   for (const size_t kept : {size_t{0}, size_t{2}, size_t{4}}) EXPECT_LT(scores[kept], scores[3]);
 }
 
+TEST(Scorers, FastGenKeepsWhatIsRecentWhereAHeadIsLocal) {
+  // Every query attends to itself and the two before it, which all hybrids keep: the cheapest is taken.
+  Few few(std::vector<Vector>(20, {1, 0}));
+  FastGen scorer(20);
+  const Vector any{};
+  for (int32_t position = 0; position < 20; ++position) {
+    std::vector<float> weights(static_cast<size_t>(position) + 1, 0.0F);
+    const auto near = std::min<size_t>(weights.size(), 3);
+    std::fill_n(weights.rbegin(), near, 1.0F / static_cast<float>(near));
+    scorer.attended(few.head, Few::token(position, any), weights);
+  }
+  const std::vector<float> scores = few.scores(scorer, few.next(any));
+  EXPECT_EQ(few.victim(scorer, few.next(any)), 1U) << "the oldest but the first token, which is special";
+  for (size_t slot = 2; slot < 20; ++slot) EXPECT_LT(scores[slot], scores[slot - 1]);
+}
+
 TEST(Scorers, RKvEvictsACopyOfWhatIsThereBeforeAKeyOfItsOwn) {
   std::vector<Vector> keys(20 + RKv::kWindow, {1, 0});
   keys[7] = {0, 1};

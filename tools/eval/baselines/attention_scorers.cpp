@@ -11,6 +11,9 @@
 namespace hashevict::eval::baselines {
 namespace {
 
+// FastGen ranks what stays in any case above all else by this.
+constexpr float kOfItsOwn = 2.0F;
+
 void add_weights(const Head& head, std::span<const float> weights, ByPosition& sums) {
   for (size_t slot = 0; slot < weights.size(); ++slot) sums[head.positions()[slot]] += weights[slot];
 }
@@ -126,8 +129,9 @@ void SnapKv::score(const Head& head, const Token& token, std::span<float> scores
   for (size_t i = 0; i < slots.size(); ++i) scores[slots[i]] = -pooled[i];
 }
 
-void FastGen::attended(const Head& head, const Token& /*token*/, std::span<const float> weights) {
+void FastGen::attended(const Head& head, const Token& token, std::span<const float> weights) {
   add_weights(head, weights, sums_);
+  if (chosen_ == nullptr) rows_.push_back({token.position, {weights.begin(), weights.end()}});
 }
 
 void FastGen::rank(const Hybrid& hybrid, const Head& head, const Token& token, std::span<float> scores) const {
@@ -140,27 +144,33 @@ void FastGen::rank(const Hybrid& hybrid, const Head& head, const Token& token, s
     // At most the number of queries, so that no sum reaches a class of its own.
     const float order = (hybrid.frequent ? sums_.at(position) : static_cast<float>(position)) / newest;
     float value = order;
-    if (id >= 256 || position == 0) value += 4.0F;
-    if (hybrid.punctuation && is_punctuation) value += 2.0F;
+    if (id >= 256 || position == 0) value += 2 * kOfItsOwn;
+    if (hybrid.punctuation && is_punctuation) value += kOfItsOwn;
     scores[slot] = -value;
   }
 }
 
-// Share of the attention so far that would have been kept.
-double FastGen::recovered(const Head& head, std::span<const float> scores) const {
+// Share of the attention so far that would have been kept: each query's on what is near it and on what always stays.
+double FastGen::recovered(const Hybrid& hybrid, std::span<const float> scores) const {
+  // The cache is just full here unless a prompt is compressed; half of it stands for what a longer text will leave.
+  const size_t room = scores.size() > capacity_ ? capacity_ : capacity_ / 2;
+  const auto local = static_cast<size_t>(kLocal * static_cast<double>(room));
+  const auto marked =
+      static_cast<size_t>(std::count_if(scores.begin(), scores.end(), [](float score) { return score <= -kOfItsOwn; }));
+  const size_t num_fixed = hybrid.frequent ? room - local : std::min(marked, room - local);
+  const auto window = static_cast<int32_t>(room - num_fixed);
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] < scores[b]; });
-  // The cache is just full here unless a prompt is compressed; half of it stands for what a longer text will leave.
-  const size_t room = order.size() > capacity_ ? capacity_ : capacity_ / 2;
+  std::vector<bool> fixed(scores.size());
+  for (size_t i = 0; i < num_fixed; ++i) fixed[order[i]] = true;
   double kept = 0.0;
-  double all = 0.0;
-  for (size_t i = 0; i < order.size(); ++i) {
-    const double sum = sums_.at(head.positions()[order[i]]);
-    all += sum;
-    if (i < room) kept += sum;
+  for (const Row& row : rows_) {
+    for (size_t p = 0; p < row.weights.size(); ++p) {
+      if (fixed[p] || row.position - static_cast<int32_t>(p) < window) kept += row.weights[p];
+    }
   }
-  return kept / all;
+  return kept / static_cast<double>(rows_.size());
 }
 
 void FastGen::choose(const Head& head, const Token& token) {
@@ -168,11 +178,12 @@ void FastGen::choose(const Head& head, const Token& token) {
   double most = -1.0;
   for (const Hybrid& hybrid : kHybrids) {
     rank(hybrid, head, token, scores);
-    const double share = recovered(head, scores);
+    const double share = recovered(hybrid, scores);
     if (share > most) chosen_ = &hybrid;
     most = std::max(most, share);
-    if (share >= kRecovered) return;
+    if (share >= kRecovered) break;
   }
+  rows_ = {};
 }
 
 void FastGen::score(const Head& head, const Token& token, std::span<float> scores) {

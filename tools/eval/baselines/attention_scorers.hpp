@@ -70,15 +70,16 @@ class SnapKv : public Scorer {
   std::deque<std::vector<std::pair<int32_t, float>>> rows_;  // of the last queries, by position
 };
 
-/// FastGen (Ge et al. 2024, arXiv 2310.01801, equation 2 and algorithm 1): each head is profiled once, when its cache
-/// is first full, and takes the cheapest of its hybrids that keeps 95 % of the attention so far, else the one that
-/// keeps most: special tokens; and punctuation; and frequent ones (largest attention sum). Simplified: every head has
-/// the same capacity, so there is no full cache to choose, and room left is filled by recency, or frequency where that
-/// is part of the hybrid. Every hybrid is local, too, by a recent window of 30 % of the cache: where one token goes a
-/// step, new tokens, whose sums have just begun, would be the first.
+/// FastGen (Ge et al. 2024, arXiv 2310.01801, equations 1 and 2): each head is profiled once, when its cache is first
+/// full, and takes the cheapest of its hybrids that keeps 95 % of the attention so far, else the one that keeps most:
+/// special tokens; and punctuation; and frequent ones (largest attention sum). Simplified: every head has the same
+/// capacity, so there is no full cache to choose, and room left is filled by recency, or frequency where that is part
+/// of the hybrid. Every hybrid is local, too, by a recent window of 30 % of the cache, as in the paper's last hybrid:
+/// where one token goes a step, new tokens, whose sums have just begun, would be the first.
 class FastGen : public Scorer {
  public:
   static constexpr double kRecovered = 0.95;
+  static constexpr double kLocal = 0.3;  ///< share of the cache that is the recent window
 
   explicit FastGen(int32_t capacity) : capacity_(static_cast<size_t>(capacity)) {}
   void score(const Head& head, const Token& token, std::span<float> scores) override;
@@ -88,13 +89,18 @@ class FastGen : public Scorer {
   struct Hybrid {
     bool punctuation, frequent;
   };
+  struct Row {
+    int32_t position;
+    std::vector<float> weights;  // by position, as nothing has been evicted yet
+  };
   static constexpr std::array<Hybrid, 3> kHybrids = {{{false, false}, {true, false}, {true, true}}};
   void rank(const Hybrid& hybrid, const Head& head, const Token& token, std::span<float> scores) const;
-  double recovered(const Head& head, std::span<const float> scores) const;
+  double recovered(const Hybrid& hybrid, std::span<const float> scores) const;
   void choose(const Head& head, const Token& token);
 
   size_t capacity_;
   ByPosition sums_;
+  std::vector<Row> rows_;  // until the head is profiled
   const Hybrid* chosen_ = nullptr;
 };
 
