@@ -9,7 +9,8 @@
 namespace hashevict::eval::baselines {
 
 /// KeyDiff (Park et al. 2025, arXiv 2504.15364, section 3): evict the key with the largest cosine to the mean of the
-/// cached keys, each at length 1.
+/// cached keys, each at length 1. Simplified: one token a step, where the paper takes blocks; and sinks and a recent
+/// window stay, of which the paper has the latter alone, and only as an option.
 class KeyDiff : public Scorer {
  public:
   void score(const Head& head, const Token& token, std::span<float> scores) override;
