@@ -122,8 +122,8 @@ void SnapKv::attended(const Head& head, const Token& /*token*/, std::span<const 
 
 void SnapKv::score(const Head& head, const Token& token, std::span<float> scores) {
   const std::vector<size_t> slots = slots_before(head, token.position - kWindow);
-  std::vector<float> votes;
-  for (const size_t slot : slots) votes.push_back(votes_.at(head.positions()[slot]));
+  std::vector<float> votes(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) votes[i] = votes_.at(head.positions()[slots[i]]);
   const std::vector<float> pooled = max_pool(votes);
   std::fill(scores.begin(), scores.end(), -std::numeric_limits<float>::infinity());
   for (size_t i = 0; i < slots.size(); ++i) scores[slots[i]] = -pooled[i];
