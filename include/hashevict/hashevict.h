@@ -218,7 +218,8 @@ typedef enum hashevict_preset {
   HASHEVICT_PRESET_SUPERSEDED = 2,
   /** MAJORITY over learned codes of 64 bits, each a vote that a later query will want the key: evicts the fewest votes.
    *  A fifth of the capacity is recent; projection_per_head and centring FIXED carry what was learned, which
-   *  hashevict_set_projection() and hashevict_set_center() must bring. */
+   *  hashevict_set_projection() and hashevict_set_center() must bring; how the layers share the slots is learned, too
+   *  (layer_capacities). */
   HASHEVICT_PRESET_RECALL = 3
 } hashevict_preset;
 

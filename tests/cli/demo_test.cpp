@@ -171,15 +171,13 @@ TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
     const std::string name = policy["policy"];
     SCOPED_TRACE(name);
     eval::follow({model, threads, &votes}, name, policy["budget"], example, options.seed, folder_->path("trace"));
-    std::vector<std::string> arguments = {"replay",
-                                          "--trace",
-                                          folder_->path("trace"),
-                                          "--out",
-                                          folder_->path("replayed"),
-                                          "--budget",
-                                          std::to_string(policy["slots"].get<int>()),
-                                          "--seed",
-                                          std::to_string(options.seed)};
+    std::string budgets;
+    for (const json& slots : policy["layer_slots"]) {
+      budgets += (budgets.empty() ? "" : ",") + std::to_string(slots.get<int>());
+    }
+    std::vector<std::string> arguments = {
+        "replay", "--trace", folder_->path("trace"),      "--out", folder_->path("replayed"), "--budget",
+        budgets,  "--seed",  std::to_string(options.seed)};
     const bool is_preset = name == "paper" || name == "superseded" || name == "recall";
     arguments.insert(arguments.end(), {is_preset ? "--preset" : "--policy", name});
     const CommandResult result = run_command(arguments);

@@ -62,6 +62,8 @@ const BadArguments kBadArguments[] = {
     {"BudgetNoNumber", {"--budget", "many", "--bits", "16"}, "many"},
     {"BudgetNan", {"--budget", "nan.", "--bits", "16"}, "nan."},
     {"BudgetTooLargeForAnyMemory", {"--budget", "2147483647", "--bits", "16"}, "2147483647"},
+    {"BudgetForTooFewLayers", {"--budget", "20,20,20,20,20", "--bits", "16"}, "one a layer"},
+    {"BudgetOfOneLayerMissing", {"--budget", "20,", "--bits", "16"}, "budget"},
     {"BudgetMissing", {"--bits", "16"}, "--budget"},
     {"BitsNotAvailable", {"--budget", "20", "--bits", "12"}, "12"},
     {"BitsNoNumber", {"--budget", "20", "--bits", "few"}, "--bits"},

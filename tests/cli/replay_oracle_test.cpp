@@ -102,7 +102,7 @@ std::vector<T> copy_of(std::span<const T> values) {
 
 void compare_state(const Case& c, const engine::Safetensors& file, const std::string& prefix,
                    const Expected& expected) {
-  const auto capacity = static_cast<std::size_t>(c.config.capacity);
+  const std::size_t capacity = expected.sequence.settings().capacity;
   const auto heads = static_cast<std::size_t>(c.config.num_kv_heads);
   const auto code_bytes = static_cast<std::size_t>(c.config.hash_bits) / 8;
   std::vector<int32_t> positions(heads * capacity, -1);
@@ -263,6 +263,13 @@ std::vector<Case> variants() {
   cases.push_back(projection);
   Case large = make("BudgetBeyondTheTrace", {"--budget", "100", "--bits", "16"}, 100, 16);
   cases.push_back(large);
+  for (const bool has_prompt : {false, true}) {
+    Case layers = make(has_prompt ? "BudgetOfEachLayerWithPrompt" : "BudgetOfEachLayer",
+                       {"--budget", "18,0.5", "--bits", "16", "--prompt", has_prompt ? "40" : "0"}, 18, 16);
+    layers.config.layer_capacities = {18, 30};
+    layers.prompt = has_prompt ? 40 : 0;
+    cases.push_back(layers);
+  }
   Case authors = make("PresetAuthors", {"--budget", "24", "--preset", "authors"}, 24, 16);
   authors.config.hash_source = HashSource::key;
   authors.config.tie = Tie::lowest_slot;

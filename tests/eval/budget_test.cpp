@@ -23,6 +23,15 @@ TEST(Budget, FractionComesToOneSlotAtLeast) {
   EXPECT_EQ(parse_budget("0.001").slots_for(10), 1);
 }
 
+TEST(Budget, CommasSeparateLayers) {
+  const std::vector<Budget> budgets = parse_budgets("10,0.5,30");
+  ASSERT_EQ(budgets.size(), 3U);
+  EXPECT_EQ(budgets[0].slots_for(100), 10);
+  EXPECT_EQ(budgets[1].slots_for(100), 50);
+  EXPECT_EQ(budgets[2].slots_for(100), 30);
+  for (const char* text : {"", "10,", ",10", "10,,20", "10;20"}) EXPECT_THROW(parse_budgets(text), Error) << text;
+}
+
 TEST(Budget, RefusesWhatIsNeither) {
   for (const char* text :
        {"", "0", "-1", "1.5", "0.0", "-0.5", "nan.", "inf.", "1e2", "5x", "0.5x", " 5", "99999999999", "."}) {

@@ -71,16 +71,6 @@ TEST(PolicyTable, EndsProtectATenthOfTheCapacityAtBothEnds) {
   EXPECT_EQ(parse_policy("snapkv").zones(40).recent_window, 20) << "no more than half of the budget";
 }
 
-TEST(PolicyTable, LateCapacitiesMoveSlotsToTheLastLayer) {
-  Config config = shape_of(64);
-  config.num_layers = 3;
-  config.capacity = 100;
-  set_late_capacities(config, 1000);
-  EXPECT_EQ(config.layer_capacities, (std::vector<int32_t>{50, 50, 200}));
-  set_late_capacities(config, 120);
-  EXPECT_EQ(config.layer_capacities, (std::vector<int32_t>{90, 90, 120})) << "no more than there are tokens";
-}
-
 TEST(PolicyTable, ListsExpandGroupsOnce) {
   const std::vector<PolicyChoice> choices = parse_policies("random,library,paper-8,random");
   ASSERT_GT(choices.size(), 3U);

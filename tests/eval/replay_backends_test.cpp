@@ -35,7 +35,7 @@ Trace make_trace(DType dtype, bool own_projection = false) {
 
 ReplayOptions make_options(const std::string& budget) {
   ReplayOptions options;
-  options.budget = eval::parse_budget(budget);
+  options.budgets = eval::parse_budgets(budget);
   options.config = Config::preset(Preset::paper);
   options.config.num_sink_tokens = 2;
   options.config.recent_window = 3;
@@ -48,12 +48,12 @@ ReplayResult replay_on(Backend backend, const Trace& trace, ReplayOptions option
 }
 
 void expect_same(const ReplayResult& a, const ReplayResult& b) {
-  EXPECT_EQ(a.capacity, b.capacity);
   ASSERT_EQ(a.layers.size(), b.layers.size());
   for (std::size_t i = 0; i < a.layers.size(); ++i) {
     SCOPED_TRACE("layer " + std::to_string(i));
     const ReplayLayer& x = a.layers[i];
     const ReplayLayer& y = b.layers[i];
+    EXPECT_EQ(x.capacity, y.capacity);
     EXPECT_EQ(x.slots, y.slots);
     EXPECT_EQ(x.victims, y.victims);
     EXPECT_EQ(x.positions, y.positions);
@@ -124,6 +124,12 @@ TEST(ReplayOnCuda, CentreOfThePromptGivesWhatTheCpuGives) {
 
 TEST(ReplayOnCuda, ProjectionOfTheTraceGivesWhatTheCpuGives) {
   expect_backends_agree(make_trace(DType::float32, true), make_options("12"));
+}
+
+TEST(ReplayOnCuda, BudgetOfEachLayerGivesWhatTheCpuGives) {
+  ReplayOptions options = make_options("12,21");
+  options.prompt = 27;
+  expect_backends_agree(make_trace(DType::float32), options);
 }
 
 TEST(ReplayOnCuda, AutomaticTakesTheDevice) {

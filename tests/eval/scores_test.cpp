@@ -102,7 +102,8 @@ TEST_F(Scores, RetentionCountsAreTheSlots) {
     const auto tokens = static_cast<int32_t>(text_.size()) + 1;
     for (const HeadRetention& head : retention.heads) {
       ASSERT_EQ(head.evicted_at.size(), static_cast<size_t>(tokens));
-      EXPECT_EQ(std::count(head.evicted_at.begin(), head.evicted_at.end(), tokens), retention.slots);
+      EXPECT_EQ(std::count(head.evicted_at.begin(), head.evicted_at.end(), tokens),
+                std::min(tokens, retention.layer_slots[static_cast<size_t>(head.layer)]));
       for (int32_t position = 0; position < tokens; ++position) {
         EXPECT_GT(head.evicted_at[static_cast<size_t>(position)], position);
       }

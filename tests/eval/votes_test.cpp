@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "../engine/temporary_folder.hpp"
 #include "engine/embedded_model.hpp"
@@ -33,6 +35,21 @@ class VotesTest : public testing::Test {
     return "accepted";
   }
 
+  Votes votes_with_shares(const std::vector<float>& shares) {
+    const engine::ModelConfig& m = model_.config();
+    const std::vector<float> projection(static_cast<size_t>(m.num_kv_heads * 64 * m.head_dim), 1.0F);
+    const std::vector<float> center(static_cast<size_t>(m.num_kv_heads * m.head_dim));
+    engine::SafetensorsWriter writer;
+    for (size_t i = 0; i < shares.size(); ++i) {
+      const std::string prefix = "layers." + std::to_string(i) + ".";
+      writer.add(prefix + "projection", {m.num_kv_heads, 64, m.head_dim}, std::span(projection));
+      writer.add(prefix + "center", {m.num_kv_heads, m.head_dim}, std::span(center));
+      writer.add(prefix + "share", {1}, std::span(&shares[i], 1));
+    }
+    writer.write(folder_.path() / "shares.safetensors");
+    return Votes::load(folder_.path() / "shares.safetensors", m);
+  }
+
   engine::TemporaryFolder folder_;
   engine::Model model_;
   engine::ThreadPool threads_;
@@ -53,6 +70,28 @@ TEST_F(VotesTest, EmbeddedOnesReachTheCache) {
     cache.cache().get_projection(layer, Tensor{projection.data(), {m.num_kv_heads, config.hash_bits, m.head_dim}});
     EXPECT_TRUE(std::equal(expected.begin(), expected.end(), projection.begin())) << "layer " << layer;
   }
+}
+
+TEST_F(VotesTest, LayersDivideTheSlotsByTheirShares) {
+  const Votes votes = votes_with_shares({0.5F, 2.0F, 0.5F});
+  Config config;
+  config.capacity = 100;
+  votes.divide(config, 1000);
+  EXPECT_EQ(config.layer_capacities, (std::vector<int32_t>{50, 200, 50}));
+  votes.divide(config, 120);
+  EXPECT_EQ(config.layer_capacities, (std::vector<int32_t>{90, 120, 90})) << "no more than there are tokens";
+  config.capacity = 33;
+  votes.divide(config, 1000);
+  EXPECT_EQ(std::accumulate(config.layer_capacities.begin(), config.layer_capacities.end(), 0), 99);
+  config.capacity = 1;
+  votes.divide(config, 1000);
+  EXPECT_EQ(config.layer_capacities.size(), 3U);
+  EXPECT_LE(std::accumulate(config.layer_capacities.begin(), config.layer_capacities.end(), 0), 3);
+}
+
+TEST_F(VotesTest, SharesMustBePositive) {
+  EXPECT_THROW(votes_with_shares({0.5F, 0.0F, 0.5F}), Error);
+  EXPECT_THROW(votes_with_shares({0.5F, std::nanf(""), 0.5F}), Error);
 }
 
 TEST_F(VotesTest, OtherShapesAreRefusedByName) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <memory>
+#include <string>
 
 #include "commands.hpp"
 #include "eval/replay.hpp"
@@ -18,7 +19,7 @@ struct Options {
 
   eval::ReplayOptions parsed() const {
     eval::ReplayOptions options;
-    options.budget = eval::parse_budget(budget);
+    options.budgets = eval::parse_budgets(budget);
     options.config = rule.config();
     options.prompt = prompt;
     options.prefill_mode = parse_option<PrefillMode>("--prefill", prefill);
@@ -32,8 +33,13 @@ void run_replay(const Options& options) {
   const eval::Trace trace = eval::Trace::open(options.trace);
   const eval::ReplayResult result = eval::replay(trace, parsed);
   eval::write_replay(result, trace, options.out);
-  std::printf("replayed %lld tokens through %d slots in %d layers: %s\n", static_cast<long long>(trace.num_tokens()),
-              result.capacity, trace.num_layers(), options.out.c_str());
+  std::string slots;
+  for (const eval::ReplayLayer& layer : result.layers) {
+    if (!slots.empty() && parsed.budgets.size() == 1) break;
+    slots += (slots.empty() ? "" : ", ") + std::to_string(layer.capacity);
+  }
+  std::printf("replayed %lld tokens through %s slots in %d layers: %s\n", static_cast<long long>(trace.num_tokens()),
+              slots.c_str(), trace.num_layers(), options.out.c_str());
 }
 
 constexpr const char* kDescription =
@@ -53,7 +59,9 @@ void add_replay(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   command->add_option("--trace", options->trace, "Trace to read (safetensors)")->required();
   command->add_option("--out", options->out, "File to write (safetensors); written only if all goes well")->required();
-  command->add_option("--budget", options->budget, "Slots per KV head; with a dot, a fraction of the tokens")
+  command
+      ->add_option("--budget", options->budget,
+                   "Slots per KV head; with a dot, a fraction of the tokens; with commas, one a layer")
       ->required();
   command->add_option("--prompt", options->prompt, "Leading tokens that come as one prompt")->capture_default_str();
   command->add_option("--prefill", options->prefill, "How a prompt above the budget is reduced: replay|window|recent")

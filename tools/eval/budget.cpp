@@ -47,6 +47,16 @@ Budget parse_budget(std::string_view text) {
   return {false, *slots, 0.0};
 }
 
+std::vector<Budget> parse_budgets(std::string_view text) {
+  std::vector<Budget> budgets;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    budgets.push_back(parse_budget(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return budgets;
+}
+
 Zone parse_zone(std::string_view text, std::string_view what) {
   constexpr std::string_view kExpected = "a number of tokens, 0 or more, or a fraction in [0, 1) with a dot";
   if (has_dot(text)) {

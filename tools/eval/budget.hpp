@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace hashevict::eval {
 
@@ -15,6 +16,9 @@ struct Budget {
   /// Slots for a sequence of `num_tokens`: a fraction is rounded down, and comes to at least 1.
   int32_t slots_for(int64_t num_tokens) const;
 };
+
+/// Budgets separated by commas: one for all layers, or one a layer. @throws Error as parse_budget()
+std::vector<Budget> parse_budgets(std::string_view text);
 
 /// `512` is a number of slots, `0.3` (with a dot) a fraction.
 /// @throws Error invalid_argument if it is neither, not positive, or a fraction above 1

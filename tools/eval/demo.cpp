@@ -93,7 +93,9 @@ class Demo {
   }
 
   Config config(const Setup& setup, uint64_t seed) const {
-    return policy_config(setup.policy, runtime_.model.config(), slots(setup), seed);
+    Config config = policy_config(setup.policy, runtime_.model.config(), slots(setup), seed);
+    divide_slots(runtime_, config, options_.length);
+    return config;
   }
 
   int32_t slots(const Setup& setup) const { return Budget{true, 0, setup.budget}.slots_for(options_.length); }

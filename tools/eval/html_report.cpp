@@ -142,10 +142,10 @@ std::string table(const Report& report) {
 std::string kept_card(const RetentionStudy& study, const Retention& retention) {
   const bool right = retention.answer == study.example.answer;
   return fmt::format(
-      "<div class=\"card kept {0}\"><h3>{0}</h3>\n<p>{1} slots. Answers <code>{2}</code>: "
+      "<div class=\"card kept {0}\"><h3>{0}</h3>\n<p>{1} slots, layer by layer. Answers <code>{2}</code>: "
       "{3}.</p>\n<pre>{4}</pre></div>\n",
-      retention.policy, retention.slots, escape_html(one_line(retention.answer)), right ? "right" : "wrong",
-      retained_text_html(study, retention));
+      retention.policy, fmt::join(retention.layer_slots, ", "), escape_html(one_line(retention.answer)),
+      right ? "right" : "wrong", retained_text_html(study, retention));
 }
 
 std::string retention(const Report& report) {

@@ -30,12 +30,21 @@ Config shaped_config(const Trace& trace, const ReplayOptions& options) {
   config.num_kv_heads = trace.num_kv_heads();
   config.head_dim = trace.head_dim();
   config.dtype = trace.dtype();
-  config.capacity = options.budget.slots_for(trace.num_tokens());
-  config.layer_capacities.clear();  // the budget is one for all layers
+  config.capacity = options.budgets.front().slots_for(trace.num_tokens());
+  config.layer_capacities.clear();
+  if (options.budgets.size() > 1) {
+    for (const Budget& budget : options.budgets)
+      config.layer_capacities.push_back(budget.slots_for(trace.num_tokens()));
+  }
   const Tensor& projection = trace.layers().front().projection;
   if (projection.present()) config.projection_per_head = projection.rank == 3;
   config.max_batch_tokens = std::max(options.prompt, std::min(trace.num_tokens(), kChunk));
   return config;
+}
+
+uint64_t layer_capacity(const Config& config, int32_t layer) {
+  if (config.layer_capacities.empty()) return static_cast<uint64_t>(config.capacity);
+  return static_cast<uint64_t>(config.layer_capacities[static_cast<size_t>(layer)]);
 }
 
 // A cache that keeps the whole prompt of one layer.
@@ -43,6 +52,7 @@ Config unbounded_config(const Config& bounded, int64_t prompt) {
   Config config = bounded;
   config.num_layers = 1;
   config.capacity = static_cast<int32_t>(prompt);
+  config.layer_capacities.clear();
   config.policy = Policy::window;
   config.num_sink_tokens = 0;
   config.recent_window = 0;
@@ -66,10 +76,12 @@ Memory lend(const Config& config, UnifiedMemory& memory) {
   Memory lent;
   if (memory.is_host()) return lent;
   const Bytes bytes = Cache::required_bytes(config);
-  const auto layers = static_cast<uint64_t>(config.num_layers);  // all of one size
-  for (uint64_t layer = 0; layer < layers; ++layer) {
-    lent.keys.push_back(memory.allocate(bytes.keys / layers));
-    lent.values.push_back(memory.allocate(bytes.values / layers));
+  uint64_t all_slots = 0;
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) all_slots += layer_capacity(config, layer);
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+    const uint64_t slots = layer_capacity(config, layer);  // each takes as much as any other
+    lent.keys.push_back(memory.allocate(bytes.keys / all_slots * slots));
+    lent.values.push_back(memory.allocate(bytes.values / all_slots * slots));
   }
   lent.state = memory.allocate(bytes.state);
   lent.state_bytes = bytes.state;
@@ -94,6 +106,10 @@ void require_learned(const TraceLayer& layer, const TraceLayer& first, const Con
 }
 
 void require_valid(const Trace& trace, const ReplayOptions& options) {
+  if (options.budgets.size() != 1 && options.budgets.size() != trace.layers().size()) {
+    throw Error(Status::invalid_argument, std::to_string(options.budgets.size()) + " budgets: expected one, or " +
+                                              std::to_string(trace.num_layers()) + ", one a layer of the trace");
+  }
   if (options.prompt < 0 || options.prompt > trace.num_tokens()) {
     throw Error(Status::invalid_argument, "prompt = " + std::to_string(options.prompt) + ": expected 0 .. " +
                                               std::to_string(trace.num_tokens()) + ", the tokens of the trace");
@@ -121,8 +137,6 @@ class Replayer {
     const Config beside = checked(replays_prompt() ? config_ : unbounded_config(config_, options.prompt));
     beside_.emplace(beside, lend(beside, memory_));
   }
-
-  int32_t capacity() const { return config_.capacity; }
 
   ReplayLayer run(int32_t layer) {
     const auto tokens = static_cast<size_t>(trace_.num_tokens());
@@ -174,7 +188,7 @@ class Replayer {
       decode(*beside_, 0, 0, options_.prompt);
     }
     tensors_.fetch();
-    const ReplayLayer steps{result.slots, result.victims, {}, {}, {}};
+    const ReplayLayer steps{0, result.slots, result.victims, {}, {}, {}};
     Step step = tensors_.step(0, options_.prompt);
     step.layer = layer;
     step.out = Tensor();
@@ -200,13 +214,14 @@ class Replayer {
     const View view = cache.view(layer);
     const int64_t code_bytes = config_.hash_bits / 8;
     const auto heads = static_cast<size_t>(config_.num_kv_heads);
-    const auto slots = static_cast<size_t>(config_.capacity);
+    const auto slots = static_cast<size_t>(layer_capacity(config_, layer));
+    result.capacity = static_cast<int32_t>(slots);
     result.positions.assign(heads * slots, -1);
     result.codes.assign(heads * slots * static_cast<size_t>(code_bytes), 0);
     const int64_t length = *view.lengths.data_as<int32_t>();
     for (int64_t head = 0; head < config_.num_kv_heads; ++head) {
       for (int64_t slot = 0; slot < length; ++slot) {
-        const int64_t index = head * config_.capacity + slot;
+        const int64_t index = head * result.capacity + slot;
         result.positions[static_cast<size_t>(index)] =
             view.positions.data_as<int32_t>()[head * view.positions.stride[1] + slot * view.positions.stride[2]];
         std::memcpy(&result.codes[static_cast<size_t>(index * code_bytes)],
@@ -252,7 +267,6 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options) {
   require_valid(trace, options);
   Replayer replayer(trace, options);
   ReplayResult result;
-  result.capacity = replayer.capacity();
   for (int32_t layer = 0; layer < trace.num_layers(); ++layer) result.layers.push_back(replayer.run(layer));
   return result;
 }
@@ -260,11 +274,11 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options) {
 void write_replay(const ReplayResult& result, const Trace& trace, const std::filesystem::path& path) {
   const int64_t tokens = trace.num_tokens();
   const int64_t heads = trace.num_kv_heads();
-  const int64_t slots = result.capacity;
   engine::SafetensorsWriter writer;
   for (size_t i = 0; i < result.layers.size(); ++i) {
     const ReplayLayer& layer = result.layers[i];
     const std::string prefix = "layers." + std::to_string(i) + ".";
+    const int64_t slots = layer.capacity;
     const auto code_bytes = static_cast<int64_t>(layer.codes.size()) / (heads * slots);
     writer.add(prefix + "slots", {tokens, heads}, std::span(layer.slots));
     writer.add(prefix + "victims", {tokens, heads}, std::span(layer.victims));

@@ -13,7 +13,7 @@ namespace hashevict::eval {
 
 /// What to replay, and how.
 struct ReplayOptions {
-  Budget budget;
+  std::vector<Budget> budgets;  ///< one for all layers, or one a layer
   /// Policy, bits, protected zones, seed, backend, threads; the fields of shape are taken from the trace.
   Config config;
   /// Leading tokens that come as one prompt; 0: every token is a decode step.
@@ -24,6 +24,7 @@ struct ReplayOptions {
 
 /// What one layer came to. T tokens, H KV heads, C slots.
 struct ReplayLayer {
+  int32_t capacity = 0;            ///< C
   std::vector<int32_t> slots;      ///< `[T, H]`: slot that each token was written to, -1 if it was dropped at once
   std::vector<int32_t> victims;    ///< `[T, H]`: position evicted, -1 if none
   std::vector<float> out;          ///< `[T, num_qo_heads, head_dim]`: attention after each step
@@ -33,7 +34,6 @@ struct ReplayLayer {
 
 /// What a trace came to.
 struct ReplayResult {
-  int32_t capacity = 0;
   std::vector<ReplayLayer> layers;
 };
 

@@ -51,8 +51,9 @@ struct HeadRetention {
 struct Retention {
   std::string policy;
   double budget = 1.0;
-  int32_t slots = 0;
-  std::string answer;  ///< the model's most likely bytes where the answer is due
+  int32_t slots = 0;                 ///< per KV head, mean over layers
+  std::vector<int32_t> layer_slots;  ///< of each layer
+  std::string answer;                ///< the model's most likely bytes where the answer is due
   std::vector<HeadRetention> heads;
 };
 

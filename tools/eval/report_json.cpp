@@ -51,6 +51,7 @@ Json json_of(const Retention& retention) {
   return {{"policy", retention.policy},
           {"budget", retention.budget},
           {"slots", retention.slots},
+          {"layer_slots", retention.layer_slots},
           {"answer", printable(retention.answer)},
           {"heads", std::move(heads)}};
 }

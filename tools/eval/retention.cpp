@@ -85,8 +85,12 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   const engine::ModelConfig& model = runtime.model.config();
   const std::vector<int32_t> prompt = sequence_tokens(model, example.prompt);
   const auto num_tokens = static_cast<int64_t>(prompt.size() + example.answer.size());
-  Retention retention{std::string(policy), budget, Budget{true, 0, budget}.slots_for(num_tokens), {}, {}};
-  engine::KvCache cache = make_cache(runtime, policy_config(policy, model, retention.slots, seed));
+  Retention retention{std::string(policy), budget, Budget{true, 0, budget}.slots_for(num_tokens), {}, {}, {}};
+  Config config = policy_config(policy, model, retention.slots, seed);
+  divide_slots(runtime, config, num_tokens);
+  retention.layer_slots = config.layer_capacities;
+  retention.layer_slots.resize(static_cast<size_t>(model.num_layers), retention.slots);
+  engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   RetentionRecorder recorder(model.num_layers, model.num_kv_heads);
   TraceRecorder tracer(model);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "text.hpp"
 
@@ -79,7 +80,9 @@ std::string retention_svg(const RetentionStudy& study) {
     const double y = kTop + static_cast<double>(row) * (kPanel + kRowGap);
     svg += fmt::format("<text x=\"0\" y=\"{:.1f}\" class=\"label {}\">{}</text>\n", y + kPanel / 2 - 4,
                        retention.policy, retention.policy);
-    svg += text(0, y + kPanel / 2 + 13, "note", "start", fmt::format("{} slots", retention.slots));
+    const bool alike = std::set(retention.layer_slots.begin(), retention.layer_slots.end()).size() == 1;
+    svg += text(0, y + kPanel / 2 + 13, "note", "start",
+                fmt::format("{} slots{}", retention.slots, alike ? "" : " (mean)"));
     svg += text(kLeft - 6, y + 10, "tick", "end", "0");
     svg += text(kLeft - 6, y + kPanel, "tick", "end", std::to_string(study.num_tokens));
     svg += fmt::format("<g class=\"map {}\">\n", retention.policy);

@@ -39,6 +39,10 @@ engine::KvCache make_cache(const Runtime& runtime, const Config& config) {
   return cache;
 }
 
+void divide_slots(const Runtime& runtime, Config& config, int64_t num_tokens) {
+  if (takes_votes(config) && runtime.votes != nullptr) runtime.votes->divide(config, num_tokens);
+}
+
 std::span<const float> stream(engine::Decoder& decoder, std::span<const int32_t> tokens, engine::Logits wanted) {
   while (tokens.size() > kBatchTokens) {
     decoder.stream(tokens.first(kBatchTokens), engine::Logits::none);

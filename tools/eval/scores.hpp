@@ -28,6 +28,9 @@ struct Runtime {
 /// @throws Error for a config that is not valid, or if it needs votes and there are none
 engine::KvCache make_cache(const Runtime& runtime, const Config& config);
 
+/// Divides the slots of a config that takes votes among its layers, as the votes say; leaves others alone.
+void divide_slots(const Runtime& runtime, Config& config, int64_t num_tokens);
+
 /// Tokens that are given to a decoder at once: enough to share matrix products well.
 inline constexpr size_t kBatchTokens = 256;
 

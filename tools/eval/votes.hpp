@@ -11,28 +11,33 @@
 
 namespace hashevict::eval {
 
-/// What the preset `recall` needs: projections and centres that were learned for one model
-/// (`tools/train/calibrate.py`). A safetensors file with `layers.<i>.projection [num_kv_heads, bits, head_dim]` and
-/// `layers.<i>.center [num_kv_heads, head_dim]`, both F32, for every layer.
+/// What the preset `recall` needs: projections, centres and the layers' shares of the slots, learned for one model
+/// (`tools/train/calibrate.py`). A safetensors file with `layers.<i>.projection [num_kv_heads, bits, head_dim]`,
+/// `layers.<i>.center [num_kv_heads, head_dim]` and `layers.<i>.share [1]`, all F32, for every layer.
 class Votes {
  public:
   /// Those of the embedded model.
   static Votes embedded(const engine::ModelConfig& model);
-  /// @throws Error naming the tensor that is missing or of another shape than the model asks for
+  /// @throws Error naming the tensor that is missing, of another shape than the model asks for, or a share that is not
+  /// positive
   static Votes load(const std::filesystem::path& path, const engine::ModelConfig& model);
 
   int32_t hash_bits() const { return hash_bits_; }
   /// Gives them to a cache whose sequences are empty. @throws Error if it was not made for them
   void apply(Cache& cache) const;
-  /// Every number of them, layer by layer: projection, then centre.
+  /// Divides the slots that `config.capacity` gives to all layers among them by their shares, none of them getting more
+  /// than a sequence of `num_tokens` can use: what it leaves goes to the others.
+  void divide(Config& config, int64_t num_tokens) const;
+  /// Every number of them, layer by layer: projection, centre, share.
   template <class Visit>
   void for_each(const Visit& visit) const {
     for (const Layer& layer : layers_) {
       for (const float value : layer.projection) visit(value);
       for (const float value : layer.center) visit(value);
+      visit(layer.share);
     }
   }
-  /// Adds them to a trace for `replay`, under the names that they have here. They are not copied.
+  /// Adds projections and centres to a trace for `replay`, under the names that they have here. They are not copied.
   void add_to(engine::SafetensorsWriter& writer) const;
 
  private:
@@ -40,6 +45,7 @@ class Votes {
 
   struct Layer {
     std::vector<float> projection, center;
+    float share = 1.0F;
   };
   std::vector<Layer> layers_;
   int32_t hash_bits_ = 0;

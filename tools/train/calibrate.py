@@ -13,8 +13,11 @@ latest tokens are taught. Other heads get a projection of zeros: all codes are e
 A vote has a threshold, and codes have none; so the centre lies far from all keys, along the direction in which keys
 vary least, where it turns a small weight into a constant.
 
-Writes, per layer i: `layers.i.projection` [num_key_value_heads, bits, head_dim], for set_projection, and
-`layers.i.center` [num_key_value_heads, head_dim], the key centre for set_center (centring FIXED).
+Layers differ, too: one in which no head was taught is a window, and half of its slots go to those that recall.
+
+Writes, per layer i: `layers.i.projection` [num_key_value_heads, bits, head_dim], for set_projection;
+`layers.i.center` [num_key_value_heads, head_dim], the key centre for set_center (centring FIXED); and `layers.i.share`
+[1], its capacity in units of the mean over layers, for layer_capacities.
 """
 
 from __future__ import annotations
@@ -51,6 +54,8 @@ FIRING_PENALTY = 0.3
 BATCH, NEEDED_SHARE = 8192, 0.25
 STEEPNESS = 4.0
 CENTER_DISTANCE = 1000.0
+# Of a layer without a head that recalls.
+IDLE_SHARE = 0.5
 
 
 def draw_rows(count: int, length: int, text: bytes, words: Sequence[str]) -> list[Row]:
@@ -179,6 +184,14 @@ def fold_thresholds(keys: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor,
     return weight + torch.outer(missing / CENTER_DISTANCE, quiet), center
 
 
+def slot_shares(num_layers: int, recalling: set[int]) -> list[float]:
+    """Capacity of every layer, in units of their mean."""
+    if not recalling:
+        return [1.0] * num_layers
+    spared = (num_layers - len(recalling)) * (1 - IDLE_SHARE)
+    return [1 + spared / len(recalling) if layer in recalling else IDLE_SHARE for layer in range(num_layers)]
+
+
 def calibrate(model: Llama, args: argparse.Namespace) -> dict[str, Tensor]:
     """The tensors to store."""
     config, text, words = model.config, train_text(args.docs), read_words(args.words)
@@ -190,7 +203,9 @@ def calibrate(model: Llama, args: argparse.Namespace) -> dict[str, Tensor]:
         rows = draw_rows(args.tokens // len(LENGTHS) // length, length, text, words)
         batches += [rows[i : i + 6] for i in range(0, len(rows), 6)]
     result = {}
-    for layer in range(config.num_hidden_layers):
+    shares = slot_shares(config.num_hidden_layers, {layer for layer, _ in heads})
+    for layer, share in enumerate(shares):
+        result[f"layers.{layer}.share"] = torch.tensor([share])
         result[f"layers.{layer}.projection"] = torch.zeros(config.num_key_value_heads, args.bits, config.head_dim)
         result[f"layers.{layer}.center"] = torch.zeros(config.num_key_value_heads, config.head_dim)
     for (layer, head), (keys, gains) in collect(model, batches, heads).items():

@@ -50,7 +50,7 @@ PolicyRun::PolicyRun(const Runtime& runtime, const PolicyChoice& choice, int32_t
   }
   Config config = choice.config(harness_shape(model));
   config.capacity = capacity;
-  if (choice.row->late) set_late_capacities(config, max_tokens);
+  if (!choice.row->even) divide_slots(runtime, config, max_tokens);
   config.seed = seed;
   config.max_batch_tokens = max_tokens;
   library_ = std::make_unique<engine::KvCache>(make_cache(runtime, config));

@@ -35,9 +35,9 @@ constexpr PolicyRow library(std::string_view name, std::string_view description,
   return row;
 }
 
-// Moves half of the slots of all other layers to the last one.
-constexpr PolicyRow late(PolicyRow row) {
-  row.late = true;
+// Gives all layers the same capacity, whatever was learned.
+constexpr PolicyRow even(PolicyRow row) {
+  row.even = true;
   return row;
 }
 
@@ -109,10 +109,10 @@ constexpr auto kTable = std::to_array<PolicyRow>({
     library("authors", "its authors' code: farthest from the newest key", [](Config& c) { c.apply(Preset::authors); }),
     library("superseded", "closest to a later key, 64 bits, half of the budget recent",
             [](Config& c) { c.apply(Preset::superseded); }),
-    library("recall", "fewest learned votes that a later query will want it, 64 bits, a fifth recent",
+    library("recall",
+            "fewest learned votes that a later query will want it, 64 bits, a fifth recent, learned capacities",
             [](Config& c) { c.apply(Preset::recall); }),
-    late(library("recall_late", "recall, half of the other layers' slots moved to the last layer",
-                 [](Config& c) { c.apply(Preset::recall); })),
+    even(library("recall_even", "recall, the same capacity in all layers", [](Config& c) { c.apply(Preset::recall); })),
     library("key_norm", "largest key norm", [](Config& c) { c.policy = Policy::key_norm; }),
     library("mean", "closest to the mean key, 64 bits",
             [](Config& c) {
@@ -264,15 +264,6 @@ std::vector<PolicyChoice> parse_policies(std::string_view list) {
     begin = end + 1;
   }
   return policies;
-}
-
-void set_late_capacities(Config& config, int64_t num_tokens) {
-  const int32_t others = config.num_layers - 1;
-  if (others == 0) return;
-  const int64_t all = int64_t{config.capacity} * config.num_layers;
-  const int64_t last = std::min(num_tokens, all - int64_t{config.capacity / 2} * others);
-  config.layer_capacities.assign(static_cast<size_t>(others), static_cast<int32_t>((all - last) / others));
-  config.layer_capacities.push_back(static_cast<int32_t>(last));
 }
 
 ByteModel ByteModel::of(const PolicyChoice& choice, const Config& shape) {

@@ -51,8 +51,8 @@ struct PolicyRow {
   /// Differs from another row in `prefill` alone: left out where no prompt is reduced.
   bool prompts_only = false;
 
-  /// Half of the slots of all other layers are the last layer's: set_late_capacities().
-  bool late = false;
+  /// The same capacity in all layers, even if votes were learned that divide the slots otherwise.
+  bool even = false;
 
   /// Policies of the harness: makes the scorer of one head.
   std::unique_ptr<baselines::Scorer> (*make_scorer)(const ScorerInputs& inputs) = nullptr;
@@ -83,10 +83,6 @@ PolicyChoice parse_policy(std::string_view name);
 
 /// The names of several, separated by commas; `all` and the names of groups stand for several.
 std::vector<PolicyChoice> parse_policies(std::string_view list);
-
-/// Divides the slots that all layers would have among them: the last gets half of those of the others, as far as a
-/// sequence of `num_tokens` has use for them.
-void set_late_capacities(Config& config, int64_t num_tokens);
 
 /// Bytes that a policy keeps for every KV head: what `budget` buys. Keys and values count as bfloat16 for all.
 struct ByteModel {

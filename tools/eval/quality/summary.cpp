@@ -125,6 +125,7 @@ std::vector<Cost> measure_costs(const Runtime& runtime, const EvalOptions& optio
           static_cast<uint64_t>((bytes.slot * cost.slots + bytes.head) * shape.num_layers * shape.num_kv_heads);
       Config config = choice.config(shape);
       config.capacity = cost.slots;
+      if (!choice.row->even) divide_slots(runtime, config, options.length);
       config.max_batch_tokens = static_cast<int64_t>(kBatchTokens);
       cost.tokens_per_second = tokens_per_second(runtime, config, text, static_cast<size_t>(options.num_timed));
       costs.push_back(cost);
