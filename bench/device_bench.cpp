@@ -40,8 +40,9 @@ class DeviceWorkload {
   Workload load_;
 };
 
-Shape shape_of(const benchmark::State& state) {
+Shape shape_of(const benchmark::State& state, Preset preset = Preset::paper) {
   Shape shape;
+  shape.preset = preset;
   shape.num_sequences = static_cast<int32_t>(state.range(0));
   shape.capacity = static_cast<int32_t>(state.range(1));
   shape.hash_bits = static_cast<int32_t>(state.range(2));
@@ -57,6 +58,13 @@ void step_axes(benchmark::internal::Benchmark* benchmark) {
   for (const int64_t group : {1, 2, 8}) benchmark->Args({32, 4096, 16, group, 2});
   for (const int64_t slots : {1024, 9824, 16384, 32768}) benchmark->Args({8, slots, 16, 4, 2});  // 9824: 30 % of 32768
   benchmark->Args({32, 4096, 16, 4, 1});
+  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+
+/// The bits that are learned.
+void recall_axes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype"});
+  for (const int64_t sequences : {1, 8, 32}) benchmark->Args({sequences, 4096, 64, 4, 2});
   benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
 
@@ -81,13 +89,14 @@ void launch(benchmark::State& state) {
 }
 BENCHMARK(launch)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-void evict(benchmark::State& state) {
-  DeviceWorkload load{shape_of(state)};
+void evict(benchmark::State& state, Preset preset) {
+  DeviceWorkload load{shape_of(state, preset)};
   DeviceClock clock;
   const auto bytes = static_cast<double>(load->code_bytes());
   measure(state, clock, bytes, [&] { load->cache().evict(load->step(), Stream{clock.stream()}); });
 }
-BENCHMARK(evict)->Apply(step_axes);
+BENCHMARK_CAPTURE(evict, paper, Preset::paper)->Apply(step_axes);
+BENCHMARK_CAPTURE(evict, recall, Preset::recall)->Apply(recall_axes);
 
 void attend(benchmark::State& state) {
   DeviceWorkload load{shape_of(state)};
@@ -97,13 +106,14 @@ void attend(benchmark::State& state) {
 }
 BENCHMARK(attend)->Apply(step_axes);
 
-void decode(benchmark::State& state) {
-  DeviceWorkload load{shape_of(state)};
+void decode(benchmark::State& state, Preset preset) {
+  DeviceWorkload load{shape_of(state, preset)};
   DeviceClock clock;
   const auto bytes = static_cast<double>(load->kv_bytes() + load->code_bytes());
   measure(state, clock, bytes, [&] { load->cache().decode(load->step(), Stream{clock.stream()}); });
 }
-BENCHMARK(decode)->Apply(step_axes);
+BENCHMARK_CAPTURE(decode, paper, Preset::paper)->Apply(step_axes);
+BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
 
 #ifdef HASHEVICT_HAS_FLASHINFER
 /// Whether two calls write the same to `out`, but for the rounding of what lies between.

@@ -9,8 +9,9 @@
 namespace hashevict::bench {
 namespace {
 
-Shape shape_of(const benchmark::State& state) {
+Shape shape_of(const benchmark::State& state, Preset preset = Preset::paper) {
   Shape shape;
+  shape.preset = preset;
   shape.num_sequences = static_cast<int32_t>(state.range(0));
   shape.capacity = static_cast<int32_t>(state.range(1));
   shape.hash_bits = static_cast<int32_t>(state.range(2));
@@ -35,19 +36,28 @@ void step_axes(benchmark::internal::Benchmark* benchmark) {
   benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
 
-void evict(benchmark::State& state) {
-  Workload load{shape_of(state)};
+/// The bits that are learned.
+void recall_axes(benchmark::internal::Benchmark* benchmark) {
+  name_axes(benchmark);
+  for (const int64_t sequences : {1, 8}) benchmark->Args({sequences, 4096, 64, 4, 2, 0});
+  benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+
+void evict(benchmark::State& state, Preset preset) {
+  Workload load{shape_of(state, preset)};
   for (auto _ : state) load.cache().evict(load.step(), Stream{});
   state.SetBytesProcessed(state.iterations() * load.code_bytes());
 }
-BENCHMARK(evict)->Apply(step_axes);
+BENCHMARK_CAPTURE(evict, paper, Preset::paper)->Apply(step_axes);
+BENCHMARK_CAPTURE(evict, recall, Preset::recall)->Apply(recall_axes);
 
-void append(benchmark::State& state) {
-  Workload load{shape_of(state)};
+void append(benchmark::State& state, Preset preset) {
+  Workload load{shape_of(state, preset)};
   for (auto _ : state) load.cache().append(load.step(), Stream{});
   state.SetBytesProcessed(state.iterations() * load.code_bytes());
 }
-BENCHMARK(append)->Apply(step_axes);
+BENCHMARK_CAPTURE(append, paper, Preset::paper)->Apply(step_axes);
+BENCHMARK_CAPTURE(append, recall, Preset::recall)->Apply(recall_axes);
 
 void attend(benchmark::State& state) {
   Workload load{shape_of(state)};
@@ -74,12 +84,13 @@ BENCHMARK(attend_in_cache)
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 
-void decode(benchmark::State& state) {
-  Workload load{shape_of(state)};
+void decode(benchmark::State& state, Preset preset) {
+  Workload load{shape_of(state, preset)};
   for (auto _ : state) load.cache().decode(load.step(), Stream{});
   state.SetBytesProcessed(state.iterations() * (load.kv_bytes() + load.code_bytes()));
 }
-BENCHMARK(decode)->Apply(step_axes);
+BENCHMARK_CAPTURE(decode, paper, Preset::paper)->Apply(step_axes);
+BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
 
 void prefill(benchmark::State& state) {
   constexpr int64_t kPromptTokens = 8192;

@@ -9,7 +9,7 @@ namespace hashevict::bench {
 namespace {
 
 Config make_config(const Shape& shape, int64_t prompt_tokens) {
-  Config config;
+  Config config = Config::preset(shape.preset);
   config.backend = shape.backend;
   config.num_layers = 1;
   config.num_sequences = shape.num_sequences;
@@ -19,7 +19,6 @@ Config make_config(const Shape& shape, int64_t prompt_tokens) {
   config.capacity = shape.capacity;
   config.hash_bits = shape.hash_bits;
   config.dtype = shape.dtype;
-  config.policy = shape.policy;
   config.layout = shape.layout;
   config.num_threads = shape.num_threads;
   config.max_batch_tokens = std::max<int64_t>({prompt_tokens, shape.num_sequences, 1});

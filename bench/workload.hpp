@@ -19,7 +19,7 @@ struct Shape {
   int32_t capacity = 4096;
   int32_t hash_bits = 16;
   DType dtype = DType::bfloat16;
-  Policy policy = Policy::hash;
+  Preset preset = Preset::paper;  ///< but for the bits
   Layout layout = Layout::head_major;
   int32_t num_threads = 0;
   Backend backend = Backend::cpu;

@@ -79,7 +79,7 @@ constexpr Zones kHalf{0, 0, 0.5};
 constexpr Zones kHalfAndSinks{4, 0, 0.5};
 constexpr Zones kSnapKv{0, baselines::SnapKv::kWindow, 0.5};
 constexpr Zones kRKv{0, baselines::RKv::kWindow, 0.5};
-constexpr Zones kFastGen{0, 0, 0.3};
+constexpr Zones kFastGen{0, 0, baselines::FastGen::kLocal};
 constexpr Zones kScissorhands{0, 10, 0.0};
 
 constexpr auto kReference = PolicyGroup::reference;
@@ -133,7 +133,8 @@ constexpr auto kTable = std::to_array<PolicyRow>({
            kSum),
     scored("scissorhands", kAttention, "Scissorhands: most often below average attention",
            make<baselines::Scissorhands>, kScissorhands, kSum),
-    scored("tova", kAttention, "TOVA: least attention of the last query", make<baselines::Tova>, kNone, kSum),
+    scored("tova", kAttention, "TOVA: least attention of the last query, mean over the layer's heads",
+           make<baselines::Tova>, kNone, kPosition),
     scored("snapkv", kAttention, "SnapKV: least attention of the last 32 queries, pooled", make<baselines::SnapKv>,
            kSnapKv, kSum),
     scored("fastgen", kAttention, "FastGen: special, punctuation, frequent, local, as each head needs",
