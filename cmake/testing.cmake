@@ -24,7 +24,7 @@ function(hashevict_add_test name)
   endif()
   if(arg_TOGETHER)
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT 600)
+    set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT 1800)  # all cases, under sanitizers
   else()
     gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${arg_LABEL} TIMEOUT 600)
   endif()
