@@ -8,7 +8,8 @@
 # in build/gpu (or $OUT, if that is set), and a table at the end says what passed.
 #
 # --pack   on a machine with the packages installed: copies what a bare machine would lack (Highway, fmt, GoogleTest,
-#          Google Benchmark, nlohmann-json) to build/vendor, which is used where it is found
+#          Google Benchmark, nlohmann-json; and FlashInfer's headers, if $FLASHINFER_INCLUDE_DIR names them) to
+#          build/vendor, which is used where it is found
 # --quick  leaves out the sanitizers and the benchmarks
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -32,6 +33,12 @@ pack() {
     done < <(dpkg -L "$package")
   done < <(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 'libhwy*' 'libbenchmark*' libfmt-dev libgtest-dev \
     libgmock-dev nlohmann-json3-dev | sed -n 's/^installed //p')
+  if [[ -n ${FLASHINFER_INCLUDE_DIR-} ]]; then
+    [[ -f $FLASHINFER_INCLUDE_DIR/flashinfer/attention/decode.cuh ]] ||
+      die "FLASHINFER_INCLUDE_DIR = $FLASHINFER_INCLUDE_DIR: expected a folder with flashinfer/attention/decode.cuh"
+    install -d "$vendor/usr/include"
+    cp -r "$FLASHINFER_INCLUDE_DIR/flashinfer" "$vendor/usr/include"
+  fi
   say "Packed: $(du -sh "$vendor" | cut -f1) in $vendor"
 }
 
