@@ -14,7 +14,6 @@
 namespace hashevict::kernels {
 
 inline constexpr int32_t kMmaSlots = 16;    ///< of a warp's turn
-inline constexpr int32_t kMmaQueries = 8;   ///< columns of a product
 inline constexpr int32_t kKeyDims = 32;     ///< that four lanes load of a key at a time
 inline constexpr int32_t kValueDims = 64;   ///< that eight lanes load of a value at a time
 inline constexpr float kHalfScale = 16384;  ///< of fp16 weights, so that their last parts are not subnormal
@@ -222,7 +221,7 @@ HASHEVICT_DEVICE void store_mma_warp(const AttendShared& shared, int32_t head_di
   const MmaLane lane = mma_lane();
   HASHEVICT_UNROLL
   for (int32_t q = 0; q < 2; ++q) {
-    const int32_t row = simt::warp() * kMmaQueries + lane.query(q);
+    const int32_t row = simt::warp() * Shape::kTile + lane.query(q);
     if (lane.row == 0) {
       shared.maxima.store(row, state.maxima[q]);
       shared.sums.store(row, state.sums[q]);

@@ -39,7 +39,7 @@ template <int32_t kDtypeValue, int32_t kDimsValue>
 struct MmaShape {
   static constexpr int32_t kDtype = kDtypeValue;
   static constexpr int32_t kDims = kDimsValue;  ///< head_dim at most
-  static constexpr int32_t kTile = 8;
+  static constexpr int32_t kTile = 8;           ///< queries: columns of a product
   static constexpr bool kIsBfloat = kDtype == HASHEVICT_BFLOAT16;
   static constexpr int32_t kParts = kIsBfloat ? 3 : 2;
   static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;

@@ -83,16 +83,19 @@ TEST_F(Scores, BytesCountWhatAPolicyKeeps) {
   const auto slots = static_cast<uint64_t>(shape.num_layers) * static_cast<uint64_t>(shape.num_kv_heads) * 64;
   const uint64_t kv = slots * 2 * static_cast<uint64_t>(shape.head_dim) * 2;
   EXPECT_EQ(kv_bytes(kFull, config(kFull, 64)), kv);
-  const uint64_t positions = kv_bytes("random", config("random", 64)) - kv;
-  EXPECT_GE(positions, slots * 4);
-  EXPECT_EQ(kv_bytes("window", config("window", 64)), kv + positions);
-  EXPECT_GE(kv_bytes("paper", config("paper", 64)), kv + positions + slots * 2);
-  EXPECT_GE(kv_bytes("superseded", config("superseded", 64)), kv + positions + slots * (8 + 1));
-  EXPECT_GE(kv_bytes("recall", config("recall", 64)), kv + positions + slots * 8 + slots / 64 * 64 * 4);
+  EXPECT_EQ(kv_bytes("random", config("random", 64)), kv + slots * 4) << "positions";
+  EXPECT_EQ(kv_bytes("window", config("window", 64)), kv + slots * 4);
+  EXPECT_EQ(kv_bytes("paper", config("paper", 64)), kv + slots * (4 + 2)) << "and codes";
+  EXPECT_EQ(kv_bytes("superseded", config("superseded", 64)), kv + slots * (4 + 8 + 1));
+  EXPECT_EQ(kv_bytes("recall", config("recall", 64)), kv + slots * (4 + 8) + slots / 64 * 64 * 4) << "and counters";
+  Config divided = config("recall", 64);
+  divided.layer_capacities = {32, 128, 32};
+  EXPECT_EQ(kv_bytes("recall", divided), kv_bytes("recall", config("recall", 64)));
 }
 
 TEST_F(Scores, UnknownPolicyIsRefused) {
   EXPECT_THROW(config("best", 64), Error);
+  EXPECT_THROW(config("h2o", 64), Error) << "needs attention weights";
 }
 
 TEST_F(Scores, RetentionCountsAreTheSlots) {
