@@ -39,7 +39,7 @@ void step_axes(benchmark::internal::Benchmark* benchmark) {
 /// The bits that are learned.
 void recall_axes(benchmark::internal::Benchmark* benchmark) {
   name_axes(benchmark);
-  for (const int64_t sequences : {1, 8}) benchmark->Args({sequences, 4096, 64, 4, 2, 0});
+  for (const int64_t bits : {32, 64}) benchmark->Args({8, 4096, bits, 4, 2, 0});
   benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
 

@@ -182,7 +182,7 @@ hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevi
     }
     if (preset == HASHEVICT_PRESET_RECALL) {
       config->policy = HASHEVICT_POLICY_MAJORITY;
-      config->hash_bits = 64;
+      config->hash_bits = 32;
       config->recent_fraction = 0.2F;
       config->centering = HASHEVICT_CENTERING_FIXED;
       config->projection_per_head = 1;

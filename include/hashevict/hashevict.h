@@ -216,7 +216,7 @@ typedef enum hashevict_preset {
   HASHEVICT_PRESET_AUTHORS = 1, /**< the authors' public code: the new key's distance, lowest slot first */
   /** SUPERSEDED with 64 bits and half of the capacity recent: evicts what newer keys have made redundant. */
   HASHEVICT_PRESET_SUPERSEDED = 2,
-  /** MAJORITY over learned codes of 64 bits, each a vote that a later query will want the key: evicts the fewest votes.
+  /** MAJORITY over learned codes of 32 bits, each a vote that a later query will want the key: evicts the fewest votes.
    *  A fifth of the capacity is recent; projection_per_head and centring FIXED carry what was learned, which
    *  hashevict_set_projection() and hashevict_set_center() must bring; how the layers share the slots is learned, too
    *  (layer_capacities). */

@@ -48,6 +48,8 @@ struct RuleDefaults {
   static constexpr bool kAccumulates = false;
   /// True where accumulators depend on later keys alone: prompt modes that run no steps can then compute them.
   static constexpr bool kNeedsNoSteps = false;
+  /// True where the score is the number of equal bits: the distance from the complement of the probe.
+  static constexpr bool kCountsEqualBits = false;
   HASHEVICT_HOST_DEVICE static NoAccumulator start(const NewToken& /*token*/) { return {}; }
   HASHEVICT_HOST_DEVICE static NoAccumulator update(NoAccumulator old, uint32_t /*distance*/,
                                                     const StepFacts& /*step*/) {
@@ -86,6 +88,7 @@ struct FarthestDecayed : RuleDefaults {
 template <Probe kWhose>
 struct Closest : RuleDefaults {
   static constexpr Probe kProbe = kWhose;
+  static constexpr bool kCountsEqualBits = true;
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t distance, int32_t /*position*/,
                                               const StepFacts& step) {
     return static_cast<uint32_t>(step.hash_bits) - distance;

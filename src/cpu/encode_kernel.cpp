@@ -85,6 +85,9 @@ template <class D>
 HWY_INLINE void encode_all_bits(D d, const EncodeRows& args) {
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   int32_t bit = 0;
+  // One row alone has no other rows' chains beside its own.
+  for (; args.num_rows == 1 && bit + 8 * lanes <= args.hash_bits; bit += 8 * lanes) encode_block<1, 8>(d, args, 0, bit);
+  for (; args.num_rows == 1 && bit + 4 * lanes <= args.hash_bits; bit += 4 * lanes) encode_block<1, 4>(d, args, 0, bit);
   for (; bit + 2 * lanes <= args.hash_bits; bit += 2 * lanes) encode_bits<2>(d, args, bit);
   for (; bit < args.hash_bits; bit += lanes) encode_bits<1>(d, args, bit);
 }

@@ -40,10 +40,13 @@ void encode_mean(const Head& head, int32_t tokens_seen, const Scratch& scratch) 
 
 /// Bit i is 1 iff at least half of all codes seen have it.
 void encode_majority(const Head& head, int32_t tokens_seen, const Scratch& scratch) {
-  std::fill_n(scratch.probe, head.settings().code_bytes, uint8_t{0});
-  for (int32_t i = 0; i < head.config().hash_bits; ++i) {
-    const bool set = 2 * int64_t{head.bit_counts[i]} >= tokens_seen;
-    scratch.probe[i / 8] = static_cast<uint8_t>(scratch.probe[i / 8] | (set ? 1 : 0) << (i % 8));
+  for (int32_t byte = 0; byte < head.settings().code_bytes; ++byte) {
+    unsigned bits = 0;
+    for (int32_t i = 0; i < 8; ++i) {
+      const bool set = 2 * int64_t{head.bit_counts[8 * byte + i]} >= tokens_seen;
+      bits |= (set ? 1U : 0U) << i;
+    }
+    scratch.probe[byte] = static_cast<uint8_t>(bits);
   }
 }
 
@@ -69,6 +72,11 @@ Probes probes_of(core::Probe probe, const Head& head, const Token& token, const 
   }
 }
 
+/// Whether so many slots are protected that the largest score is often one of theirs.
+bool protects_many(const Head& head, int32_t num_slots) {
+  return head.prompt_length > 0 || head.shape->recent_window > num_slots / 16;
+}
+
 /// Scores the valid slots into scratch.scores and updates accumulators; returns how many were scanned.
 int32_t scan(const Head& head, const Token& token, core::Probe probe, const Scratch& scratch) {
   const int32_t length = std::min(token.position, head.shape->capacity);
@@ -80,6 +88,7 @@ int32_t scan(const Head& head, const Token& token, core::Probe probe, const Scra
                .facts = facts,
                .codes = head.codes,
                .positions = head.positions,
+               .positions_to_fetch = protects_many(head, num_slots) ? head.positions : nullptr,
                .accumulators = head.accumulators,
                .num_slots = num_slots,
                .code_bytes = head.settings().code_bytes,
@@ -96,7 +105,8 @@ int32_t choose(const Head& head, int32_t token_position, int32_t num_slots, cons
                     .num_slots = num_slots,
                     .first_position = std::max(head.shape->num_sink_tokens, head.prompt_length),
                     .end_position = token_position - head.shape->recent_window,
-                    .oldest_first = head.config().tie == HASHEVICT_TIE_OLDEST};
+                    .oldest_first = head.config().tie == HASHEVICT_TIE_OLDEST,
+                    .many_protected = protects_many(head, num_slots)};
   const int32_t unpinned = select_slot(select);
   if (unpinned >= 0 || head.prompt_length == 0) return unpinned;
   select.first_position = head.shape->num_sink_tokens;
@@ -110,7 +120,8 @@ int32_t choose_oldest(const Head& head, int32_t num_slots, const Scratch& scratc
                       .num_slots = num_slots,
                       .first_position = head.shape->num_sink_tokens,
                       .end_position = INT32_MAX,
-                      .oldest_first = true});
+                      .oldest_first = true,
+                      .many_protected = false});
 }
 
 template <class Rule>

@@ -10,6 +10,7 @@
 #define HWY_TARGET_INCLUDE "cpu/scan_kernel.cpp"
 #include <hwy/foreach_target.h>
 // clang-format: Highway wants this order
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -19,13 +20,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int32_t kMaxCodeBytes = 16;
 constexpr size_t kMaxVectorBytes = kScanSlots;  // a multiple of slots is then a multiple of any vector of codes
-constexpr int32_t kProbesPerPass = 31;          // bytes count to 8 per probe and must stay below 256
+constexpr size_t kChains = 4;                   // independent accumulators; kScanSlots is a multiple of their lanes
+constexpr uint32_t kNone = ~0U;
+constexpr int32_t kProbesPerPass = 31;  // bytes count to 8 per probe and must stay below 256
 
 #if HWY_TARGET == HWY_SCALAR
 
 /// Vectors of one byte cannot hold a code: plain loops.
 void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
-                      int32_t num_probes, uint32_t* distances) {
+                      int32_t num_probes, const int32_t* /*positions*/, uint32_t* distances) {
   for (int32_t slot = 0; slot < num_slots; ++slot) {
     uint32_t sum = 0;
     for (int32_t i = 0; i < num_probes * code_bytes; ++i) {
@@ -65,7 +68,7 @@ HWY_INLINE void put_narrow(D d, hn::Vec<D> sums, bool first_pass, uint32_t* dist
   }
 }
 
-/// Counts per byte to sums per code of `kBytes` bytes, stored or added to distances[0 ..).
+/// Counts per byte to sums per code of `kBytes` bytes, at most 4, stored or added to distances[0 ..).
 template <int kBytes, class D>
 HWY_INLINE void add_counts(D d, hn::Vec<D> counts, bool first_pass, uint32_t* distances) {
   if constexpr (kBytes == 1) {
@@ -75,31 +78,41 @@ HWY_INLINE void add_counts(D d, hn::Vec<D> counts, bool first_pass, uint32_t* di
     const auto pairs = hn::BitCast(words, counts);
     const auto low = hn::And(pairs, hn::Set(words, uint16_t{0xFF}));
     put_narrow<uint16_t>(words, hn::Add(hn::ShiftRight<8>(pairs), low), first_pass, distances);
-  } else if constexpr (kBytes == 4) {
+  } else {
     const hn::Repartition<uint32_t, D> words;
     const auto quads = hn::BitCast(words, counts);
     const auto mask = hn::Set(words, 0x00FF00FFU);
     const auto pairs = hn::Add(hn::And(hn::ShiftRight<8>(quads), mask), hn::And(quads, mask));
     const auto low = hn::And(pairs, hn::Set(words, 0xFFFFU));
     put_distances(words, hn::Add(hn::ShiftRight<16>(pairs), low), first_pass, distances);
-  } else {
-    const hn::Repartition<uint64_t, D> words;
-    constexpr size_t kWordsPerCode = kBytes / sizeof(uint64_t);
-    HWY_ALIGN uint64_t sums[HWY_MAX_BYTES / sizeof(uint64_t)];
-    hn::Store(hn::SumsOf8(counts), words, sums);
-    for (size_t i = 0; i < hn::Lanes(words) / kWordsPerCode; ++i) {
-      uint64_t sum = sums[i * kWordsPerCode];
-      if constexpr (kWordsPerCode == 2) sum += sums[i * kWordsPerCode + 1];
-      distances[i] = static_cast<uint32_t>(sum) + (first_pass ? 0U : distances[i]);
+  }
+}
+
+/// The same for codes of 8 or 16 bytes, of which a vector holds few: `counts` are as many vectors as give one of
+/// distances.
+template <int kBytes, class D>
+HWY_INLINE void add_long_counts(D d, const hn::Vec<D> (&counts)[kBytes / 4], bool first_pass, uint32_t* distances) {
+  const hn::Repartition<uint64_t, decltype(d)> words;
+  const hn::Repartition<uint32_t, decltype(d)> halves;
+  hn::Vec<decltype(words)> sums[2];
+  for (int i = 0; i < 2; ++i) {
+    if constexpr (kBytes == 8) {
+      sums[i] = hn::SumsOf8(counts[i]);
+    } else {
+      const auto low = hn::SumsOf8(counts[2 * i]);
+      const auto high = hn::SumsOf8(counts[2 * i + 1]);
+      sums[i] = hn::Add(hn::ConcatEven(words, high, low), hn::ConcatOdd(words, high, low));
     }
   }
+  put_distances(halves, hn::ConcatEven(halves, hn::BitCast(halves, sums[1]), hn::BitCast(halves, sums[0])), first_pass,
+                distances);
 }
 
 /// Short codes and several probes: the sum over probes of a nibble's distance depends on the nibble alone, so a table
 /// of 16 sums per nibble replaces the loop over probes. Entries of other bytes than the table's are looked up as 0.
 template <int kBytes>
 HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
-                           bool first_pass, uint32_t* distances) {
+                           const int32_t* positions, bool first_pass, uint32_t* distances) {
   const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
   HWY_ALIGN uint8_t tables[kBytes * 2][16] = {};
   for (int32_t t = 0; t < kBytes * 2; ++t) {
@@ -116,6 +129,7 @@ HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_
   }
   const auto nibble = hn::Set(d, uint8_t{15});
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += hn::Lanes(d) / kBytes) {
+    if (positions != nullptr) hwy::Prefetch(positions + slot);
     const auto code = hn::LoadU(d, codes + slot * kBytes);
     const auto low = hn::And(code, nibble);
     const auto high = hn::And(hn::ShiftRight<4>(code), nibble);
@@ -133,7 +147,7 @@ HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_
 /// One pass over the slots with up to kProbesPerPass probes.
 template <int kBytes>
 HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
-                              bool first_pass, uint32_t* distances) {
+                              const int32_t* positions, bool first_pass, uint32_t* distances) {
   const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
   const size_t slots_per_vector = hn::Lanes(d) / kBytes;
   HWY_ALIGN uint8_t patterns[kProbesPerPass * HWY_MAX_BYTES];
@@ -141,18 +155,30 @@ HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uin
     hn::Store(broadcast_code<kBytes>(d, probes + int64_t{p} * kBytes), d,
               patterns + static_cast<size_t>(p) * hn::Lanes(d));
   }
-  for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += slots_per_vector) {
-    const auto code = hn::LoadU(d, codes + slot * kBytes);
-    auto counts = hn::PopulationCount(hn::Xor(code, hn::Load(d, patterns)));
-    for (size_t p = 1; p < static_cast<size_t>(num_probes); ++p) {
-      counts = hn::Add(counts, hn::PopulationCount(hn::Xor(code, hn::Load(d, patterns + p * hn::Lanes(d)))));
+  constexpr size_t kVectors = kBytes <= 4 ? 1 : kBytes / 4;
+  for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += kVectors * slots_per_vector) {
+    if (positions != nullptr) hwy::Prefetch(positions + slot);
+    hn::Vec<decltype(d)> code[kVectors], counts[kVectors];
+    for (size_t i = 0; i < kVectors; ++i) {
+      code[i] = hn::LoadU(d, codes + (slot + i * slots_per_vector) * kBytes);
+      counts[i] = hn::PopulationCount(hn::Xor(code[i], hn::Load(d, patterns)));
     }
-    add_counts<kBytes>(d, counts, first_pass, distances + slot);
+    for (size_t p = 1; p < static_cast<size_t>(num_probes); ++p) {
+      const auto pattern = hn::Load(d, patterns + p * hn::Lanes(d));
+      for (size_t i = 0; i < kVectors; ++i) {
+        counts[i] = hn::Add(counts[i], hn::PopulationCount(hn::Xor(code[i], pattern)));
+      }
+    }
+    if constexpr (kBytes <= 4) {
+      add_counts<kBytes>(d, counts[0], first_pass, distances + slot);
+    } else {
+      add_long_counts<kBytes>(d, counts, first_pass, distances + slot);
+    }
   }
 }
 
 void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
-                      int32_t num_probes, uint32_t* distances) {
+                      int32_t num_probes, const int32_t* positions, uint32_t* distances) {
   for (int32_t done = 0; done < num_probes; done += kProbesPerPass) {
     const int32_t count = std::min(num_probes - done, kProbesPerPass);
     const uint8_t* const pass = probes + int64_t{done} * code_bytes;
@@ -160,21 +186,21 @@ void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slot
     const bool first = done == 0;
     switch (code_bytes) {
       case 1:
-        by_table ? table_pass<1>(codes, num_slots, pass, count, first, distances)
-                 : distance_pass<1>(codes, num_slots, pass, count, first, distances);
+        by_table ? table_pass<1>(codes, num_slots, pass, count, positions, first, distances)
+                 : distance_pass<1>(codes, num_slots, pass, count, positions, first, distances);
         break;
       case 2:
-        by_table ? table_pass<2>(codes, num_slots, pass, count, first, distances)
-                 : distance_pass<2>(codes, num_slots, pass, count, first, distances);
+        by_table ? table_pass<2>(codes, num_slots, pass, count, positions, first, distances)
+                 : distance_pass<2>(codes, num_slots, pass, count, positions, first, distances);
         break;
       case 4:
-        distance_pass<4>(codes, num_slots, pass, count, first, distances);
+        distance_pass<4>(codes, num_slots, pass, count, positions, first, distances);
         break;
       case 8:
-        distance_pass<8>(codes, num_slots, pass, count, first, distances);
+        distance_pass<8>(codes, num_slots, pass, count, positions, first, distances);
         break;
       default:
-        distance_pass<kMaxCodeBytes>(codes, num_slots, pass, count, first, distances);
+        distance_pass<kMaxCodeBytes>(codes, num_slots, pass, count, positions, first, distances);
         break;
     }
   }
@@ -182,29 +208,40 @@ void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slot
 
 #endif  // HWY_TARGET == HWY_SCALAR
 
-/// Distances to scores, with the rule's accumulator. Plain loops: the compiler vectorises them for this target.
+/// Distances to scores, with the rule's accumulator. Plain loops: the compiler vectorises them for this target, as all
+/// that they read is theirs alone.
 template <class Rule>
 HWY_INLINE void apply_rule(const ScanSlots& args) {
   using Accumulator = typename Rule::Accumulator;
   const core::StepFacts facts = args.facts;
-  uint32_t* const scores = args.scores;
+  const int32_t num_slots = args.num_slots;
+  const int32_t* const HWY_RESTRICT positions = args.positions;
+  uint32_t* const HWY_RESTRICT scores = args.scores;
   if constexpr (core::kHasAccumulator<Rule>) {
-    auto* const accumulators = reinterpret_cast<Accumulator*>(args.accumulators);
-    for (int32_t j = 0; j < args.num_slots; ++j) {
+    auto* const HWY_RESTRICT accumulators = reinterpret_cast<Accumulator*>(args.accumulators);
+    for (int32_t j = 0; j < num_slots; ++j) {
       const Accumulator updated = Rule::update(accumulators[j], scores[j], facts);
       accumulators[j] = updated;
-      scores[j] = Rule::score(updated, scores[j], args.positions[j], facts);
+      scores[j] = Rule::score(updated, scores[j], positions[j], facts);
     }
   } else {
-    for (int32_t j = 0; j < args.num_slots; ++j) scores[j] = Rule::score({}, scores[j], args.positions[j], facts);
+    for (int32_t j = 0; j < num_slots; ++j) scores[j] = Rule::score({}, scores[j], positions[j], facts);
   }
 }
 
 void ScoreSlots(const ScanSlots& args) {
   core::visit_rule(*args.config, [&](auto rule) HWY_ATTR {
     using Rule = decltype(rule);
+    if constexpr (Rule::kCountsEqualBits) {
+      uint8_t complement[kMaxCodeBytes];  // of the only probe
+      for (int32_t i = 0; i < args.code_bytes; ++i) complement[i] = static_cast<uint8_t>(~args.probes[i]);
+      HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, args.positions_to_fetch,
+                       args.scores);
+      return;
+    }
     if constexpr (Rule::kProbe != core::Probe::none) {
-      HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes, args.scores);
+      HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes,
+                       args.positions_to_fetch, args.scores);
     } else {
       std::fill_n(args.scores, args.num_slots, 0U);
     }
@@ -212,81 +249,81 @@ void ScoreSlots(const ScanSlots& args) {
   });
 }
 
-/// Lanes of a block of slots that may be evicted.
+/// Lanes of positions that may be evicted.
 template <class D>
-HWY_INLINE hn::Mask<D> evictable(D d, const SelectSlot& args, size_t slot) {
-  const auto positions = hn::LoadU(d, args.positions + slot);
-  return hn::And(hn::Gt(positions, hn::Set(d, args.first_position - 1)),
-                 hn::Lt(positions, hn::Set(d, args.end_position)));
+HWY_INLINE hn::Mask<D> evictable(D d, const SelectSlot& args, hn::Vec<D> positions) {
+  const auto first = hn::Set(d, static_cast<uint32_t>(args.first_position));
+  const auto newest = hn::Set(d, static_cast<uint32_t>(args.end_position - 1 - args.first_position));
+  const auto distance = hn::Sub(positions, first);  // wraps round below the first
+  return hn::Eq(hn::Min(distance, newest), distance);
+}
+
+/// Positions as unsigned numbers, so that those of empty slots (-1) lie beyond all others.
+template <class D>
+HWY_INLINE hn::Vec<D> load_positions(D d, const SelectSlot& args, size_t slot) {
+  return hn::LoadU(d, reinterpret_cast<const uint32_t*>(args.positions) + slot);
 }
 
 /// Largest score of all slots, or of the evictable alone (0 where none is).
 template <bool kEvictableOnly>
 HWY_INLINE uint32_t largest_score(const SelectSlot& args) {
-  const hn::CappedTag<int32_t, kMaxVectorBytes / 4> di;
-  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> du;
-  constexpr size_t kChains = 4;  // independent maxima; kScanSlots is a multiple of their lanes
-  const size_t lanes = hn::Lanes(du);
-  hn::Vec<decltype(du)> best[kChains] = {hn::Zero(du), hn::Zero(du), hn::Zero(du), hn::Zero(du)};
+  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> d;
+  const size_t lanes = hn::Lanes(d);
+  hn::Vec<decltype(d)> best[kChains] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += kChains * lanes) {
     for (size_t c = 0; c < kChains; ++c) {
-      auto scores = hn::LoadU(du, args.scores + slot + c * lanes);
+      const size_t at = slot + c * lanes;
+      auto scores = hn::LoadU(d, args.scores + at);
       if constexpr (kEvictableOnly) {
-        scores = hn::IfThenElseZero(hn::RebindMask(du, evictable(di, args, slot + c * lanes)), scores);
+        scores = hn::IfThenElseZero(evictable(d, args, load_positions(d, args, at)), scores);
       }
       best[c] = hn::Max(best[c], scores);
     }
   }
-  return hn::GetLane(hn::MaxOfLanes(du, hn::Max(hn::Max(best[0], best[1]), hn::Max(best[2], best[3]))));
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(best[0], best[1]), hn::Max(best[2], best[3]))));
 }
 
-/// The best candidate so far among equals.
-struct Equal {
-  int32_t slot = -1;
-  int32_t position = std::numeric_limits<int32_t>::max();
-};
-
-/// Looks at one vector of slots, some of which have the wanted score.
-template <class D>
-HWY_INLINE void keep_better(D di, const SelectSlot& args, size_t slot, hn::Mask<D> equal, Equal& best) {
-  if (hn::AllFalse(di, equal)) return;
-  const auto candidates = hn::And(equal, evictable(di, args, slot));
-  if (hn::AllFalse(di, candidates)) return;
-  if (!args.oldest_first) {
-    if (best.slot < 0) best.slot = static_cast<int32_t>(slot) + static_cast<int32_t>(hn::FindFirstTrue(di, candidates));
-    return;
-  }
-  const auto none = hn::Set(di, std::numeric_limits<int32_t>::max());
-  const auto positions = hn::IfThenElse(candidates, hn::LoadU(di, args.positions + slot), none);
-  const int32_t oldest = hn::GetLane(hn::MinOfLanes(di, positions));
-  if (oldest >= best.position) return;
-  const auto lane = hn::FindFirstTrue(di, hn::Eq(positions, hn::Set(di, oldest)));
-  best = {static_cast<int32_t>(slot) + static_cast<int32_t>(lane), oldest};
-}
-
-/// The slot to evict among the evictable ones with exactly this score, or -1.
+/// The slot to evict among the evictable ones with exactly this score, or -1. Equal scores are rare for codes of random
+/// projections and the rule for learned votes: a block without any is left at once, and one with many has no branch.
+template <bool kOldestFirst>
 HWY_INLINE int32_t slot_with_score(const SelectSlot& args, uint32_t score) {
-  const hn::CappedTag<int32_t, kMaxVectorBytes / 4> di;
-  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> du;
-  const size_t lanes = hn::Lanes(du);
-  const auto wanted = hn::Set(du, score);
-  Equal best;
-  for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += 4 * lanes) {
-    hn::Mask<decltype(du)> equal[4];
-    for (size_t c = 0; c < 4; ++c) equal[c] = hn::Eq(hn::LoadU(du, args.scores + slot + c * lanes), wanted);
+  const hn::CappedTag<uint32_t, kMaxVectorBytes / 4> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto wanted = hn::Set(d, score);
+  const auto none = hn::Set(d, kNone);
+  auto ranks = none;  // the smallest position, or slot, of each lane
+  auto slots = none;  // and where it lies
+  for (size_t slot = 0; slot < static_cast<size_t>(args.num_slots); slot += kChains * lanes) {
+    hn::Mask<decltype(d)> equal[kChains];
+    for (size_t c = 0; c < kChains; ++c) equal[c] = hn::Eq(hn::LoadU(d, args.scores + slot + c * lanes), wanted);
     const auto any = hn::Or(hn::Or(equal[0], equal[1]), hn::Or(equal[2], equal[3]));
-    if (HWY_LIKELY(hn::AllFalse(du, any))) continue;
-    for (size_t c = 0; c < 4; ++c) keep_better(di, args, slot + c * lanes, hn::RebindMask(di, equal[c]), best);
+    if (hn::AllFalse(d, any)) continue;
+    for (size_t c = 0; c < kChains; ++c) {
+      const auto index = hn::Iota(d, static_cast<uint32_t>(slot + c * lanes));
+      const auto positions = load_positions(d, args, slot + c * lanes);
+      const auto candidates = hn::And(equal[c], evictable(d, args, positions));
+      const auto lowest = hn::Min(ranks, hn::IfThenElse(candidates, kOldestFirst ? positions : index, none));
+      slots = hn::IfThenElse(hn::Eq(lowest, ranks), slots, index);
+      ranks = lowest;
+    }
   }
-  return best.slot;
+  const auto is_first = hn::Eq(ranks, hn::MinOfLanes(d, ranks));  // in one lane, or there is no candidate at all
+  return static_cast<int32_t>(hn::GetLane(hn::MinOfLanes(d, hn::IfThenElse(is_first, slots, none))));
 }
 
-/// Few slots are protected, so the largest score of all is most often that of an evictable slot: try it first, and
-/// look at every position only where it is not.
+template <bool kOldestFirst>
+HWY_INLINE int32_t select(const SelectSlot& args) {
+  if (args.end_position <= args.first_position) return -1;
+  if (!args.many_protected) {
+    // The largest score of all is most often that of an evictable slot: look at positions only where it is not.
+    const int32_t likely = slot_with_score<kOldestFirst>(args, largest_score<false>(args));
+    if (HWY_LIKELY(likely >= 0)) return likely;
+  }
+  return slot_with_score<kOldestFirst>(args, largest_score<true>(args));
+}
+
 int32_t SelectSlotTarget(const SelectSlot& args) {
-  const int32_t likely = slot_with_score(args, largest_score<false>(args));
-  if (HWY_LIKELY(likely >= 0)) return likely;
-  return slot_with_score(args, largest_score<true>(args));
+  return args.oldest_first ? select<true>(args) : select<false>(args);
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE
@@ -304,8 +341,8 @@ void score_slots(const ScanSlots& args) {
 }
 
 void hamming_distances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
-                       int32_t num_probes, uint32_t* distances) {
-  HWY_DYNAMIC_DISPATCH(HammingDistances)(codes, code_bytes, num_slots, probes, num_probes, distances);
+                       int32_t num_probes, uint32_t* distances, const int32_t* positions) {
+  HWY_DYNAMIC_DISPATCH(HammingDistances)(codes, code_bytes, num_slots, probes, num_probes, positions, distances);
 }
 
 int32_t select_slot(const SelectSlot& args) {

@@ -236,7 +236,7 @@ TEST(Preset, SupersededKeepsHalfOfTheCapacityRecent) {
 TEST(Preset, RecallTakesWhatWasLearned) {
   const Config config = Config::preset(Preset::recall);
   EXPECT_EQ(config.policy, Policy::majority);
-  EXPECT_EQ(config.hash_bits, 64);
+  EXPECT_EQ(config.hash_bits, 32);
   EXPECT_EQ(config.recent_fraction, 0.2F);
   EXPECT_EQ(config.centering, Centering::fixed);
   EXPECT_TRUE(config.projection_per_head);

@@ -280,7 +280,7 @@ std::vector<Case> variants() {
   cases.push_back(superseded);
   for (const bool has_prompt : {false, true}) {
     Case recall = make(has_prompt ? "PresetRecallWithPrompt" : "PresetRecall",
-                       {"--budget", "24", "--preset", "recall", "--prompt", has_prompt ? "40" : "0"}, 24, 64);
+                       {"--budget", "24", "--preset", "recall", "--prompt", has_prompt ? "40" : "0"}, 24, 32);
     recall.config.apply(Preset::recall);
     recall.own_projection = recall.own_center = true;
     recall.prompt = has_prompt ? 40 : 0;

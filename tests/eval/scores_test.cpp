@@ -87,7 +87,7 @@ TEST_F(Scores, BytesCountWhatAPolicyKeeps) {
   EXPECT_EQ(kv_bytes("window", config("window", 64)), kv + slots * 4);
   EXPECT_EQ(kv_bytes("paper", config("paper", 64)), kv + slots * (4 + 2)) << "and codes";
   EXPECT_EQ(kv_bytes("superseded", config("superseded", 64)), kv + slots * (4 + 8 + 1));
-  EXPECT_EQ(kv_bytes("recall", config("recall", 64)), kv + slots * (4 + 8) + slots / 64 * 64 * 4) << "and counters";
+  EXPECT_EQ(kv_bytes("recall", config("recall", 64)), kv + slots * (4 + 4) + slots / 64 * 32 * 4) << "and counters";
   Config divided = config("recall", 64);
   divided.layer_capacities = {32, 128, 32};
   EXPECT_EQ(kv_bytes("recall", divided), kv_bytes("recall", config("recall", 64)));

@@ -37,12 +37,12 @@ class VotesTest : public testing::Test {
 
   Votes votes_with_shares(const std::vector<float>& shares) {
     const engine::ModelConfig& m = model_.config();
-    const std::vector<float> projection(static_cast<size_t>(m.num_kv_heads * 64 * m.head_dim), 1.0F);
+    const std::vector<float> projection(static_cast<size_t>(m.num_kv_heads * 32 * m.head_dim), 1.0F);
     const std::vector<float> center(static_cast<size_t>(m.num_kv_heads * m.head_dim));
     engine::SafetensorsWriter writer;
     for (size_t i = 0; i < shares.size(); ++i) {
       const std::string prefix = "layers." + std::to_string(i) + ".";
-      writer.add(prefix + "projection", {m.num_kv_heads, 64, m.head_dim}, std::span(projection));
+      writer.add(prefix + "projection", {m.num_kv_heads, 32, m.head_dim}, std::span(projection));
       writer.add(prefix + "center", {m.num_kv_heads, m.head_dim}, std::span(center));
       writer.add(prefix + "share", {1}, std::span(&shares[i], 1));
     }
@@ -96,9 +96,9 @@ TEST_F(VotesTest, SharesMustBePositive) {
 
 TEST_F(VotesTest, OtherShapesAreRefusedByName) {
   const engine::ModelConfig& m = model_.config();
-  EXPECT_THAT(refusal({m.num_kv_heads, 64, m.head_dim / 2}),
-              HasSubstr("layers.0.projection has the shape [2, 64, 32], but the model asks for [2, 64, 64]"));
-  EXPECT_THAT(refusal({m.num_kv_heads, 64, m.head_dim}), HasSubstr("layers.0.center"));
+  EXPECT_THAT(refusal({m.num_kv_heads, 32, m.head_dim / 2}),
+              HasSubstr("layers.0.projection has the shape [2, 32, 32], but the model asks for [2, 32, 64]"));
+  EXPECT_THAT(refusal({m.num_kv_heads, 32, m.head_dim}), HasSubstr("layers.0.center"));
 }
 
 }  // namespace

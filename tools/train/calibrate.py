@@ -37,7 +37,7 @@ from checkpoint import load_model, write_safetensors
 from corpus import read_words, train_text
 from evaluate import sliding_window
 from model import Llama, rope_table, rotate
-from tasks import make_example, make_mixture
+from tasks import TASKS, make_example, make_mixture
 
 # A training seed key is (seed, step), that of an evaluation (2026, 5, 1, ...) with three more: lengths differ.
 CALIBRATION_KEY = (2026, 7)
@@ -58,18 +58,19 @@ CENTER_DISTANCE = 1000.0
 IDLE_SHARE = 0.5
 
 
-def draw_rows(count: int, length: int, text: bytes, words: Sequence[str]) -> list[Row]:
+def draw_rows(count: int, length: int, text: bytes, words: Sequence[str], tasks: Sequence[str]) -> list[Row]:
     """Mixtures of tasks, single tasks and echoes in training text."""
     rows = []
+    single = [task for task in available_tasks(length) if task in tasks]
     for index in range(count):
         rng = np.random.default_rng([*CALIBRATION_KEY, length, index])
         kind = index % 6
         if kind == 0:
             rows.append(draw_echo(rng, text, words, length))
         elif kind < 4:
-            rows.append(encode(make_mixture(rng, text, words, length, MIXTURE_SHARES[kind - 1])))
+            rows.append(encode(make_mixture(rng, text, words, length, MIXTURE_SHARES[kind - 1], tasks)))
         else:
-            rows.append(encode(make_example(rng, str(rng.choice(available_tasks(length))), text, words, length)))
+            rows.append(encode(make_example(rng, str(rng.choice(single)), text, words, length)))
     return rows
 
 
@@ -195,12 +196,13 @@ def slot_shares(num_layers: int, recalling: set[int]) -> list[float]:
 def calibrate(model: Llama, args: argparse.Namespace) -> dict[str, Tensor]:
     """The tensors to store."""
     config, text, words = model.config, train_text(args.docs), read_words(args.words)
-    worth = worths(model, draw_rows(12, LENGTHS[0], text, words))
+    tasks = [task for task in TASKS if task not in args.without]
+    worth = worths(model, draw_rows(12, LENGTHS[0], text, words, tasks))
     heads = [head for head, value in worth.items() if value >= MIN_WORTH]
     print(json.dumps({f"layer {layer} head {head}": round(value, 3) for (layer, head), value in worth.items()}))
     batches = []
     for length in LENGTHS:
-        rows = draw_rows(args.tokens // len(LENGTHS) // length, length, text, words)
+        rows = draw_rows(args.tokens // len(LENGTHS) // length, length, text, words, tasks)
         batches += [rows[i : i + 6] for i in range(0, len(rows), 6)]
     result = {}
     shares = slot_shares(config.num_hidden_layers, {layer for layer, _ in heads})
@@ -225,9 +227,10 @@ def main() -> None:
     parser.add_argument("--words", type=Path, default=Path("assets/text/words.txt"))
     parser.add_argument("--model", type=Path, default=Path("assets/tiny-llama"))
     parser.add_argument("--out", type=Path, default=Path("assets/tiny-llama/recall.safetensors"))
-    parser.add_argument("--bits", type=int, default=64)
+    parser.add_argument("--bits", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=245_760, help="size of the calibration set")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--without", nargs="*", default=[], choices=TASKS, help="tasks to show nothing of")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()

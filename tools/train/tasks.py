@@ -326,9 +326,14 @@ def make_example(
 
 
 def make_mixture(
-    rng: np.random.Generator, text: bytes, words: Sequence[str], length: int, share: float = 0.6
+    rng: np.random.Generator,
+    text: bytes,
+    words: Sequence[str],
+    length: int,
+    share: float = 0.6,
+    tasks: Sequence[str] = TASKS,
 ) -> list[Turn]:
-    """Several tasks in one example, filling up to `share` of it: more to learn from each training byte.
+    """Several of `tasks` in one example, filling up to `share` of it: more to learn from each training byte.
 
     Half of the mixtures begin with up to three rounds of tracking, the hardest to learn; with the one round of every
     mixture that takes 24 of the 26 letters.
@@ -336,8 +341,8 @@ def make_mixture(
     source = Source(rng, words)
     pieces: list[Piece] = []
     used = 0
-    order = [task for task in rng.permutation(TASKS) if MIN_LENGTH[task] <= length]
-    for task in ["tracking"] * 3 * int(rng.integers(2)) + order:
+    order = [task for task in rng.permutation(TASKS) if MIN_LENGTH[task] <= length and task in tasks]
+    for task in ["tracking"] * 3 * int(rng.integers(2)) * ("tracking" in tasks) + order:
         piece = MAKERS[task](source, length, int(rng.integers(1, 9)))
         if pieces and used + piece.size > share * length or piece.size > length:
             continue

@@ -110,7 +110,7 @@ constexpr auto kTable = std::to_array<PolicyRow>({
     library("superseded", "closest to a later key, 64 bits, half of the budget recent",
             [](Config& c) { c.apply(Preset::superseded); }),
     library("recall",
-            "fewest learned votes that a later query will want it, 64 bits, a fifth recent, learned capacities",
+            "fewest learned votes that a later query will want it, 32 bits, a fifth recent, learned capacities",
             [](Config& c) { c.apply(Preset::recall); }),
     even(library("recall_even", "recall, the same capacity in all layers", [](Config& c) { c.apply(Preset::recall); })),
     library("key_norm", "largest key norm", [](Config& c) { c.policy = Policy::key_norm; }),
