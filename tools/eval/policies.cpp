@@ -5,7 +5,6 @@
 #include <string>
 
 #include "engine/kv_cache.hpp"
-#include "quality/policy_table.hpp"
 #include "scores.hpp"
 
 namespace hashevict::eval {

@@ -7,11 +7,9 @@
 #include <string_view>
 
 #include "engine/config.hpp"
+#include "quality/policy_table.hpp"
 
 namespace hashevict::eval {
-
-/// A cache that holds every token; what the others are measured against.
-inline constexpr std::string_view kFull = "full";
 
 /// The bounded caches that the demo compares, all but `full` at every budget.
 inline constexpr std::array<std::string_view, 5> kPolicies = {"paper", "superseded", "recall", "window", "random"};

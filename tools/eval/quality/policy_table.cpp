@@ -9,7 +9,6 @@
 
 #include "eval/baselines/attention_scorers.hpp"
 #include "eval/baselines/key_scorers.hpp"
-#include "eval/policies.hpp"
 #include "eval/votes.hpp"
 
 namespace hashevict::eval {

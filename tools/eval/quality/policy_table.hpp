@@ -14,6 +14,9 @@
 
 namespace hashevict::eval {
 
+/// A cache that holds every token; what the others are measured against.
+inline constexpr std::string_view kFull = "full";
+
 /// Whose company a policy keeps in tables and figures.
 enum class PolicyGroup {
   reference,  ///< the full cache, what every figure shows, and bounds that know the future
