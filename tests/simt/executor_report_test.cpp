@@ -27,7 +27,7 @@ void expect_report(Launch launch, const std::vector<std::string>& words, const K
 }
 
 TEST(ExecutorReports, BarrierThatSomeThreadsDoNotReach) {
-  expect_report(one_block(64, 0), {"left early", "block_sync", "executor_test.cpp"}, [] {
+  expect_report(one_block(64, 0), {"left early", "block_sync", "executor_report_test.cpp"}, [] {
     if (thread_index() != 40) block_sync();
   });
 }
@@ -87,7 +87,7 @@ TEST(ExecutorReports, ShuffleFromALaneOutsideItsMask) {
 }
 
 TEST(ExecutorReports, MissingBarrier) {
-  expect_report(one_block(64, 0, shared_bytes<int32_t>(1)), {"shared memory", "executor_test.cpp"}, [] {
+  expect_report(one_block(64, 0, shared_bytes<int32_t>(1)), {"shared memory", "executor_report_test.cpp"}, [] {
     const auto number = SharedMemory{}.take<int32_t>(1);
     if (thread_index() == 0) number.store(0, 7);
     number.load(0);
