@@ -88,13 +88,13 @@ int32_t scan(const Head& head, const Token& token, core::Probe probe, const Scra
                .facts = facts,
                .codes = head.codes,
                .positions = head.positions,
-               .positions_to_fetch = protects_many(head, num_slots) ? head.positions : nullptr,
                .accumulators = head.accumulators,
                .num_slots = num_slots,
                .code_bytes = head.settings().code_bytes,
                .probes = probes.codes,
                .num_probes = probes.count,
-               .scores = scratch.scores});
+               .scores = scratch.scores,
+               .many_protected = protects_many(head, num_slots)});
   return num_slots;
 }
 

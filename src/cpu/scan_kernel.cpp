@@ -230,18 +230,17 @@ HWY_INLINE void apply_rule(const ScanSlots& args) {
 }
 
 void ScoreSlots(const ScanSlots& args) {
+  const int32_t* const fetched = args.many_protected ? args.positions : nullptr;
   core::visit_rule(*args.config, [&](auto rule) HWY_ATTR {
     using Rule = decltype(rule);
     if constexpr (Rule::kCountsEqualBits) {
       uint8_t complement[kMaxCodeBytes];  // of the only probe
       for (int32_t i = 0; i < args.code_bytes; ++i) complement[i] = static_cast<uint8_t>(~args.probes[i]);
-      HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, args.positions_to_fetch,
-                       args.scores);
+      HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
       return;
     }
     if constexpr (Rule::kProbe != core::Probe::none) {
-      HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes,
-                       args.positions_to_fetch, args.scores);
+      HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes, fetched, args.scores);
     } else {
       std::fill_n(args.scores, args.num_slots, 0U);
     }
@@ -341,8 +340,8 @@ void score_slots(const ScanSlots& args) {
 }
 
 void hamming_distances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
-                       int32_t num_probes, uint32_t* distances, const int32_t* positions) {
-  HWY_DYNAMIC_DISPATCH(HammingDistances)(codes, code_bytes, num_slots, probes, num_probes, positions, distances);
+                       int32_t num_probes, uint32_t* distances) {
+  HWY_DYNAMIC_DISPATCH(HammingDistances)(codes, code_bytes, num_slots, probes, num_probes, nullptr, distances);
 }
 
 int32_t select_slot(const SelectSlot& args) {

@@ -14,24 +14,23 @@ inline constexpr int32_t kScanSlots = 64;
 struct ScanSlots {
   const hashevict_config* config;  ///< names the rule
   core::StepFacts facts;
-  const uint8_t* codes;               ///< [num_slots, code_bytes]
-  const int32_t* positions;           ///< [num_slots]
-  const int32_t* positions_to_fetch;  ///< the same if select_slot() will read them all, which speeds it up, or NULL
-  uint8_t* accumulators;              ///< [num_slots] of the rule's type, updated
-  int32_t num_slots;                  ///< a multiple of kScanSlots
+  const uint8_t* codes;      ///< [num_slots, code_bytes]
+  const int32_t* positions;  ///< [num_slots]
+  uint8_t* accumulators;     ///< [num_slots] of the rule's type, updated
+  int32_t num_slots;         ///< a multiple of kScanSlots
   int32_t code_bytes;
   const uint8_t* probes;  ///< [num_probes, code_bytes]
   int32_t num_probes;
-  uint32_t* scores;  ///< [num_slots], written
+  uint32_t* scores;     ///< [num_slots], written
+  bool many_protected;  ///< as in SelectSlot: positions are fetched into the cache on the way
 };
 
 /// Scores every slot with the config's rule: distances to the probes, summed; accumulators; score.
 void score_slots(const ScanSlots& args);
 
 /// Sums of Hamming distances alone: distances[j] = sum over probes of popcount(probe ^ code_j).
-/// @param positions fetched into the cache on the way, for select_slot(); or NULL
 void hamming_distances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
-                       int32_t num_probes, uint32_t* distances, const int32_t* positions = nullptr);
+                       int32_t num_probes, uint32_t* distances);
 
 /// Which slots may go, and which of equals does.
 struct SelectSlot {

@@ -34,9 +34,8 @@ void run_replay(const Options& options) {
   const eval::ReplayResult result = eval::replay(trace, parsed);
   eval::write_replay(result, trace, options.out);
   std::string slots;
-  for (const eval::ReplayLayer& layer : result.layers) {
-    if (!slots.empty() && parsed.budgets.size() == 1) break;
-    slots += (slots.empty() ? "" : ", ") + std::to_string(layer.capacity);
+  for (size_t i = 0; i < parsed.budgets.size(); ++i) {
+    slots += (i == 0 ? "" : ", ") + std::to_string(result.layers[i].capacity);
   }
   std::printf("replayed %lld tokens through %s slots in %d layers: %s\n", static_cast<long long>(trace.num_tokens()),
               slots.c_str(), trace.num_layers(), options.out.c_str());

@@ -35,6 +35,11 @@ int32_t Budget::slots_for(int64_t num_tokens) const {
   return static_cast<int32_t>(std::max(1.0, std::floor(fraction * static_cast<double>(num_tokens))));
 }
 
+int32_t layer_capacity(const Config& config, int32_t layer) {
+  if (config.layer_capacities.empty()) return config.capacity;
+  return config.layer_capacities.at(static_cast<size_t>(layer));
+}
+
 Budget parse_budget(std::string_view text) {
   constexpr std::string_view kExpected = "a positive number of slots, or a fraction in (0, 1] with a dot";
   if (has_dot(text)) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <hashevict/config.hpp>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +17,9 @@ struct Budget {
   /// Slots for a sequence of `num_tokens`: a fraction is rounded down, and comes to at least 1.
   int32_t slots_for(int64_t num_tokens) const;
 };
+
+/// Slots of a layer per KV head.
+int32_t layer_capacity(const Config& config, int32_t layer);
 
 /// Budgets separated by commas: one for all layers, or one a layer. @throws Error as parse_budget()
 std::vector<Budget> parse_budgets(std::string_view text);

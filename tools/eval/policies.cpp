@@ -26,13 +26,7 @@ Config policy_config(std::string_view policy, const engine::ModelConfig& model, 
 }
 
 uint64_t kv_bytes(std::string_view policy, const Config& config) {
-  const ByteModel bytes = ByteModel::of(parse_policy(policy), config);
-  int64_t of_a_head = bytes.head * config.num_layers;
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-    const bool alike = config.layer_capacities.empty();
-    of_a_head += bytes.slot * (alike ? config.capacity : config.layer_capacities[static_cast<size_t>(layer)]);
-  }
-  return static_cast<uint64_t>(of_a_head * config.num_kv_heads);
+  return ByteModel::of(parse_policy(policy), config).total(config);
 }
 
 }  // namespace hashevict::eval

@@ -33,18 +33,14 @@ Config shaped_config(const Trace& trace, const ReplayOptions& options) {
   config.capacity = options.budgets.front().slots_for(trace.num_tokens());
   config.layer_capacities.clear();
   if (options.budgets.size() > 1) {
-    for (const Budget& budget : options.budgets)
+    for (const Budget& budget : options.budgets) {
       config.layer_capacities.push_back(budget.slots_for(trace.num_tokens()));
+    }
   }
   const Tensor& projection = trace.layers().front().projection;
   if (projection.present()) config.projection_per_head = projection.rank == 3;
   config.max_batch_tokens = std::max(options.prompt, std::min(trace.num_tokens(), kChunk));
   return config;
-}
-
-uint64_t layer_capacity(const Config& config, int32_t layer) {
-  if (config.layer_capacities.empty()) return static_cast<uint64_t>(config.capacity);
-  return static_cast<uint64_t>(config.layer_capacities[static_cast<size_t>(layer)]);
 }
 
 // A cache that keeps the whole prompt of one layer.
@@ -76,10 +72,11 @@ Memory lend(const Config& config, UnifiedMemory& memory) {
   Memory lent;
   if (memory.is_host()) return lent;
   const Bytes bytes = Cache::required_bytes(config);
+  const auto slots_of = [&](int32_t layer) { return static_cast<uint64_t>(layer_capacity(config, layer)); };
   uint64_t all_slots = 0;
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) all_slots += layer_capacity(config, layer);
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) all_slots += slots_of(layer);
   for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-    const uint64_t slots = layer_capacity(config, layer);  // each takes as much as any other
+    const uint64_t slots = slots_of(layer);  // each takes as much as any other
     lent.keys.push_back(memory.allocate(bytes.keys / all_slots * slots));
     lent.values.push_back(memory.allocate(bytes.values / all_slots * slots));
   }
@@ -214,8 +211,8 @@ class Replayer {
     const View view = cache.view(layer);
     const int64_t code_bytes = config_.hash_bits / 8;
     const auto heads = static_cast<size_t>(config_.num_kv_heads);
-    const auto slots = static_cast<size_t>(layer_capacity(config_, layer));
-    result.capacity = static_cast<int32_t>(slots);
+    result.capacity = layer_capacity(config_, layer);
+    const auto slots = static_cast<size_t>(result.capacity);
     result.positions.assign(heads * slots, -1);
     result.codes.assign(heads * slots * static_cast<size_t>(code_bytes), 0);
     const int64_t length = *view.lengths.data_as<int32_t>();

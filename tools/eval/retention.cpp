@@ -88,8 +88,9 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   Retention retention{std::string(policy), budget, Budget{true, 0, budget}.slots_for(num_tokens), {}, {}, {}};
   Config config = policy_config(policy, model, retention.slots, seed);
   divide_slots(runtime, config, num_tokens);
-  retention.layer_slots = config.layer_capacities;
-  retention.layer_slots.resize(static_cast<size_t>(model.num_layers), retention.slots);
+  for (int32_t layer = 0; layer < model.num_layers; ++layer) {
+    retention.layer_slots.push_back(layer_capacity(config, layer));
+  }
   engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
   RetentionRecorder recorder(model.num_layers, model.num_kv_heads);

@@ -40,6 +40,13 @@ Config harness_shape(const engine::ModelConfig& model) {
   return config;
 }
 
+Config library_config(const Runtime& runtime, const PolicyChoice& choice, int32_t capacity, int64_t num_tokens) {
+  Config config = choice.config(harness_shape(runtime.model.config()));
+  config.capacity = capacity;
+  if (!choice.row->even) divide_slots(runtime, config, num_tokens);
+  return config;
+}
+
 PolicyRun::PolicyRun(const Runtime& runtime, const PolicyChoice& choice, int32_t capacity, int64_t max_tokens,
                      uint64_t seed, const Futures* futures) {
   const engine::ModelConfig& model = runtime.model.config();
@@ -48,9 +55,7 @@ PolicyRun::PolicyRun(const Runtime& runtime, const PolicyChoice& choice, int32_t
     decoder_.emplace(runtime.model, *scored_, runtime.threads);
     return;
   }
-  Config config = choice.config(harness_shape(model));
-  config.capacity = capacity;
-  if (!choice.row->even) divide_slots(runtime, config, max_tokens);
+  Config config = library_config(runtime, choice, capacity, max_tokens);
   config.seed = seed;
   config.max_batch_tokens = max_tokens;
   library_ = std::make_unique<engine::KvCache>(make_cache(runtime, config));

@@ -55,6 +55,10 @@ class PolicyRun {
 /// The config that all caches of the harness share: one sequence, bfloat16.
 Config harness_shape(const engine::ModelConfig& model);
 
+/// The config of a policy of the library: `capacity` slots in each layer, or as many in all, divided as was learned.
+/// @param num_tokens of the sequence
+Config library_config(const Runtime& runtime, const PolicyChoice& choice, int32_t capacity, int64_t num_tokens);
+
 /// The full cache's attention over a whole sequence, every token streamed.
 baselines::FullAttention record_full_attention(const Runtime& runtime, std::span<const int32_t> tokens);
 

@@ -9,6 +9,7 @@
 
 #include "eval/baselines/attention_scorers.hpp"
 #include "eval/baselines/key_scorers.hpp"
+#include "eval/budget.hpp"
 #include "eval/votes.hpp"
 
 namespace hashevict::eval {
@@ -283,6 +284,12 @@ ByteModel ByteModel::of(const PolicyChoice& choice, const Config& shape) {
   if (config.policy == Policy::mean) bytes.head += int64_t{4} * config.head_dim;
   if (config.policy == Policy::majority) bytes.head += int64_t{4} * config.hash_bits;
   return bytes;
+}
+
+uint64_t ByteModel::total(const Config& config) const {
+  int64_t of_a_head = head * config.num_layers;
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) of_a_head += slot * layer_capacity(config, layer);
+  return static_cast<uint64_t>(of_a_head * config.num_kv_heads);
 }
 
 int32_t ByteModel::slots(double budget, int64_t num_tokens, const Config& shape) const {

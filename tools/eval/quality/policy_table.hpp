@@ -93,6 +93,8 @@ struct ByteModel {
   int64_t head = 0;  ///< what it keeps once
 
   static ByteModel of(const PolicyChoice& choice, const Config& shape);
+  /// Bytes that all layers and heads of a cache of this config keep.
+  uint64_t total(const Config& config) const;
   /// Slots for the bytes that `budget` of a full cache of `num_tokens` takes. @throws Error if they hold no slot
   int32_t slots(double budget, int64_t num_tokens, const Config& shape) const;
 };

@@ -121,11 +121,8 @@ std::vector<Cost> measure_costs(const Runtime& runtime, const EvalOptions& optio
     for (const double budget : choice.is_full() ? std::vector<double>{1.0} : options.budgets) {
       const ByteModel bytes = ByteModel::of(choice, shape);
       Cost cost{choice.name(), budget, bytes.slots(budget, options.length, shape), bytes.slot, 0, 0.0};
-      cost.kv_bytes =
-          static_cast<uint64_t>((bytes.slot * cost.slots + bytes.head) * shape.num_layers * shape.num_kv_heads);
-      Config config = choice.config(shape);
-      config.capacity = cost.slots;
-      if (!choice.row->even) divide_slots(runtime, config, options.length);
+      Config config = library_config(runtime, choice, cost.slots, options.length);
+      cost.kv_bytes = bytes.total(config);
       config.max_batch_tokens = static_cast<int64_t>(kBatchTokens);
       cost.tokens_per_second = tokens_per_second(runtime, config, text, static_cast<size_t>(options.num_timed));
       costs.push_back(cost);
