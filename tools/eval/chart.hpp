@@ -16,7 +16,7 @@ struct Chart {
   std::string note;  ///< which way is better; stands beside the title
   double y_low = 0.0;
   double y_high = 1.0;
-  int decimals = 1;      ///< of the axis' figures
+  int decimals = 2;      ///< of the axis' figures
   bool compact = false;  ///< small, without labels at the lines' ends
   Estimate full;
 

@@ -81,7 +81,6 @@ std::string charts(const Report& report) {
   Chart recall = chart_of(report, "Recall", [](const PolicyResult& result) { return result.recall; });
   recall.y_label = "share of questions answered exactly";
   recall.note = "higher is better";
-  recall.decimals = 2;
   Chart text = chart_of(report, "Running text", [](const PolicyResult& result) {
     return Estimate{result.nats_per_byte.mean, result.nats_over_full.error, result.nats_per_byte.count};
   });
@@ -107,6 +106,7 @@ std::string task_charts(const Report& report) {
     Chart chart = chart_of(report, std::string(name(kTasks[task])),
                            [task](const PolicyResult& result) { return result.tasks[task].accuracy; });
     chart.compact = true;
+    chart.decimals = 1;  // three figures: 0, a half and 1
     html += "<div class=\"card\">" + to_svg(chart) + "</div>\n";
   }
   return html + "</div>\n";
