@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "engine/config.hpp"
-#include "quality/policy_table.hpp"
+#include "eval/quality/policy_table.hpp"
 
 namespace hashevict::eval {
 
