@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "../engine/temporary_folder.hpp"
@@ -35,7 +36,7 @@ class VotesTest : public testing::Test {
     return "accepted";
   }
 
-  Votes votes_with_shares(const std::vector<float>& shares) {
+  Votes votes_with(const std::vector<float>& shares, const std::vector<float>& reaches) {
     const engine::ModelConfig& m = model_.config();
     const std::vector<float> projection(static_cast<size_t>(m.num_kv_heads * 32 * m.head_dim), 1.0F);
     const std::vector<float> center(static_cast<size_t>(m.num_kv_heads * m.head_dim));
@@ -45,9 +46,17 @@ class VotesTest : public testing::Test {
       writer.add(prefix + "projection", {m.num_kv_heads, 32, m.head_dim}, std::span(projection));
       writer.add(prefix + "center", {m.num_kv_heads, m.head_dim}, std::span(center));
       writer.add(prefix + "share", {1}, std::span(&shares[i], 1));
+      writer.add(prefix + "reach", {1}, std::span(&reaches[i], 1));
     }
     writer.write(folder_.path() / "shares.safetensors");
     return Votes::load(folder_.path() / "shares.safetensors", m);
+  }
+
+  static std::vector<int32_t> divided(const Votes& votes, int32_t capacity, int64_t num_tokens) {
+    Config config;
+    config.capacity = capacity;
+    votes.divide(config, num_tokens);
+    return config.layer_capacities;
   }
 
   engine::TemporaryFolder folder_;
@@ -72,26 +81,33 @@ TEST_F(VotesTest, EmbeddedOnesReachTheCache) {
   }
 }
 
+constexpr float kEverything = std::numeric_limits<float>::infinity();
+
 TEST_F(VotesTest, LayersDivideTheSlotsByTheirShares) {
-  const Votes votes = votes_with_shares({0.5F, 2.0F, 0.5F});
-  Config config;
-  config.capacity = 100;
-  votes.divide(config, 1000);
-  EXPECT_EQ(config.layer_capacities, (std::vector<int32_t>{50, 200, 50}));
-  votes.divide(config, 120);
-  EXPECT_EQ(config.layer_capacities, (std::vector<int32_t>{90, 120, 90})) << "no more than there are tokens";
-  config.capacity = 33;
-  votes.divide(config, 1000);
-  EXPECT_EQ(std::accumulate(config.layer_capacities.begin(), config.layer_capacities.end(), 0), 99);
-  config.capacity = 1;
-  votes.divide(config, 1000);
-  EXPECT_EQ(config.layer_capacities.size(), 3U);
-  EXPECT_LE(std::accumulate(config.layer_capacities.begin(), config.layer_capacities.end(), 0), 3);
+  const Votes votes = votes_with({0.5F, 2.0F, 0.5F}, {kEverything, kEverything, kEverything});
+  EXPECT_EQ(divided(votes, 100, 1000), (std::vector<int32_t>{50, 200, 50}));
+  EXPECT_EQ(divided(votes, 100, 120), (std::vector<int32_t>{90, 120, 90})) << "no more than there are tokens";
+  const std::vector<int32_t> uneven = divided(votes, 33, 1000);
+  EXPECT_EQ(std::accumulate(uneven.begin(), uneven.end(), 0), 99);
+  EXPECT_EQ(divided(votes, 1, 1000), (std::vector<int32_t>{1, 1, 1})) << "none without a slot";
 }
 
-TEST_F(VotesTest, SharesMustBePositive) {
-  EXPECT_THROW(votes_with_shares({0.5F, 0.0F, 0.5F}), Error);
-  EXPECT_THROW(votes_with_shares({0.5F, std::nanf(""), 0.5F}), Error);
+TEST_F(VotesTest, WhatIsBeyondALayersReachGoesToTheOthers) {
+  const Votes votes = votes_with({0.5F, 1.0F, 1.5F}, {90.0F, 90.0F, kEverything});
+  EXPECT_EQ(divided(votes, 50, 1000), (std::vector<int32_t>{25, 50, 75}));
+  EXPECT_EQ(divided(votes, 100, 1000), (std::vector<int32_t>{53, 90, 157})) << "the second layer is full";
+  EXPECT_EQ(divided(votes, 300, 1000), (std::vector<int32_t>{90, 90, 720}));
+  EXPECT_EQ(divided(votes, 450, 1000), (std::vector<int32_t>{147, 203, 1000})) << "what nobody needs is not lost";
+  EXPECT_EQ(divided(votes, 1000, 1000), (std::vector<int32_t>{1000, 1000, 1000}));
+  EXPECT_EQ(divided(votes, 2000, 1000), (std::vector<int32_t>{1000, 1000, 1000}));
+}
+
+TEST_F(VotesTest, SharesAndReachesMustBePositive) {
+  for (const float bad : {0.0F, -1.0F, std::nanf("")}) {
+    EXPECT_THROW(votes_with({0.5F, bad, 0.5F}, {90.0F, 90.0F, 90.0F}), Error);
+    EXPECT_THROW(votes_with({0.5F, 0.5F, 0.5F}, {90.0F, bad, 90.0F}), Error);
+  }
+  EXPECT_THROW(votes_with({0.5F, kEverything, 0.5F}, {90.0F, 90.0F, 90.0F}), Error);
 }
 
 TEST_F(VotesTest, OtherShapesAreRefusedByName) {

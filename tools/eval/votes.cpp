@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "engine/embedded_model.hpp"
 
@@ -24,11 +23,53 @@ std::vector<float> take(const engine::Safetensors& file, const std::string& name
   return {values.begin(), values.end()};
 }
 
-float take_share(const engine::Safetensors& file, const std::string& name) {
-  const float share = take(file, name, {1}).front();
-  if (std::isfinite(share) && share > 0.0F) return share;
+float take_positive(const engine::Safetensors& file, const std::string& name) {
+  const float value = take(file, name, {1}).front();
+  if (value > 0.0F) return value;  // NaN is not
   throw Error(Status::invalid_data,
-              fmt::format("{}: {} is {}; expected a positive number", file.source(), name, share));
+              fmt::format("{}: {} is {}; expected a positive number", file.source(), name, value));
+}
+
+float take_share(const engine::Safetensors& file, const std::string& name) {
+  const float share = take_positive(file, name);
+  if (std::isfinite(share)) return share;
+  throw Error(Status::invalid_data, fmt::format("{}: {} is {}; expected a finite number", file.source(), name, share));
+}
+
+/// A layer, while slots are divided.
+struct Part {
+  double share;
+  int64_t limit;
+  int64_t capacity = 0;
+
+  int64_t room() const { return limit - capacity; }
+};
+
+/// Gives `slots` more to the parts, in proportion to their shares as far as their limits allow.
+/// @return how many are left
+int64_t pour(int64_t slots, std::vector<Part>& parts) {
+  std::vector<Part*> order;
+  double shares = 0.0;
+  int64_t empty = 0;  // parts that are still to get their first slot
+  for (Part& part : parts) {
+    order.push_back(&part);
+    shares += part.share;
+    empty += part.capacity == 0;
+  }
+  // Whoever is full first comes first, so that what it leaves is divided among all the others.
+  std::stable_sort(order.begin(), order.end(), [](const Part* a, const Part* b) {
+    return static_cast<double>(a->room()) * b->share < static_cast<double>(b->room()) * a->share;
+  });
+  for (Part* part : order) {
+    const auto due = static_cast<int64_t>(std::lround(static_cast<double>(slots) * part->share / shares));
+    const int64_t least = part->capacity == 0 ? 1 : 0;
+    empty -= least;
+    const int64_t taken = std::min({std::max(due, least), part->room(), slots - empty});
+    part->capacity += taken;
+    slots -= taken;
+    shares -= part->share;
+  }
+  return slots;
 }
 
 }  // namespace
@@ -40,7 +81,8 @@ Votes::Votes(const engine::Safetensors& file, const engine::ModelConfig& model)
   for (int32_t layer = 0; layer < model.num_layers; ++layer) {
     const std::string prefix = fmt::format("layers.{}.", layer);
     layers_.push_back({take(file, prefix + "projection", {num_kv_heads_, bits, head_dim_}),
-                       take(file, prefix + "center", {num_kv_heads_, head_dim_}), take_share(file, prefix + "share")});
+                       take(file, prefix + "center", {num_kv_heads_, head_dim_}), take_share(file, prefix + "share"),
+                       take_positive(file, prefix + "reach")});
   }
   hash_bits_ = static_cast<int32_t>(bits);
 }
@@ -67,22 +109,16 @@ void Votes::apply(Cache& cache) const {
 }
 
 void Votes::divide(Config& config, int64_t num_tokens) const {
-  std::vector<size_t> order(layers_.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  // Whoever may be cut off at num_tokens comes first.
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return layers_[a].share > layers_[b].share; });
-  int64_t slots = int64_t{config.capacity} * static_cast<int64_t>(layers_.size());
-  double shares = 0.0;
-  for (const Layer& layer : layers_) shares += static_cast<double>(layer.share);
-  config.layer_capacities.assign(layers_.size(), 0);
-  for (const size_t i : order) {
-    const auto share = static_cast<double>(layers_[i].share);
-    const auto part = static_cast<int64_t>(std::lround(static_cast<double>(slots) * share / shares));
-    const int64_t capacity = std::clamp(part, std::min<int64_t>(1, slots), std::min(slots, num_tokens));
-    config.layer_capacities[i] = static_cast<int32_t>(capacity);
-    slots -= capacity;
-    shares -= share;
+  std::vector<Part> parts;
+  for (const Layer& layer : layers_) {
+    const double limit = std::min(static_cast<double>(layer.reach), static_cast<double>(num_tokens));
+    parts.push_back({static_cast<double>(layer.share), std::max<int64_t>(1, static_cast<int64_t>(limit))});
   }
+  const int64_t left = pour(int64_t{config.capacity} * static_cast<int64_t>(parts.size()), parts);
+  for (Part& part : parts) part.limit = std::max(part.limit, num_tokens);
+  pour(left, parts);
+  config.layer_capacities.clear();
+  for (const Part& part : parts) config.layer_capacities.push_back(static_cast<int32_t>(part.capacity));
 }
 
 void Votes::add_to(engine::SafetensorsWriter& writer) const {

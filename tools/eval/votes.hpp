@@ -11,30 +11,33 @@
 
 namespace hashevict::eval {
 
-/// What the preset `recall` needs: projections, centres and the layers' shares of the slots, learned for one model
+/// What the preset `recall` needs: projections, centres and how layers divide the slots, learned for one model
 /// (`tools/train/calibrate.py`). A safetensors file with `layers.<i>.projection [num_kv_heads, bits, head_dim]`,
-/// `layers.<i>.center [num_kv_heads, head_dim]` and `layers.<i>.share [1]`, all F32, for every layer.
+/// `layers.<i>.center [num_kv_heads, head_dim]`, `layers.<i>.share [1]` (capacity, in units of the layers' mean) and
+/// `layers.<i>.reach [1]` (slots of which the layer has use, or infinity), all F32, for every layer.
 class Votes {
  public:
   /// Those of the embedded model.
   static Votes embedded(const engine::ModelConfig& model);
-  /// @throws Error naming the tensor that is missing, of another shape than the model asks for, or a share that is not
-  /// positive
+  /// @throws Error naming the tensor that is missing, of another shape than the model asks for, or not positive where
+  /// it must be
   static Votes load(const std::filesystem::path& path, const engine::ModelConfig& model);
 
   int32_t hash_bits() const { return hash_bits_; }
   /// Gives them to a cache whose sequences are empty. @throws Error if it was not made for them
   void apply(Cache& cache) const;
   /// Divides the slots that `config.capacity` gives to all layers among them by their shares, none of them getting more
-  /// than a sequence of `num_tokens` can use: what it leaves goes to the others.
+  /// than its reach or than a sequence of `num_tokens` can use: what it leaves goes to the others. What all leave is
+  /// divided by the shares again, up to `num_tokens`.
   void divide(Config& config, int64_t num_tokens) const;
-  /// Every number of them, layer by layer: projection, centre, share.
+  /// Every number of them, layer by layer: projection, centre, share, reach.
   template <class Visit>
   void for_each(const Visit& visit) const {
     for (const Layer& layer : layers_) {
       for (const float value : layer.projection) visit(value);
       for (const float value : layer.center) visit(value);
       visit(layer.share);
+      visit(layer.reach);
     }
   }
   /// Adds projections and centres to a trace for `replay`, under the names that they have here. They are not copied.
@@ -45,7 +48,7 @@ class Votes {
 
   struct Layer {
     std::vector<float> projection, center;
-    float share = 1.0F;
+    float share = 1.0F, reach = 1.0F;
   };
   std::vector<Layer> layers_;
   int32_t hash_bits_ = 0;

@@ -13,17 +13,21 @@ latest tokens are taught. Other heads get a projection of zeros: all codes are e
 A vote has a threshold, and codes have none; so the centre lies far from all keys, along the direction in which keys
 vary least, where it turns a small weight into a constant.
 
-Layers differ, too: one in which no head was taught is a window, and half of its slots go to those that recall.
+Layers differ, too: one in which no head was taught is a window, and how long it must be is measured. While slots are
+few, such layers share 45 % of all slots in proportion to the windows that answers need; but none of them gets more than
+its reach, the window after which text gains nothing, and what they leave goes to the layers that recall.
 
 Writes, per layer i: `layers.i.projection` [num_key_value_heads, bits, head_dim], for set_projection;
-`layers.i.center` [num_key_value_heads, head_dim], the key centre for set_center (centring FIXED); and `layers.i.share`
-[1], its capacity in units of the mean over layers, for layer_capacities.
+`layers.i.center` [num_key_value_heads, head_dim], the key centre for set_center (centring FIXED); and for
+layer_capacities `layers.i.share` [1], its capacity in units of the mean over layers, and `layers.i.reach` [1], the
+largest capacity of which it has use (infinity where it recalls).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Sequence
 
@@ -54,8 +58,13 @@ FIRING_PENALTY = 0.3
 BATCH, NEEDED_SHARE = 8192, 0.25
 STEEPNESS = 4.0
 CENTER_DISTANCE = 1000.0
-# Of a layer without a head that recalls.
-IDLE_SHARE = 0.5
+# Of all slots, those of layers without a head that recalls, while none of them has its reach.
+IDLE_SHARE = 0.45
+WINDOWS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+SINKS = 4
+WINDOW_ROWS = 36
+# What a layer's window may cost: nats per answer byte, and a share of the loss per text byte.
+MAX_ANSWER_COST, MAX_TEXT_COST = 0.01, 0.001
 
 
 def draw_rows(count: int, length: int, text: bytes, words: Sequence[str], tasks: Sequence[str]) -> list[Row]:
@@ -185,12 +194,42 @@ def fold_thresholds(keys: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor,
     return weight + torch.outer(missing / CENTER_DISTANCE, quiet), center
 
 
-def slot_shares(num_layers: int, recalling: set[int]) -> list[float]:
-    """Capacity of every layer, in units of their mean."""
-    if not recalling:
-        return [1.0] * num_layers
-    spared = (num_layers - len(recalling)) * (1 - IDLE_SHARE)
-    return [1 + spared / len(recalling) if layer in recalling else IDLE_SHARE for layer in range(num_layers)]
+@torch.no_grad()
+def window_needs(model: Llama, rows: Sequence[Row], layer: int) -> tuple[int, int]:
+    """Slots of one layer when it sees sinks and the latest tokens only: the fewest at which answers do not suffer, and
+    at which nothing does."""
+    inputs, targets, weights = stack(rows)
+    answer, length = weights == 1.0, inputs.shape[1]
+
+    def costs(mask: Tensor | None) -> tuple[float, float]:
+        hook = model.model["layers"][layer].self_attn.register_forward_pre_hook(lambda _, args: (*args[:2], mask))
+        loss = losses(model, inputs, targets)
+        hook.remove()
+        return float(loss[answer].mean()), float(loss[~answer].mean())
+
+    causal = sliding_window(length, length)
+    full_answers, full_text = costs(causal)
+    need = reach = None
+    for slots in WINDOWS:
+        mask = sliding_window(length, slots - SINKS)
+        mask[:, :SINKS] = causal[:, :SINKS]
+        answers, text = costs(mask)
+        if need is None and answers <= full_answers + MAX_ANSWER_COST:
+            need = slots
+        if need is not None and text <= full_text * (1 + MAX_TEXT_COST):
+            reach = slots
+            break
+    return need or WINDOWS[-1], reach or length
+
+
+def divide_slots(needs: dict[int, tuple[int, int]], num_layers: int) -> list[tuple[float, float]]:
+    """Share and reach of every layer; `needs` holds those that recall nothing."""
+    if len(needs) in (0, num_layers):
+        return [(1.0, math.inf)] * num_layers
+    total = sum(need for need, _ in needs.values())
+    recalling = num_layers * (1 - IDLE_SHARE) / (num_layers - len(needs))
+    parts = {layer: (num_layers * IDLE_SHARE * need / total, float(reach)) for layer, (need, reach) in needs.items()}
+    return [parts.get(layer, (recalling, math.inf)) for layer in range(num_layers)]
 
 
 def calibrate(model: Llama, args: argparse.Namespace) -> dict[str, Tensor]:
@@ -205,9 +244,13 @@ def calibrate(model: Llama, args: argparse.Namespace) -> dict[str, Tensor]:
         rows = draw_rows(args.tokens // len(LENGTHS) // length, length, text, words, tasks)
         batches += [rows[i : i + 6] for i in range(0, len(rows), 6)]
     result = {}
-    shares = slot_shares(config.num_hidden_layers, {layer for layer, _ in heads})
-    for layer, share in enumerate(shares):
+    idle = set(range(config.num_hidden_layers)) - {layer for layer, _ in heads}
+    window_rows = draw_rows(WINDOW_ROWS, LENGTHS[0], text, words, tasks)
+    needs = {layer: window_needs(model, window_rows, layer) for layer in sorted(idle)}
+    print(json.dumps({f"layer {layer}": {"need": need, "reach": reach} for layer, (need, reach) in needs.items()}))
+    for layer, (share, reach) in enumerate(divide_slots(needs, config.num_hidden_layers)):
         result[f"layers.{layer}.share"] = torch.tensor([share])
+        result[f"layers.{layer}.reach"] = torch.tensor([reach])
         result[f"layers.{layer}.projection"] = torch.zeros(config.num_key_value_heads, args.bits, config.head_dim)
         result[f"layers.{layer}.center"] = torch.zeros(config.num_key_value_heads, config.head_dim)
     for (layer, head), (keys, gains) in collect(model, batches, heads).items():

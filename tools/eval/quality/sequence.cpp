@@ -135,7 +135,7 @@ Sequence make_generated(const Runtime& runtime, Task task, const Ingredients& in
 
 std::span<const uint64_t> seeds(SeedSet set) {
   static constexpr std::array<uint64_t, 3> kDev = {101, 102, 103};
-  static constexpr std::array<uint64_t, 3> kTest = {910001, 910002, 910003};
+  static constexpr std::array<uint64_t, 3> kTest = {920001, 920002, 920003};
   return set == SeedSet::dev ? kDev : kTest;
 }
 
