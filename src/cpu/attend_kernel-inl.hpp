@@ -34,22 +34,41 @@ HWY_INLINE void prefetch_row(const Element* row, int row_elements) {
   for (int i = 0; i < row_elements; i += kLineElements<Element>) hwy::Prefetch(row + i);
 }
 
-/// The next tile's keys, to fetch into the cache on the way through the values. If dense, a line at a time between the
+/// The rows of a tile, to fetch into the cache on the way through other rows. If dense, a line at a time between the
 /// products, in ascending order: in bursts the lines wait for each other, and other orders stop the processor's own
 /// prefetcher from running ahead. Otherwise in bursts, row by row.
 template <class Element>
-struct NextKeys {
+struct RowsAhead {
   const Element* base;
   const int64_t* offsets;  ///< [kTileSlots]
   bool dense;              ///< one behind the other
 };
 
-/// GCC would rather load a vector again for every use than keep it, and then loads are what limits the loops.
-HWY_INLINE void keep_in_register(FloatVector& vector) {
-#if HWY_ARCH_X86 && HWY_COMPILER_GCC && !HWY_COMPILER_CLANG && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
-  __asm__("" : "+x"(vector.raw));
+/// Fetches the lines of dense rows, one at a call.
+template <class Element>
+class LinesAhead {
+ public:
+  HWY_INLINE LinesAhead(const RowsAhead<Element>& rows, int first_element)
+      : at_(rows.base + rows.offsets[0] + (rows.dense ? first_element : 0)),
+        step_(rows.dense ? kLineElements<Element> : 0) {}
+
+  HWY_INLINE void fetch() {
+    hwy::Prefetch(at_);
+    at_ += step_;
+  }
+
+ private:
+  const Element* at_;
+  int step_;
+};
+
+/// sum += a * b. Left to itself, GCC loads a factor again for every use and ends in the register of the other factor;
+/// then loads limit the loops and the sums run out of registers.
+HWY_INLINE void add_product(FloatVector a, FloatVector b, FloatVector& sum) {
+#if HWY_COMPILER_GCC && !HWY_COMPILER_CLANG && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_BMI2_FMA)
+  __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
 #else
-  (void)vector;
+  sum = hwy::HWY_NAMESPACE::MulAdd(a, b, sum);
 #endif
 }
 
@@ -81,43 +100,31 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::CappedTag<float, 4>> sum_
 }
 #endif
 
-/// Stores the sums of the lanes of `sums[query * kKeys + key]` at `logits[query * kTileSlots + key]`.
-template <int kQueries, int kKeys>
-HWY_INLINE void store_dots(const FloatVector (&sums)[kQueries * kKeys], float* logits) {
+/// Stores the sums of the lanes of each of `sums`.
+template <int kSums>
+HWY_INLINE void store_dots(const FloatVector (&sums)[kSums], float* dots) {
   namespace hn = hwy::HWY_NAMESPACE;
-  static_assert(kKeys == 2 || kKeys % 4 == 0);
-  constexpr int kSums = kQueries * kKeys;
 #if HWY_TARGET == HWY_SCALAR
   HASHEVICT_UNROLL
-  for (int i = 0; i < kSums; ++i) logits[i / kKeys * kTileSlots + i % kKeys] = hn::GetLane(sums[i]);
+  for (int i = 0; i < kSums; ++i) dots[i] = hn::GetLane(sums[i]);
 #else
+  static_assert(kSums % 4 == 0);
   const hn::CappedTag<float, 4> four;
-  const hn::Half<decltype(four)> two;
-  const auto zero = hn::Zero(Floats());
   HASHEVICT_UNROLL
   for (int i = 0; i < kSums; i += 4) {
-    const bool full = i + 2 < kSums;
-    const auto quad = sum_lanes(sums[i], sums[i + 1], full ? sums[i + 2] : zero, full ? sums[i + 3] : zero);
-    float* const row = logits + i / kKeys * kTileSlots + i % kKeys;
-    if constexpr (kKeys == 2) {
-      hn::StoreU(hn::LowerHalf(two, quad), two, row);
-      if (full) hn::StoreU(hn::UpperHalf(two, quad), two, row + kTileSlots);
-    } else {
-      hn::StoreU(quad, four, row);
-    }
+    hn::StoreU(sum_lanes(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]), four, dots + i);
   }
 #endif
 }
 
-/// sums[i] += vectors[i] * factor.
-template <int kCount>
+/// sums[i * kStride] += vectors[i] * factor.
+template <int kStride, int kCount>
 HWY_INLINE void add_products(const FloatVector (&vectors)[kCount], FloatVector factor, FloatVector* sums) {
-  keep_in_register(factor);
   HASHEVICT_UNROLL
-  for (int i = 0; i < kCount; ++i) sums[i] = hwy::HWY_NAMESPACE::MulAdd(vectors[i], factor, sums[i]);
+  for (int i = 0; i < kCount; ++i) add_product(vectors[i], factor, sums[i * kStride]);
 }
 
-/// sums[query * kKeys + key] += <query, key> over one pair of vectors from `at` on.
+/// sums[key * kQueries + query] += <query, key> over one pair of vectors from `at` on.
 template <class Loader, int kQueries, int kKeys>
 HWY_INLINE void add_dots(const typename Loader::Element* const (&key)[kKeys], int at, const float* query,
                          FloatVector* sums) {
@@ -125,58 +132,73 @@ HWY_INLINE void add_dots(const typename Loader::Element* const (&key)[kKeys], in
   const Floats d;
   FloatVector first[kKeys], second[kKeys];
   HASHEVICT_UNROLL
-  for (int k = 0; k < kKeys; ++k) Loader::pair(key[k] + at, first[k], second[k]);
+  for (int k = 0; k < kKeys; ++k) first[k] = Loader::first(key[k] + at);
   HASHEVICT_UNROLL
-  for (int q = 0; q < kQueries; ++q) add_products<kKeys>(first, hn::Load(d, query + q * kLanes), &sums[q * kKeys]);
+  for (int q = 0; q < kQueries; ++q) add_products<kQueries>(first, hn::Load(d, query + q * kLanes), &sums[q]);
+  HASHEVICT_UNROLL
+  for (int k = 0; k < kKeys; ++k) second[k] = Loader::second(key[k] + at);
   HASHEVICT_UNROLL
   for (int q = 0; q < kQueries; ++q) {
-    add_products<kKeys>(second, hn::Load(d, query + (kQueries + q) * kLanes), &sums[q * kKeys]);
+    add_products<kQueries>(second, hn::Load(d, query + (kQueries + q) * kLanes), &sums[q]);
   }
 }
 
-/// logits[query][j] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple of 8, some
-/// more. Dimensions lie in lanes: kKeys keys by kQueries queries share their loads, then one reduction serves four
-/// sums. Each step over a line of the keys fetches the same line of the slots' values.
-template <class Loader, int kQueries>
-HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const typename Loader::Element* values,
-                           const int64_t* offsets, int count, const float* queries, int head_dim, float* logits) {
+/// dots[key * kQueries + query] = <query, key> of kKeys keys. Dimensions lie in lanes: the keys and queries share their
+/// loads, then one reduction serves four sums. Fetches as many bytes as it reads.
+template <class Loader, int kQueries, int kKeys>
+HWY_INLINE void dot_keys(const typename Loader::Element* keys, const int64_t* offsets, const float* query, int head_dim,
+                         float* dots, LinesAhead<typename Loader::Element>& ahead) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
-  constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
   constexpr int kPair = 2 * kLanes;
   constexpr int kLine = kLineElements<typename Loader::Element>;
-  for (int j = 0; j < count; j += kKeys) {
-    const typename Loader::Element *key[kKeys], *value[kKeys];
-    FloatVector sums[kQueries * kKeys];
+  const typename Loader::Element* key[kKeys];
+  FloatVector sums[kQueries * kKeys];
+  HASHEVICT_UNROLL
+  for (int k = 0; k < kKeys; ++k) key[k] = keys + offsets[k];
+  HASHEVICT_UNROLL
+  for (int i = 0; i < kQueries * kKeys; ++i) sums[i] = hn::Zero(d);
+  int dim = 0;
+  for (; dim + kLine <= head_dim; dim += kLine) {
     HASHEVICT_UNROLL
-    for (int k = 0; k < kKeys; ++k) {
-      key[k] = keys + offsets[j + k];
-      value[k] = values + offsets[j + k];
+    for (int k = 0; k < kKeys; ++k) ahead.fetch();
+    HASHEVICT_UNROLL_TWICE
+    for (int at = 0; at < kLine; at += kPair, query += kPair * kQueries) {
+      add_dots<Loader, kQueries, kKeys>(key, dim + at, query, sums);
     }
+  }
+  for (; dim + kPair <= head_dim; dim += kPair, query += kPair * kQueries) {
     HASHEVICT_UNROLL
-    for (int i = 0; i < kQueries * kKeys; ++i) sums[i] = hn::Zero(d);
-    const float* query = queries;
-    int dim = 0;
-    for (; dim + kLine <= head_dim; dim += kLine) {
-      HASHEVICT_UNROLL
-      for (int k = 0; k < kKeys; ++k) hwy::Prefetch(value[k] + dim);
-      HASHEVICT_UNROLL_TWICE
-      for (int at = 0; at < kLine; at += kPair, query += kPair * kQueries) {
-        add_dots<Loader, kQueries, kKeys>(key, dim + at, query, sums);
-      }
+    for (int line = 0; line < kKeys * kPair / kLine; ++line) ahead.fetch();
+    add_dots<Loader, kQueries, kKeys>(key, dim, query, sums);
+  }
+  if (dim < head_dim) {
+    HASHEVICT_UNROLL
+    for (int i = 0; i < kQueries * kKeys; ++i) {
+      add_product(Loader::single(key[i / kQueries] + dim), hn::Load(d, query + i % kQueries * kLanes), sums[i]);
     }
-    for (; dim + kPair <= head_dim; dim += kPair, query += kPair * kQueries) {
-      HASHEVICT_UNROLL
-      for (int k = 0; k < kKeys; ++k) hwy::Prefetch(value[k] + dim);
-      add_dots<Loader, kQueries, kKeys>(key, dim, query, sums);
+  }
+  store_dots(sums, dots);
+}
+
+/// dots[j * kQueries + query] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple
+/// of 8, some more. Fetches the tile's values.
+template <class Loader, int kQueries>
+HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const RowsAhead<typename Loader::Element>& values,
+                           int count, const float* queries, int head_dim, float* dots) {
+  constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 3;  // as many as registers hold
+  constexpr int kRest = kQueries == 4 ? 2 : kKeys;
+  const int64_t* const offsets = values.offsets;
+  LinesAhead<typename Loader::Element> ahead(values, 0);
+  int j = 0;
+  for (; j + kKeys <= count; j += kKeys) {
+    if (!values.dense) {
+      for (int k = 0; k < kKeys; ++k) prefetch_row(values.base + offsets[j + k], head_dim);
     }
-    if (dim < head_dim) {
-      HASHEVICT_UNROLL
-      for (int i = 0; i < kQueries * kKeys; ++i) {
-        sums[i] = hn::MulAdd(Loader::single(key[i % kKeys] + dim), hn::Load(d, query + i / kKeys * kLanes), sums[i]);
-      }
-    }
-    store_dots<kQueries, kKeys>(sums, logits + j);
+    dot_keys<Loader, kQueries, kKeys>(keys, offsets + j, queries, head_dim, dots + j * kQueries, ahead);
+  }
+  if (j < count) {
+    dot_keys<Loader, kQueries, kRest>(keys, offsets + j, queries, head_dim, dots + j * kQueries, ahead);
   }
 }
 
@@ -186,27 +208,29 @@ struct WeightedValues {
   const typename Loader::Element* values;
   const int64_t* offsets;  ///< [count] of the visible slots
   int count;
-  const float* weights;  ///< [queries, kTileSlots]
-  const float* rescale;  ///< [queries]
-  float* accumulators;   ///< [queries, row_floats]
+  const float* weights;  ///< [count, kQueries]
+  const float* rescale;  ///< [kQueries]
+  float* accumulators;   ///< [kQueries, row_floats]
   int row_floats;
-  NextKeys<typename Loader::Element> next;
+  RowsAhead<typename Loader::Element> next_keys;
 };
 
 /// sums += weight * value of one slot, for kVectors vectors of dimensions: pairs, or the single vector at the end.
 template <class Loader, int kQueries, int kVectors>
 HWY_INLINE void add_value(const typename Loader::Element* value, const float* weights, FloatVector* sums) {
-  namespace hn = hwy::HWY_NAMESPACE;
   FloatVector elements[kVectors];
   if constexpr (kVectors == 1) {
     elements[0] = Loader::single(value);
   } else {
     HASHEVICT_UNROLL
-    for (int v = 0; v < kVectors; v += 2) Loader::pair(value + v * kLanes, elements[v], elements[v + 1]);
+    for (int v = 0; v < kVectors; v += 2) {
+      elements[v] = Loader::first(value + v * kLanes);
+      elements[v + 1] = Loader::second(value + v * kLanes);
+    }
   }
   HASHEVICT_UNROLL
   for (int q = 0; q < kQueries; ++q) {
-    add_products<kVectors>(elements, hn::Set(Floats(), weights[q * kTileSlots]), &sums[q * kVectors]);
+    add_products<1>(elements, hwy::HWY_NAMESPACE::Set(Floats(), weights[q]), &sums[q * kVectors]);
   }
 }
 
@@ -227,22 +251,19 @@ HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   const int64_t* const offsets = tile.offsets;
   const float* const weights = tile.weights;
   const int count = tile.count;
-  const typename Loader::Element* ahead =
-      tile.next.base + tile.next.offsets[0] + (tile.next.dense ? dim * kTileSlots : 0);
-  const int step = tile.next.dense ? kLine : 0;
+  LinesAhead<typename Loader::Element> ahead(tile.next_keys, dim * kTileSlots);
   int j = 0;
   for (; j + kStep <= count; j += kStep) {
     HASHEVICT_UNROLL
-    for (int line = 0; line < kStep * kStrip / kLine; ++line) {
-      hwy::Prefetch(ahead);
-      ahead += step;
-    }
-    HASHEVICT_UNROLL_TWICE
-    for (int i = j; i < j + kStep; ++i) {
-      add_value<Loader, kQueries, kVectors>(values + offsets[i], weights + i, sums);
+    for (int line = 0; line < kStep * kStrip / kLine; ++line) ahead.fetch();
+    HASHEVICT_UNROLL
+    for (int i = 0; i < kStep; ++i) {
+      add_value<Loader, kQueries, kVectors>(values + offsets[j + i], weights + (j + i) * kQueries, sums);
     }
   }
-  for (; j < count; ++j) add_value<Loader, kQueries, kVectors>(values + offsets[j], weights + j, sums);
+  for (; j < count; ++j) {
+    add_value<Loader, kQueries, kVectors>(values + offsets[j], weights + j * kQueries, sums);
+  }
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries * kVectors; ++i) {
     float* const at = tile.accumulators + i / kVectors * tile.row_floats + dim + i % kVectors * kLanes;
@@ -254,12 +275,10 @@ HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
 /// accumulate_strip() for as many strips of kVectors vectors as fit between `dim` and `head_dim`.
 template <class Loader, int kQueries, int kVectors>
 HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim, int head_dim) {
+  const RowsAhead<typename Loader::Element>& next = tile.next_keys;
   for (; dim + kVectors * kLanes <= head_dim; dim += kVectors * kLanes) {
-    if (!tile.next.dense) {
-      const int end = kTileSlots * (dim + kVectors * kLanes) / head_dim;
-      for (int j = kTileSlots * dim / head_dim; j < end; ++j)
-        prefetch_row(tile.next.base + tile.next.offsets[j], head_dim);
-    }
+    const int end = next.dense ? 0 : kTileSlots * (dim + kVectors * kLanes) / head_dim;
+    for (int j = kTileSlots * dim / head_dim; j < end; ++j) prefetch_row(next.base + next.offsets[j], head_dim);
     accumulate_strip<Loader, kQueries, kVectors>(tile, dim);
   }
   return dim;

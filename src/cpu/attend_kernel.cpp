@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "cpu/attend_scratch.hpp"
 #include "cpu/highway_targets.hpp"
@@ -15,6 +16,7 @@
 #include <hwy/highway.h>
 
 #include "cpu/attend_kernel-inl.hpp"
+#include "cpu/attend_softmax-inl.hpp"
 #include "cpu/exponential-inl.hpp"
 
 // Offsets within one tile or its scratch rows are small: int is enough.
@@ -67,10 +69,10 @@ class AttendPass {
   void run() {
     for (int q = 0; q < queries_; q += kKernelQueries) pack_queries(q);
     for (int i = 0; i < rows_ * row_floats_; ++i) scratch_.accumulators[i] = 0;
-    for (int q = 0; q < rows_; ++q) {
-      scratch_.maxima[q] = kNegativeInfinity;
-      scratch_.sums[q] = 0;
-      scratch_.rescale[q] = 1;
+    for (int i = 0; i < AttendScratch::state_floats(rows_); ++i) {
+      scratch_.maxima[i] = kNegativeInfinity;
+      scratch_.sums[i] = 0;
+      scratch_.rescale[i] = 1;
     }
     Tile tiles[2];
     if (split_.first_slot < split_.last_slot) tiles[0].locate(split_, split_.first_slot);
@@ -93,12 +95,14 @@ class AttendPass {
   /// Queries that the kernel for `count` of them takes: the missing fourth of three is a query of zeros.
   static constexpr int kernel_queries(int count) { return count == 3 ? 4 : count; }
 
-  /// Queries that share registers lie vector by vector side by side, elements in the loader's order.
+  /// Queries that share registers lie vector by vector side by side, elements in the loader's order, scaled.
   void pack_queries(int query) {
     const int count = kernel_queries(together(query));
     float* to = scratch_.queries + query * row_floats_;
     const float* const from = split_.queries + int64_t{first_query_ + query} * split_.head_dim;
-    const auto element = [&](int q, int dim) { return query + q < queries_ ? from[q * split_.head_dim + dim] : 0; };
+    const auto element = [&](int q, int dim) {
+      return query + q < queries_ ? from[q * split_.head_dim + dim] * split_.softmax_scale : 0;
+    };
     int dim = 0;
     for (; dim + 2 * kLanes <= split_.head_dim; dim += 2 * kLanes) {
       for (int half = 0; half < 2; ++half) {
@@ -116,9 +120,11 @@ class AttendPass {
     uint64_t visible[kPassQueries];
     const uint64_t any = find_visible(tile, visible);
     if (any == 0) return;
-    for (int q = 0; q < queries_; q += kKernelQueries) score(tile, q);
-    weigh(visible);
-    const NextKeys<Element> next_keys{static_cast<const Element*>(split_.keys), next.offsets, next.dense};
+    for (int q = 0; q < queries_; q += kKernelQueries) {
+      score(tile, q);
+      weigh(q, visible + q);
+    }
+    const RowsAhead<Element> next_keys{static_cast<const Element*>(split_.keys), next.offsets, next.dense};
     for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, next_keys, q, visible + q);
   }
 
@@ -147,128 +153,106 @@ class AttendPass {
     return any;
   }
 
+  /// Calls `action` with the number of queries of a kernel as a constant.
+  template <class Action>
+  static void with_kernel(int count, const Action& action) {
+    switch (kernel_queries(count)) {
+      case 1:
+        return action(std::integral_constant<int, 1>());
+      case 2:
+        return action(std::integral_constant<int, 2>());
+      default:
+        return action(std::integral_constant<int, 4>());
+    }
+  }
+
+  [[nodiscard]] float* weights(int query) const { return scratch_.weights + query * kTileSlots; }
+
+  [[nodiscard]] SoftmaxState state(int query) const {
+    const auto at = AttendScratch::state_floats(query);
+    return {scratch_.maxima + at, scratch_.sums + at, scratch_.rescale + at};
+  }
+
   void score(const Tile& tile, int query) {
     const auto* const keys = static_cast<const Element*>(split_.keys);
-    const auto* const values = static_cast<const Element*>(split_.values);
-    const float* const queries = scratch_.queries + query * row_floats_;
-    float* const logits = scratch_.weights + query * kTileSlots;
-    const auto dots = [&](auto kernel) {
-      kernel(keys, values, tile.offsets, tile.count, queries, split_.head_dim, logits);
-    };
-    switch (kernel_queries(together(query))) {
-      case 1:
-        return dots(dot_tile<Loader, 1>);
-      case 2:
-        return dots(dot_tile<Loader, 2>);
-      default:
-        return dots(dot_tile<Loader, 4>);
+    const RowsAhead<Element> values{static_cast<const Element*>(split_.values), tile.offsets, tile.dense};
+    with_kernel(together(query), [&](auto kernel) {
+      dot_tile<Loader, kernel()>(keys, values, tile.count, scratch_.queries + query * row_floats_, split_.head_dim,
+                                 weights(query));
+    });
+  }
+
+  /// Turns the dots of the queries that share registers into weights, 0 where not visible, up to the last slot that is.
+  void weigh(int query, const uint64_t* visible) {
+    uint64_t any = 0, all = ~uint64_t{0};
+    for (int q = 0; q < together(query); ++q) {
+      any |= visible[q];
+      all &= visible[q];
     }
+    if (any == 0) return;
+    const int slots = (static_cast<int>(std::bit_width(any)) + kLanes - 1) / kLanes * kLanes;
+    with_kernel(together(query), [&](auto kernel) {
+      if (split_.logit_soft_cap != 0) cap_logits(weights(query), slots * kernel());
+      if (all != first_bits(slots)) hide<kernel()>(query, slots, visible);
+      weigh_slots<kernel()>(weights(query), slots, state(query));
+    });
   }
 
-  /// Turns the dots of all queries into weights exp(logit - maximum), 0 where not visible, updates maxima and sums and
-  /// leaves in `rescale` what to multiply everything before this tile by. Step by step for all queries, so that one
-  /// query's chain of dependent instructions does not wait for another's.
-  void weigh(const uint64_t* visible) {
+  void cap_logits(float* logits, int count) const {
     const Floats d;
-    HWY_ALIGN float maxima[kPassQueries];
-    HWY_ALIGN float sums[kPassQueries] = {};
-    for (int q = 0; q < queries_; ++q) maxima[q] = to_logits(q, visible[q]);
-    for (int q = queries_; q % kLanes != 0; ++q) maxima[q] = kNegativeInfinity;
-    for (int q = 0; q < queries_; ++q) sums[q] = exponentiate(q, visible[q], maxima[q]);
-    for (int q = 0; q < queries_; q += kLanes) {
-      const auto before = hn::Load(d, scratch_.maxima + q);
-      const auto now = hn::Load(d, maxima + q);
-      const auto power = exp_nonpositive(d, hn::Sub(before, now));
-      const auto rescale = hn::IfThenElse(hn::Eq(before, now), hn::Set(d, 1.0f), power);
-      const auto sum = hn::Add(hn::Mul(hn::Load(d, scratch_.sums + q), rescale), hn::Load(d, sums + q));
-      hn::Store(now, d, scratch_.maxima + q);
-      hn::Store(rescale, d, scratch_.rescale + q);
-      hn::Store(sum, d, scratch_.sums + q);
-    }
-  }
-
-  /// Slots up to the last visible one, in whole vectors.
-  static int vector_end(uint64_t visible) {
-    return (static_cast<int>(std::bit_width(visible)) + kLanes - 1) / kLanes * kLanes;
-  }
-
-  /// Turns the dots of one query into logits, -infinity where not visible.
-  /// @return the largest logit so far
-  float to_logits(int query, uint64_t visible) {
-    const Floats d;
-    float* const row = scratch_.weights + query * kTileSlots;
-    const int end = vector_end(visible);
-    auto largest = hn::Set(d, scratch_.maxima[query]);
-    const auto scale = hn::Set(d, split_.softmax_scale);
     const auto cap = hn::Set(d, split_.logit_soft_cap);
-    for (int j = 0; j < end; j += kLanes) {
-      auto logit = hn::Mul(hn::Load(d, row + j), scale);
-      if (split_.logit_soft_cap != 0) logit = hn::Mul(cap, tanh_of(d, hn::Div(logit, cap)));
-      largest = hn::Max(logit, largest);
-      hn::Store(logit, d, row + j);
+    for (int i = 0; i < count; i += kLanes) {
+      hn::Store(hn::Mul(cap, tanh_of(d, hn::Div(hn::Load(d, logits + i), cap))), d, logits + i);
     }
-    const uint64_t hidden = visible == 0 ? 0 : first_bits(end) & ~visible;
-    if (hidden == 0) return hn::GetLane(hn::MaxOfLanes(d, largest));
-    for (uint64_t rest = hidden; rest != 0; rest &= rest - 1) row[std::countr_zero(rest)] = kNegativeInfinity;
-    largest = hn::Set(d, scratch_.maxima[query]);
-    for (int j = 0; j < end; j += kLanes) largest = hn::Max(hn::Load(d, row + j), largest);
-    return hn::GetLane(hn::MaxOfLanes(d, largest));
   }
 
-  /// Turns the logits of one query into weights; returns their sum.
-  float exponentiate(int query, uint64_t visible, float maximum) {
-    const Floats d;
-    float* const row = scratch_.weights + query * kTileSlots;
-    // With nothing but -infinity so far any finite reference gives the weights their value 0.
-    const auto reference = hn::Set(d, maximum == kNegativeInfinity ? 0.0f : maximum);
-    auto sum = hn::Zero(d);
-    for (int j = 0, end = vector_end(visible); j < end; j += kLanes) {
-      const auto weight = exp_nonpositive(d, hn::Sub(hn::Load(d, row + j), reference));
-      sum = hn::Add(sum, weight);
-      hn::Store(weight, d, row + j);
+  /// Makes logits -infinity where not visible.
+  template <int kQueries>
+  void hide(int query, int slots, const uint64_t* visible) {
+    float* const logits = weights(query);
+    for (int q = 0; q < together(query); ++q) {
+      for (uint64_t hidden = first_bits(slots) & ~visible[q]; hidden != 0; hidden &= hidden - 1) {
+        logits[std::countr_zero(hidden) * kQueries + q] = kNegativeInfinity;
+      }
     }
-    return hn::GetLane(hn::SumOfLanes(d, sum));
   }
 
   /// Adds the values of the visible slots up for the queries that share registers; one by one if they see different
   /// slots. Slots that are not visible are left out, not weighted 0: their values may be anything.
-  void accumulate(const Tile& tile, const NextKeys<Element>& next_keys, int query, const uint64_t* visible) {
+  void accumulate(const Tile& tile, const RowsAhead<Element>& next_keys, int query, const uint64_t* visible) {
     const int count = together(query);
     bool alike = true;
     for (int q = 1; q < count; ++q) alike = alike && visible[q] == visible[0];
-    if (alike) return accumulate_alike(tile, next_keys, query, count, visible[0]);
-    for (int q = 0; q < count; ++q) accumulate_alike(tile, next_keys, query + q, 1, visible[q]);
+    if (alike) return accumulate_alike(tile, next_keys, query, 0, count, visible[0]);
+    for (int q = 0; q < count; ++q) accumulate_alike(tile, next_keys, query, q, 1, visible[q]);
   }
 
-  void accumulate_alike(const Tile& tile, const NextKeys<Element>& next_keys, int query, int count, uint64_t visible) {
+  /// Queries [from, from + count) of the kernel that begins at `query`: all of it, or one.
+  void accumulate_alike(const Tile& tile, const RowsAhead<Element>& next_keys, int query, int from, int count,
+                        uint64_t visible) {
     if (visible == 0) return;
-    int64_t offsets[kTileSlots];
-    float* const weights = scratch_.weights + query * kTileSlots;
     WeightedValues<Loader> weighted{static_cast<const Element*>(split_.values),
                                     tile.offsets,
                                     std::popcount(visible),
-                                    weights,
-                                    scratch_.rescale + query,
-                                    scratch_.accumulators + query * row_floats_,
+                                    weights(query),
+                                    state(query).rescale + from,
+                                    scratch_.accumulators + (query + from) * row_floats_,
                                     row_floats_,
                                     next_keys};
-    if ((visible & (visible + 1)) != 0) {  // gaps: close them
-      weighted.offsets = offsets;
+    int64_t offsets[kTileSlots];
+    float packed[kTileSlots * kKernelQueries];
+    const int stride = kernel_queries(together(query)), width = kernel_queries(count);
+    if (width != stride || (visible & (visible + 1)) != 0) {  // other queries or gaps between: close up
       int to = 0;
       for (uint64_t rest = visible; rest != 0; rest &= rest - 1, ++to) {
-        const int from = std::countr_zero(rest);
-        offsets[to] = tile.offsets[from];
-        for (int q = 0; q < count; ++q) weights[q * kTileSlots + to] = weights[q * kTileSlots + from];
+        const int slot = std::countr_zero(rest);
+        offsets[to] = tile.offsets[slot];
+        for (int q = 0; q < width; ++q) packed[to * width + q] = weights(query)[slot * stride + from + q];
       }
+      weighted.offsets = offsets;
+      weighted.weights = packed;
     }
-    switch (kernel_queries(count)) {
-      case 1:
-        return accumulate_tile<Loader, 1>(weighted, split_.head_dim);
-      case 2:
-        return accumulate_tile<Loader, 2>(weighted, split_.head_dim);
-      default:
-        return accumulate_tile<Loader, 4>(weighted, split_.head_dim);
-    }
+    with_kernel(count, [&](auto kernel) { accumulate_tile<Loader, kernel()>(weighted, split_.head_dim); });
   }
 
   /// Into the caller's layout, elements back in their order.
@@ -282,8 +266,9 @@ class AttendPass {
       for (int i = 0; i < 2 * kLanes; ++i) to[dim + element_of<Loader>(i / kLanes, i % kLanes)] = from[dim + i];
     }
     for (; dim < head_dim; ++dim) to[dim] = from[dim];
-    split_.partial[split_.num_queries * head_dim + index] = scratch_.maxima[query];
-    split_.partial[split_.num_queries * (head_dim + 1) + index] = scratch_.sums[query];
+    const int first = query / kKernelQueries * kKernelQueries;
+    split_.partial[split_.num_queries * head_dim + index] = state(first).maxima[query - first];
+    split_.partial[split_.num_queries * (head_dim + 1) + index] = state(first).sums[query - first];
   }
 
   const AttendSplit& split_;

@@ -12,6 +12,8 @@ constexpr int kTileSlots = 32;
 constexpr int kPassQueries = 32;
 /// Queries whose accumulators share registers; a kernel takes 1, 2 or 4.
 constexpr int kKernelQueries = 4;
+/// Floats that hold one value for each query of a kernel, repeated to fill a vector (see attend_softmax-inl.hpp).
+constexpr int kStateFloats = 8;
 
 /// One pass's state, carved out of the caller's scratch floats. Rows of queries and accumulators are padded to
 /// `row_floats` and hold their elements in the order in which vectors load keys and values (see kv_loader-inl.hpp).
@@ -19,17 +21,20 @@ constexpr int kKernelQueries = 4;
 struct AttendScratch {
   float* queries;       ///< [queries * row_floats], packed by pack_queries()
   float* accumulators;  ///< [queries, row_floats]
-  float* weights;       ///< [queries, kTileSlots] logits, then weights, of one tile
-  float* maxima;        ///< [queries]
-  float* sums;          ///< [queries]
-  float* rescale;       ///< [queries] what one tile multiplies the earlier ones by
+  float* weights;       ///< [kernels, kTileSlots, queries of the kernel] logits, then weights, of one tile
+  float* maxima;        ///< [kernels, kStateFloats]
+  float* sums;          ///< [kernels, kStateFloats]
+  float* rescale;       ///< [kernels, kStateFloats] what one tile multiplies the earlier ones by
 
   static constexpr int32_t row_floats(int32_t head_dim) { return (head_dim + 15) / 16 * 16; }
 
+  /// Where the state of `queries` queries, whole kernels, ends.
+  static constexpr int64_t state_floats(int64_t queries) { return queries / kKernelQueries * kStateFloats; }
+
   static constexpr int64_t floats(int32_t num_queries, int32_t head_dim) {
     const int64_t queries = rows(num_queries);
-    const int64_t padded = (queries + 15) / 16 * 16;
-    return queries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + 3 * padded + kAlignment;
+    const int64_t state = (state_floats(queries) + 15) / 16 * 16;
+    return queries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + 3 * state + kAlignment;
   }
 
   AttendScratch(float* memory, int32_t num_queries, int32_t head_dim) {
@@ -44,9 +49,9 @@ struct AttendScratch {
     queries = take(count * row_floats(head_dim));
     accumulators = take(count * row_floats(head_dim));
     weights = take(count * kTileSlots);
-    maxima = take(count);
-    sums = take(count);
-    rescale = take(count);
+    maxima = take(state_floats(count));
+    sums = take(state_floats(count));
+    rescale = take(state_floats(count));
   }
 
  private:

@@ -21,19 +21,16 @@ using FloatVector = hwy::HWY_NAMESPACE::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hwy::HWY_NAMESPACE::MaxLanes(Floats()));
 
 // A loader reads the elements of one key or value as vectors of fp32:
-//   pair()   2 * kLanes elements; element 2 i and 2 i + 1 go to lane i of the two vectors if kInterleaved, else the
-//   first
-//            kLanes elements to the first vector and the others to the second;
-//   single() kLanes elements in order.
+//   first(), second()  2 * kLanes elements; element 2 i and 2 i + 1 go to lane i of the two vectors if kInterleaved,
+//                      else the first kLanes elements to the first vector and the others to the second;
+//   single()           kLanes elements in order.
 
 struct FloatLoader {
   using Element = float;
   static constexpr bool kInterleaved = false;
-  static HWY_INLINE void pair(const Element* from, FloatVector& first, FloatVector& second) {
-    first = hwy::HWY_NAMESPACE::LoadU(Floats(), from);
-    second = hwy::HWY_NAMESPACE::LoadU(Floats(), from + kLanes);
-  }
   static HWY_INLINE FloatVector single(const Element* from) { return hwy::HWY_NAMESPACE::LoadU(Floats(), from); }
+  static HWY_INLINE FloatVector first(const Element* from) { return single(from); }
+  static HWY_INLINE FloatVector second(const Element* from) { return single(from + kLanes); }
 };
 
 struct HalfLoader {
@@ -48,9 +45,11 @@ struct HalfLoader {
     return half_to_float(Floats(), bits);
 #endif
   }
-  static HWY_INLINE void pair(const Element* from, FloatVector& first, FloatVector& second) {
-    first = single(from);
-    second = single(from + kLanes);
+  static HWY_INLINE FloatVector first(const Element* from) {
+    return single(from);
+  }
+  static HWY_INLINE FloatVector second(const Element* from) {
+    return single(from + kLanes);
   }
 };
 
@@ -62,19 +61,29 @@ struct BfloatLoader {
     const auto bits = hn::PromoteTo(hn::RebindToUnsigned<Floats>(), hn::LoadU(hn::Rebind<uint16_t, Floats>(), from));
     return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
   }
-  static HWY_INLINE void pair(const Element* from, FloatVector& first, FloatVector& second) {
 #if HWY_TARGET == HWY_SCALAR
-    first = single(from);
-    second = single(from + 1);
-#else
-    namespace hn = hwy::HWY_NAMESPACE;
-    // Two elements are one word: its low half is the even element, its high half with the rest cleared the odd one.
-    const hn::RebindToUnsigned<Floats> words;
-    const auto both = hn::BitCast(words, hn::LoadU(hn::Repartition<uint16_t, Floats>(), from));
-    first = hn::BitCast(Floats(), hn::ShiftLeft<16>(both));
-    second = hn::BitCast(Floats(), hn::And(both, hn::Set(words, 0xFFFF0000U)));
-#endif
+  static HWY_INLINE FloatVector first(const Element* from) {
+    return single(from);
   }
+  static HWY_INLINE FloatVector second(const Element* from) {
+    return single(from + 1);
+  }
+#else
+  // Two elements are one word: its low half is the even element, its high half with the rest cleared the odd one.
+  using Words = hwy::HWY_NAMESPACE::RebindToUnsigned<Floats>;
+  static HWY_INLINE hwy::HWY_NAMESPACE::Vec<Words> words(const Element* from) {
+    namespace hn = hwy::HWY_NAMESPACE;
+    return hn::BitCast(Words(), hn::LoadU(hn::Repartition<uint16_t, Floats>(), from));
+  }
+  static HWY_INLINE FloatVector first(const Element* from) {
+    namespace hn = hwy::HWY_NAMESPACE;
+    return hn::BitCast(Floats(), hn::ShiftLeft<16>(words(from)));
+  }
+  static HWY_INLINE FloatVector second(const Element* from) {
+    namespace hn = hwy::HWY_NAMESPACE;
+    return hn::BitCast(Floats(), hn::And(words(from), hn::Set(Words(), 0xFFFF0000U)));
+  }
+#endif
 };
 
 /// Which element of a pair lane `lane` of its vector `half` (0 or 1) holds.
