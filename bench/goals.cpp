@@ -70,16 +70,20 @@ nlohmann::json evict_over_attend(int rounds, Preset preset) {
   return result;
 }
 
-nlohmann::json attend_over_bandwidth(int rounds, int32_t threads) {
+/// @param threads 0: all
+nlohmann::json attend_over_bandwidth(int rounds, int32_t threads, int32_t group, DType dtype) {
   Shape shape;
   shape.num_threads = threads;
+  shape.group_size = group;
+  shape.dtype = dtype;
   Workload load{shape};
   ReadBandwidth memory{load.kv_bytes(), threads};
   uint64_t sum = 0;
   const Ratio r =
       compare([&] { sum += memory.read_once(); }, [&] { load.cache().attend(load.step(), Stream{}); }, rounds, 1, 1);
-  const std::string who = threads == 1 ? "one thread" : "all threads";
-  auto result = goal("attend: bytes/s over measured read bandwidth, " + who, r.ratio, ">= 0.85", r.ratio >= 0.85);
+  const std::string what = "group " + std::to_string(group) + (dtype == DType::float32 ? ", fp32" : ", bf16") +
+                           (threads == 1 ? ", one thread" : ", all threads");
+  auto result = goal("attend: bytes/s over read bandwidth, " + what, r.ratio, ">= 0.85", r.ratio >= 0.85);
   result["attend_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.second * 1e-9;
   result["read_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.first * 1e-9;
   result["checksum"] = sum;
@@ -145,8 +149,12 @@ int main(int argc, char** argv) {
   for (const hashevict::Preset preset : {hashevict::Preset::paper, hashevict::Preset::recall}) {
     goals.push_back(evict_over_attend(rounds, preset));
   }
-  goals.push_back(attend_over_bandwidth(rounds, 0));
-  goals.push_back(attend_over_bandwidth(rounds, 1));
+  for (const int32_t threads : {0, 1}) {
+    for (const int32_t group : {4, 2, 1}) {
+      goals.push_back(attend_over_bandwidth(rounds, threads, group, hashevict::DType::bfloat16));
+    }
+    goals.push_back(attend_over_bandwidth(rounds, threads, 4, hashevict::DType::float32));
+  }
   for (auto& result : scan_over_faiss(rounds)) goals.push_back(std::move(result));
   if (argc > 1) {
     std::FILE* const file = std::fopen(argv[1], "w");

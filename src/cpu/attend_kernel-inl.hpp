@@ -188,6 +188,7 @@ HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const RowsAhead
                            int count, const float* queries, int head_dim, float* dots) {
   constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 3;  // as many as registers hold
   constexpr int kRest = kQueries == 4 ? 2 : kKeys;
+  static_assert(kTileSlots % kKeys == 0 || kTileSlots % kKeys == kRest, "no key is read beyond the offsets");
   const int64_t* const offsets = values.offsets;
   LinesAhead<typename Loader::Element> ahead(values, 0);
   int j = 0;

@@ -20,6 +20,8 @@
 #define HASHEVICT_CPU_ATTEND_SOFTMAX_INL_HPP
 #endif
 
+// Offsets within one tile are small: int is enough.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
@@ -116,5 +118,6 @@ HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& stat
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 #endif  // per-target guard
