@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "axes.hpp"
 #include "device.hpp"
 #include "workload.hpp"
 #ifdef HASHEVICT_HAS_FLASHINFER
@@ -39,17 +40,6 @@ class DeviceWorkload {
   DeviceBuffers buffers_;  // made before what lies in it
   Workload load_;
 };
-
-Shape shape_of(const benchmark::State& state, Preset preset = Preset::paper) {
-  Shape shape;
-  shape.preset = preset;
-  shape.num_sequences = static_cast<int32_t>(state.range(0));
-  shape.capacity = static_cast<int32_t>(state.range(1));
-  shape.hash_bits = static_cast<int32_t>(state.range(2));
-  shape.group_size = static_cast<int32_t>(state.range(3));
-  shape.dtype = static_cast<DType>(state.range(4));
-  return shape;
-}
 
 void step_axes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype"});
@@ -90,7 +80,7 @@ void launch(benchmark::State& state) {
 BENCHMARK(launch)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 void evict(benchmark::State& state, Preset preset) {
-  DeviceWorkload load{shape_of(state, preset)};
+  DeviceWorkload load{step_shape(state, preset)};
   DeviceClock clock;
   const auto bytes = static_cast<double>(load->code_bytes());
   measure(state, clock, bytes, [&] { load->cache().evict(load->step(), Stream{clock.stream()}); });
@@ -99,7 +89,7 @@ BENCHMARK_CAPTURE(evict, paper, Preset::paper)->Apply(step_axes);
 BENCHMARK_CAPTURE(evict, recall, Preset::recall)->Apply(recall_axes);
 
 void attend(benchmark::State& state) {
-  DeviceWorkload load{shape_of(state)};
+  DeviceWorkload load{step_shape(state, Preset::paper)};
   DeviceClock clock;
   const auto bytes = static_cast<double>(load->kv_bytes());
   measure(state, clock, bytes, [&] { load->cache().attend(load->step(), Stream{clock.stream()}); });
@@ -107,7 +97,7 @@ void attend(benchmark::State& state) {
 BENCHMARK(attend)->Apply(step_axes);
 
 void decode(benchmark::State& state, Preset preset) {
-  DeviceWorkload load{shape_of(state, preset)};
+  DeviceWorkload load{step_shape(state, preset)};
   DeviceClock clock;
   const auto bytes = static_cast<double>(load->kv_bytes() + load->code_bytes());
   measure(state, clock, bytes, [&] { load->cache().decode(load->step(), Stream{clock.stream()}); });
@@ -128,7 +118,7 @@ bool agree(const Tensor& out, const std::function<void()>& one, const std::funct
 }
 
 void flash_infer(benchmark::State& state) {
-  DeviceWorkload load{shape_of(state)};
+  DeviceWorkload load{step_shape(state, Preset::paper)};
   DeviceClock clock;
   const auto path = static_cast<FlashInferPath>(state.range(5));
   const Attend peer = plan_flash_infer(*load, path, load.buffers(), clock.stream());
@@ -156,14 +146,9 @@ BENCHMARK(flash_infer)->Apply(peer_axes);
 #endif
 
 void prefill(benchmark::State& state) {
-  constexpr int64_t kPromptTokens = 8192;
-  Shape shape;
-  shape.num_sequences = 1;
-  shape.capacity = static_cast<int32_t>(state.range(0));
-  shape.hash_bits = static_cast<int32_t>(state.range(1));
+  const Shape shape = prefill_shape(state);
   DeviceWorkload load{shape, kPromptTokens};
-  Step prompt = load->prompt();
-  prompt.prefill_mode = static_cast<PrefillMode>(state.range(2));
+  const Step prompt = prefill_step(state, *load);
   DeviceClock clock;
   const double token = 2.0 * shape.num_kv_heads * shape.head_dim * sizeof(uint16_t);
   // Keys and queries are encoded, then keys and values of those that stay are copied.
@@ -173,17 +158,11 @@ void prefill(benchmark::State& state) {
     load->cache().prefill(prompt, Stream{clock.stream()});
   });
 }
-BENCHMARK(prefill)
-    ->ArgNames({"slots", "bits", "mode"})
-    ->ArgsProduct({{1024, 4096}, {16, 64}, {0, 1, 2}})
-    ->UseManualTime()
-    ->Unit(benchmark::kMillisecond);
+BENCHMARK(prefill)->Apply(prefill_axes)->UseManualTime();
 
 void encode(benchmark::State& state) {
   constexpr int64_t kTokens = 32768;
-  Shape shape;
-  shape.num_sequences = 1;
-  shape.hash_bits = static_cast<int32_t>(state.range(0));
+  const Shape shape = encode_shape(state);
   DeviceWorkload load{shape, kTokens};
   const int64_t code_bytes = shape.hash_bits / 8;
   const int64_t codes = kTokens * shape.num_kv_heads * code_bytes;
@@ -194,8 +173,7 @@ void encode(benchmark::State& state) {
   measure(state, clock, bytes,
           [&] { load->cache().encode(0, 0, EncodeAs::keys, load->prompt().k, target, Stream{clock.stream()}); });
 }
-BENCHMARK(encode)->ArgName("bits")->Arg(8)->Arg(16)->Arg(32)->Arg(64)->Arg(128)->UseManualTime()->Unit(
-    benchmark::kMicrosecond);
+BENCHMARK(encode)->Apply(encode_axes)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace hashevict::bench

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 
+#include "axes.hpp"
 #include "read_bandwidth.hpp"
 #include "workload.hpp"
 
@@ -10,13 +11,7 @@ namespace hashevict::bench {
 namespace {
 
 Shape shape_of(const benchmark::State& state, Preset preset = Preset::paper) {
-  Shape shape;
-  shape.preset = preset;
-  shape.num_sequences = static_cast<int32_t>(state.range(0));
-  shape.capacity = static_cast<int32_t>(state.range(1));
-  shape.hash_bits = static_cast<int32_t>(state.range(2));
-  shape.group_size = static_cast<int32_t>(state.range(3));
-  shape.dtype = static_cast<DType>(state.range(4));
+  Shape shape = step_shape(state, preset);
   shape.num_threads = static_cast<int32_t>(state.range(5));
   return shape;
 }
@@ -93,31 +88,19 @@ BENCHMARK_CAPTURE(decode, paper, Preset::paper)->Apply(step_axes);
 BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
 
 void prefill(benchmark::State& state) {
-  constexpr int64_t kPromptTokens = 8192;
-  Shape shape;
-  shape.num_sequences = 1;
-  shape.capacity = static_cast<int32_t>(state.range(0));
-  shape.hash_bits = static_cast<int32_t>(state.range(1));
-  Workload load{shape, kPromptTokens};
-  Step prompt = load.prompt();
-  prompt.prefill_mode = static_cast<PrefillMode>(state.range(2));
+  Workload load{prefill_shape(state), kPromptTokens};
+  const Step prompt = prefill_step(state, load);
   for (auto _ : state) {
     load.cache().reset(Stream{});
     load.cache().prefill(prompt, Stream{});
   }
   state.SetItemsProcessed(state.iterations() * kPromptTokens);
 }
-BENCHMARK(prefill)
-    ->ArgNames({"slots", "bits", "mode"})
-    ->ArgsProduct({{1024, 4096}, {16, 64}, {0, 1, 2}})
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
+BENCHMARK(prefill)->Apply(prefill_axes)->UseRealTime();
 
 void encode(benchmark::State& state) {
   constexpr int64_t kTokens = 8192;
-  Shape shape;
-  shape.num_sequences = 1;
-  shape.hash_bits = static_cast<int32_t>(state.range(0));
+  const Shape shape = encode_shape(state);
   Workload load{shape, kTokens};
   const int64_t bytes = shape.hash_bits / 8;
   std::vector<uint8_t> codes(static_cast<std::size_t>(kTokens * shape.num_kv_heads * bytes));
@@ -125,8 +108,7 @@ void encode(benchmark::State& state) {
   for (auto _ : state) load.cache().encode(0, 0, EncodeAs::keys, load.prompt().k, target, Stream{});
   state.SetBytesProcessed(state.iterations() * kTokens * shape.num_kv_heads * shape.head_dim * 2);
 }
-BENCHMARK(encode)->ArgName("bits")->Arg(8)->Arg(16)->Arg(32)->Arg(64)->Arg(128)->UseRealTime()->Unit(
-    benchmark::kMillisecond);
+BENCHMARK(encode)->Apply(encode_axes)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 void read_memory(benchmark::State& state) {
   ReadBandwidth memory{int64_t{256} << 20, static_cast<int32_t>(state.range(0))};
