@@ -4,11 +4,11 @@
 // Both keep the accumulators of up to kKernelQueries queries in registers, so that each key and value is loaded and
 // widened once for all of them. A query's arithmetic is the same, in the same order, in every instance: which queries
 // share registers never shows in a result.
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "cpu/attend_scratch.hpp"
 #include "cpu/kv_loader-inl.hpp"
+#include "cpu/rows_ahead-inl.hpp"
 #include "cpu/unroll.hpp"
 
 #if defined(HASHEVICT_CPU_ATTEND_KERNEL_INL_HPP) == defined(HWY_TARGET_TOGGLE)
@@ -22,45 +22,6 @@
 // NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
-
-constexpr int kLineBytes = 64;
-
-template <class Element>
-constexpr int kLineElements = kLineBytes / static_cast<int>(sizeof(Element));
-
-/// Fetches the row at `row` into the cache.
-template <class Element>
-HWY_INLINE void prefetch_row(const Element* row, int row_elements) {
-  for (int i = 0; i < row_elements; i += kLineElements<Element>) hwy::Prefetch(row + i);
-}
-
-/// The rows of a tile, to fetch into the cache on the way through other rows. If dense, a line at a time between the
-/// products, in ascending order: in bursts the lines wait for each other, and other orders stop the processor's own
-/// prefetcher from running ahead. Otherwise in bursts, row by row.
-template <class Element>
-struct RowsAhead {
-  const Element* base;
-  const int64_t* offsets;  ///< [kTileSlots]
-  bool dense;              ///< one behind the other
-};
-
-/// Fetches the lines of dense rows, one at a call.
-template <class Element>
-class LinesAhead {
- public:
-  HWY_INLINE LinesAhead(const RowsAhead<Element>& rows, int first_element)
-      : at_(rows.base + rows.offsets[0] + (rows.dense ? first_element : 0)),
-        step_(rows.dense ? kLineElements<Element> : 0) {}
-
-  HWY_INLINE void fetch() {
-    hwy::Prefetch(at_);
-    at_ += step_;
-  }
-
- private:
-  const Element* at_;
-  int step_;
-};
 
 /// sum += a * b. Left to itself, GCC loads a factor again for every use and ends in the register of the other factor;
 /// then loads limit the loops and the sums run out of registers.
@@ -78,9 +39,9 @@ template <class D>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::CappedTag<float, 4>> add_parts(D /*d*/,
                                                                                       hwy::HWY_NAMESPACE::Vec<D> v) {
   namespace hn = hwy::HWY_NAMESPACE;
-  if constexpr (hn::MaxLanes(D()) == 8) {
+  if constexpr (hn::MaxLanes(D()) > 4) {
     const hn::Half<D> half;
-    return hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v));
+    return add_parts(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
   } else {
     return v;
   }
@@ -152,6 +113,7 @@ HWY_INLINE void dot_keys(const typename Loader::Element* keys, const int64_t* of
   const Floats d;
   constexpr int kPair = 2 * kLanes;
   constexpr int kLine = kLineElements<typename Loader::Element>;
+  constexpr int kChunk = HWY_MAX(kLine, kPair);
   const typename Loader::Element* key[kKeys];
   FloatVector sums[kQueries * kKeys];
   HASHEVICT_UNROLL
@@ -159,11 +121,11 @@ HWY_INLINE void dot_keys(const typename Loader::Element* keys, const int64_t* of
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries * kKeys; ++i) sums[i] = hn::Zero(d);
   int dim = 0;
-  for (; dim + kLine <= head_dim; dim += kLine) {
+  for (; dim + kChunk <= head_dim; dim += kChunk) {
     HASHEVICT_UNROLL
-    for (int k = 0; k < kKeys; ++k) ahead.fetch();
+    for (int line = 0; line < kKeys * (kChunk / kLine); ++line) ahead.fetch();
     HASHEVICT_UNROLL_TWICE
-    for (int at = 0; at < kLine; at += kPair, query += kPair * kQueries) {
+    for (int at = 0; at < kChunk; at += kPair, query += kPair * kQueries) {
       add_dots<Loader, kQueries, kKeys>(key, dim + at, query, sums);
     }
   }
@@ -172,22 +134,35 @@ HWY_INLINE void dot_keys(const typename Loader::Element* keys, const int64_t* of
     for (int line = 0; line < kKeys * kPair / kLine; ++line) ahead.fetch();
     add_dots<Loader, kQueries, kKeys>(key, dim, query, sums);
   }
-  if (dim < head_dim) {
+  if (dim + kLanes <= head_dim) {
     HASHEVICT_UNROLL
     for (int i = 0; i < kQueries * kKeys; ++i) {
-      add_product(Loader::single(key[i / kQueries] + dim), hn::Load(d, query + i % kQueries * kLanes), sums[i]);
+      add_product(load_vector<Loader>(key[i / kQueries] + dim), hn::Load(d, query + i % kQueries * kLanes), sums[i]);
+    }
+    dim += kLanes;
+    query += kQueries * kLanes;
+  }
+  if constexpr (kLanes > kHeadDimStep) {
+    if (dim < head_dim) {
+      HASHEVICT_UNROLL
+      for (int i = 0; i < kQueries * kKeys; ++i) {
+        add_product(load_rest<Loader>(key[i / kQueries] + dim), hn::Load(d, query + i % kQueries * kLanes), sums[i]);
+      }
     }
   }
   store_dots(sums, dots);
 }
+
+/// Twice as many vector registers as SSE and AVX2 have: sums of 16 products beside each other instead of 8, or 12.
+constexpr bool kManyRegisters = kLanes == 16;
 
 /// dots[j * kQueries + query] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple
 /// of 8, some more. Fetches the tile's values.
 template <class Loader, int kQueries>
 HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const RowsAhead<typename Loader::Element>& values,
                            int count, const float* queries, int head_dim, float* dots) {
-  constexpr int kKeys = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 3;  // as many as registers hold
-  constexpr int kRest = kQueries == 4 ? 2 : kKeys;
+  constexpr int kKeys = kManyRegisters ? 8 / HWY_MAX(kQueries / 2, 1) : kQueries == 4 ? 3 : 8 / kQueries;
+  constexpr int kRest = kKeys == 3 ? 2 : kKeys;
   static_assert(kTileSlots % kKeys == 0 || kTileSlots % kKeys == kRest, "no key is read beyond the offsets");
   const int64_t* const offsets = values.offsets;
   LinesAhead<typename Loader::Element> ahead(values, 0);
@@ -213,15 +188,19 @@ struct WeightedValues {
   const float* rescale;  ///< [kQueries]
   float* accumulators;   ///< [kQueries, row_floats]
   int row_floats;
+  int head_dim;
   RowsAhead<typename Loader::Element> next_keys;
 };
 
-/// sums += weight * value of one slot, for kVectors vectors of dimensions: pairs, or the single vector at the end.
-template <class Loader, int kQueries, int kVectors>
+/// sums += weight * value of one slot, for kVectors vectors of dimensions: pairs, or the one behind the last pair, or
+/// if kRest what load_rest() loads.
+template <class Loader, int kQueries, int kVectors, bool kRest>
 HWY_INLINE void add_value(const typename Loader::Element* value, const float* weights, FloatVector* sums) {
   FloatVector elements[kVectors];
-  if constexpr (kVectors == 1) {
-    elements[0] = Loader::single(value);
+  if constexpr (kRest) {
+    elements[0] = load_rest<Loader>(value);
+  } else if constexpr (kVectors == 1) {
+    elements[0] = load_vector<Loader>(value);
   } else {
     HASHEVICT_UNROLL
     for (int v = 0; v < kVectors; v += 2) {
@@ -236,9 +215,8 @@ HWY_INLINE void add_value(const typename Loader::Element* value, const float* we
 }
 
 /// accumulator = accumulator * rescale + sum over the tile of weight * value, for kVectors vectors of dimensions from
-/// `dim` on. The tile's sum starts from zero: chains of roundings stay short. Fetches as many bytes of the next keys as
-/// it reads of the values.
-template <class Loader, int kQueries, int kVectors>
+/// `dim` on. The tile's sum starts from zero: chains of roundings stay short. Fetches the next keys as it goes.
+template <class Loader, int kQueries, int kVectors, bool kRest = false>
 HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
@@ -247,23 +225,24 @@ HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   for (int i = 0; i < kQueries * kVectors; ++i) sums[i] = hn::Zero(d);
   constexpr int kStrip = kVectors * kLanes;
   constexpr int kLine = kLineElements<typename Loader::Element>;
-  constexpr int kStep = HWY_MAX(kLine / kStrip, 2);
+  constexpr int kFetched = 4 - kSoftmaxQuarters;  // of 4 lines
+  constexpr int kStep = HWY_MAX((kFetched == 4 ? 1 : 4) * kLine / kStrip, 2);
   const typename Loader::Element* const values = tile.values + dim;
   const int64_t* const offsets = tile.offsets;
   const float* const weights = tile.weights;
   const int count = tile.count;
-  LinesAhead<typename Loader::Element> ahead(tile.next_keys, dim * kTileSlots);
+  auto ahead = weighted_sum_lines(tile.next_keys, tile.head_dim, dim);
   int j = 0;
   for (; j + kStep <= count; j += kStep) {
     HASHEVICT_UNROLL
-    for (int line = 0; line < kStep * kStrip / kLine; ++line) ahead.fetch();
+    for (int line = 0; line < kStep * kStrip / kLine * kFetched / 4; ++line) ahead.fetch();
     HASHEVICT_UNROLL
     for (int i = 0; i < kStep; ++i) {
-      add_value<Loader, kQueries, kVectors>(values + offsets[j + i], weights + (j + i) * kQueries, sums);
+      add_value<Loader, kQueries, kVectors, kRest>(values + offsets[j + i], weights + (j + i) * kQueries, sums);
     }
   }
   for (; j < count; ++j) {
-    add_value<Loader, kQueries, kVectors>(values + offsets[j], weights + j * kQueries, sums);
+    add_value<Loader, kQueries, kVectors, kRest>(values + offsets[j], weights + j * kQueries, sums);
   }
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries * kVectors; ++i) {
@@ -273,10 +252,11 @@ HWY_INLINE void accumulate_strip(const WeightedValues<Loader>& tile, int dim) {
   }
 }
 
-/// accumulate_strip() for as many strips of kVectors vectors as fit between `dim` and `head_dim`.
+/// accumulate_strip() for as many strips of kVectors vectors as fit between `dim` and head_dim.
 template <class Loader, int kQueries, int kVectors>
-HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim, int head_dim) {
+HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim) {
   const RowsAhead<typename Loader::Element>& next = tile.next_keys;
+  const int head_dim = tile.head_dim;
   for (; dim + kVectors * kLanes <= head_dim; dim += kVectors * kLanes) {
     const int end = next.dense ? 0 : kTileSlots * (dim + kVectors * kLanes) / head_dim;
     for (int j = kTileSlots * dim / head_dim; j < end; ++j) prefetch_row(next.base + next.offsets[j], head_dim);
@@ -287,11 +267,15 @@ HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim, in
 
 /// The weighted sum over all dimensions, as many vectors at a time as registers hold.
 template <class Loader, int kQueries>
-HWY_NOINLINE void accumulate_tile(const WeightedValues<Loader>& tile, int head_dim) {
-  constexpr int kVectors = kQueries == 1 ? 8 : kQueries == 2 ? 4 : 2;
-  int dim = accumulate_strips<Loader, kQueries, kVectors>(tile, 0, head_dim);
-  if constexpr (kVectors > 2) dim = accumulate_strips<Loader, kQueries, 2>(tile, dim, head_dim);
-  accumulate_strips<Loader, kQueries, 1>(tile, dim, head_dim);
+HWY_NOINLINE void accumulate_tile(const WeightedValues<Loader>& tile) {
+  constexpr int kVectors = kManyRegisters ? 8 / HWY_MAX(kQueries / 2, 1) : 8 / kQueries;
+  int dim = accumulate_strips<Loader, kQueries, kVectors>(tile, 0);
+  if constexpr (kVectors > 4) dim = accumulate_strips<Loader, kQueries, 4>(tile, dim);
+  if constexpr (kVectors > 2) dim = accumulate_strips<Loader, kQueries, 2>(tile, dim);
+  dim = accumulate_strips<Loader, kQueries, 1>(tile, dim);
+  if constexpr (kLanes > kHeadDimStep) {
+    if (dim < tile.head_dim) accumulate_strip<Loader, kQueries, 1, true>(tile, dim);
+  }
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE

@@ -111,8 +111,10 @@ class AttendPass {
         }
       }
     }
-    for (int q = 0; q < count && dim < split_.head_dim; ++q) {
-      for (int lane = 0; lane < kLanes; ++lane) *to++ = element(q, dim + lane);
+    for (; dim < split_.head_dim; dim += kLanes) {
+      for (int q = 0; q < count; ++q) {
+        for (int lane = 0; lane < kLanes; ++lane) *to++ = dim + lane < split_.head_dim ? element(q, dim + lane) : 0;
+      }
     }
   }
 
@@ -120,11 +122,11 @@ class AttendPass {
     uint64_t visible[kPassQueries];
     const uint64_t any = find_visible(tile, visible);
     if (any == 0) return;
+    const RowsAhead<Element> next_keys{static_cast<const Element*>(split_.keys), next.offsets, next.dense};
     for (int q = 0; q < queries_; q += kKernelQueries) {
       score(tile, q);
-      weigh(q, visible + q);
+      weigh(q, visible + q, next_keys);
     }
-    const RowsAhead<Element> next_keys{static_cast<const Element*>(split_.keys), next.offsets, next.dense};
     for (int q = 0; q < queries_; q += kKernelQueries) accumulate(tile, next_keys, q, visible + q);
   }
 
@@ -183,7 +185,7 @@ class AttendPass {
   }
 
   /// Turns the dots of the queries that share registers into weights, 0 where not visible, up to the last slot that is.
-  void weigh(int query, const uint64_t* visible) {
+  void weigh(int query, const uint64_t* visible, const RowsAhead<Element>& next_keys) {
     uint64_t any = 0, all = ~uint64_t{0};
     for (int q = 0; q < together(query); ++q) {
       any |= visible[q];
@@ -194,7 +196,7 @@ class AttendPass {
     with_kernel(together(query), [&](auto kernel) {
       if (split_.logit_soft_cap != 0) cap_logits(weights(query), slots * kernel());
       if (all != first_bits(slots)) hide<kernel()>(query, slots, visible);
-      weigh_slots<kernel()>(weights(query), slots, state(query));
+      weigh_slots<kernel()>(weights(query), slots, state(query), next_keys, split_.head_dim);
     });
   }
 
@@ -238,6 +240,7 @@ class AttendPass {
                                     state(query).rescale + from,
                                     scratch_.accumulators + (query + from) * row_floats_,
                                     row_floats_,
+                                    split_.head_dim,
                                     next_keys};
     int64_t offsets[kTileSlots];
     float packed[kTileSlots * kKernelQueries];
@@ -252,7 +255,7 @@ class AttendPass {
       weighted.offsets = offsets;
       weighted.weights = packed;
     }
-    with_kernel(count, [&](auto kernel) { accumulate_tile<Loader, kernel()>(weighted, split_.head_dim); });
+    with_kernel(count, [&](auto kernel) { accumulate_tile<Loader, kernel()>(weighted); });
   }
 
   /// Into the caller's layout, elements back in their order.
@@ -301,7 +304,8 @@ void attend(const AttendSplit& split, float* memory) {
 /// Adds up the splits of one query.
 void combine(const float* partials, int32_t num_splits, int32_t num_queries, int32_t head_dim, int32_t query,
              float* out, float* lse) {
-  const Floats d;
+  const hn::CappedTag<float, kHeadDimStep> d;
+  constexpr auto step = static_cast<int32_t>(hn::MaxLanes(d));
   const auto split = [&](int32_t s) {
     return PartialView{partials + s * partial_floats(num_queries, head_dim), num_queries, head_dim};
   };
@@ -316,13 +320,13 @@ void combine(const float* partials, int32_t num_splits, int32_t num_queries, int
     const auto weight = exp_nonpositive(d, hn::Sub(hn::Set(d, partial.maximum(query)), reference));
     sum += partial.sum(query) * hn::GetLane(weight);
     const float* const accumulator = partial.accumulator(query);
-    for (int32_t i = 0; i < head_dim; i += kLanes) {
+    for (int32_t i = 0; i < head_dim; i += step) {
       hn::StoreU(hn::MulAdd(weight, hn::LoadU(d, accumulator + i), hn::LoadU(d, out + i)), d, out + i);
     }
   }
   if (lse != nullptr) *lse = sum == 0 ? kNegativeInfinity : maximum + std::log(sum);
   if (sum == 0) return;
-  for (int32_t i = 0; i < head_dim; i += kLanes) {
+  for (int32_t i = 0; i < head_dim; i += step) {
     hn::StoreU(hn::Div(hn::LoadU(d, out + i), hn::Set(d, sum)), d, out + i);
   }
 }

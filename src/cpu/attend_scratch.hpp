@@ -13,7 +13,7 @@ constexpr int kPassQueries = 32;
 /// Queries whose accumulators share registers; a kernel takes 1, 2 or 4.
 constexpr int kKernelQueries = 4;
 /// Floats that hold one value for each query of a kernel, repeated to fill a vector (see attend_softmax-inl.hpp).
-constexpr int kStateFloats = 8;
+constexpr int kStateFloats = 16;
 
 /// One pass's state, carved out of the caller's scratch floats. Rows of queries and accumulators are padded to
 /// `row_floats` and hold their elements in the order in which vectors load keys and values (see kv_loader-inl.hpp).

@@ -11,6 +11,7 @@
 
 #include "cpu/exponential-inl.hpp"
 #include "cpu/kv_loader-inl.hpp"
+#include "cpu/rows_ahead-inl.hpp"
 #include "cpu/unroll.hpp"
 
 #if defined(HASHEVICT_CPU_ATTEND_SOFTMAX_INL_HPP) == defined(HWY_TARGET_TOGGLE)
@@ -49,7 +50,8 @@ template <int kQueries, class Combine>
 HWY_INLINE FloatVector combine_lanes(FloatVector lanes) {
 #if HWY_TARGET != HWY_SCALAR
   namespace hn = hwy::HWY_NAMESPACE;
-  if constexpr (kLanes == 8) lanes = Combine::of(hn::ReverseBlocks(Floats(), lanes), lanes);
+  if constexpr (kLanes == 16) lanes = Combine::of(hn::ConcatLowerUpper(Floats(), lanes, lanes), lanes);
+  if constexpr (kLanes >= 8) lanes = Combine::of(hn::SwapAdjacentBlocks(lanes), lanes);
   if constexpr (kQueries <= 2) lanes = Combine::of(hn::Shuffle1032(lanes), lanes);
   if constexpr (kQueries == 1) lanes = Combine::of(hn::Shuffle2301(lanes), lanes);
 #endif
@@ -69,9 +71,11 @@ HWY_INLINE void combine_slots(FloatVector (&slots)[kQueries]) {
 }
 
 /// Turns the logits [slots, kQueries] of one tile into weights exp(logit - maximum) and takes them into `state`.
+/// Fetches the first of the next keys.
 /// @param slots a multiple of kLanes; logits of -infinity weigh nothing
-template <int kQueries>
-HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& state) {
+template <int kQueries, class Element>
+HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& state, const RowsAhead<Element>& next_keys,
+                              int head_dim) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   constexpr int kVectors = kStateVectors<kQueries>;
@@ -100,7 +104,10 @@ HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& stat
     hn::Store(largest[i], d, state.maxima + i * kLanes);
     hn::Store(rescale[i], d, state.rescale + i * kLanes);
   }
+  auto ahead = softmax_lines(next_keys);
+  const int lines = softmax_lines_per_step<Element>(head_dim);
   for (float* at = logits; at != end; at += kStep) {
+    for (int line = 0; line < lines; ++line) ahead.fetch();
     HASHEVICT_UNROLL
     for (int i = 0; i < kQueries; ++i) {
       const auto weight = exp_nonpositive(d, hn::Sub(hn::Load(d, at + i * kLanes), reference[i % kVectors]));

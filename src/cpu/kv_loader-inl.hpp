@@ -14,59 +14,66 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// At most 8 lanes: memory is the limit, wider vectors would gain nothing, and so any head_dim is a number of vector
-/// pairs and at most one single vector.
-using Floats = hwy::HWY_NAMESPACE::CappedTag<float, 8>;
+/// At most the 16 lanes of AVX-512. Any head_dim then is a number of vector pairs, at most one more vector and, where
+/// vectors have 16 lanes, at most half of one.
+using Floats = hwy::HWY_NAMESPACE::CappedTag<float, 16>;
 using FloatVector = hwy::HWY_NAMESPACE::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hwy::HWY_NAMESPACE::MaxLanes(Floats()));
+/// head_dim is a multiple of it.
+constexpr int kHeadDimStep = 8;
 
 // A loader reads the elements of one key or value as vectors of fp32:
 //   first(), second()  2 * kLanes elements; element 2 i and 2 i + 1 go to lane i of the two vectors if kInterleaved,
 //                      else the first kLanes elements to the first vector and the others to the second;
-//   single()           kLanes elements in order.
+//   load(d)            as many elements as `d` has lanes, in order.
 
 struct FloatLoader {
   using Element = float;
   static constexpr bool kInterleaved = false;
-  static HWY_INLINE FloatVector single(const Element* from) { return hwy::HWY_NAMESPACE::LoadU(Floats(), from); }
-  static HWY_INLINE FloatVector first(const Element* from) { return single(from); }
-  static HWY_INLINE FloatVector second(const Element* from) { return single(from + kLanes); }
+  template <class D>
+  static HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D d, const Element* from) {
+    return hwy::HWY_NAMESPACE::LoadU(d, from);
+  }
+  static HWY_INLINE FloatVector first(const Element* from) { return load(Floats(), from); }
+  static HWY_INLINE FloatVector second(const Element* from) { return load(Floats(), from + kLanes); }
 };
 
 struct HalfLoader {
   using Element = uint16_t;
   static constexpr bool kInterleaved = false;
-  static HWY_INLINE FloatVector single(const Element* from) {
+  template <class D>
+  static HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D d, const Element* from) {
     namespace hn = hwy::HWY_NAMESPACE;
-    const auto bits = hn::LoadU(hn::Rebind<uint16_t, Floats>(), from);
+    const auto bits = hn::LoadU(hn::Rebind<uint16_t, D>(), from);
 #if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM_A64
-    return hn::PromoteTo(Floats(), hn::BitCast(hn::Rebind<hwy::float16_t, Floats>(), bits));
+    return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
 #else
-    return half_to_float(Floats(), bits);
+    return half_to_float(d, bits);
 #endif
   }
   static HWY_INLINE FloatVector first(const Element* from) {
-    return single(from);
+    return load(Floats(), from);
   }
   static HWY_INLINE FloatVector second(const Element* from) {
-    return single(from + kLanes);
+    return load(Floats(), from + kLanes);
   }
 };
 
 struct BfloatLoader {
   using Element = uint16_t;
   static constexpr bool kInterleaved = true;
-  static HWY_INLINE FloatVector single(const Element* from) {
+  template <class D>
+  static HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D d, const Element* from) {
     namespace hn = hwy::HWY_NAMESPACE;
-    const auto bits = hn::PromoteTo(hn::RebindToUnsigned<Floats>(), hn::LoadU(hn::Rebind<uint16_t, Floats>(), from));
-    return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
+    const auto bits = hn::PromoteTo(hn::RebindToUnsigned<D>(), hn::LoadU(hn::Rebind<uint16_t, D>(), from));
+    return hn::BitCast(d, hn::ShiftLeft<16>(bits));
   }
 #if HWY_TARGET == HWY_SCALAR
   static HWY_INLINE FloatVector first(const Element* from) {
-    return single(from);
+    return load(Floats(), from);
   }
   static HWY_INLINE FloatVector second(const Element* from) {
-    return single(from + 1);
+    return load(Floats(), from + 1);
   }
 #else
   // Two elements are one word: its low half is the even element, its high half with the rest cleared the odd one.
@@ -85,6 +92,23 @@ struct BfloatLoader {
   }
 #endif
 };
+
+/// The vector behind the last pair.
+template <class Loader>
+HWY_INLINE FloatVector load_vector(const typename Loader::Element* from) {
+  return Loader::load(Floats(), from);
+}
+
+/// The last kHeadDimStep elements, where vectors have twice as many lanes; zeros in the others.
+template <class Loader>
+HWY_INLINE FloatVector load_rest(const typename Loader::Element* from) {
+#if HWY_TARGET == HWY_SCALAR
+  return load_vector<Loader>(from);  // compiled, never run
+#else
+  namespace hn = hwy::HWY_NAMESPACE;
+  return hn::ZeroExtendVector(Floats(), Loader::load(hn::Half<Floats>(), from));
+#endif
+}
 
 /// Which element of a pair lane `lane` of its vector `half` (0 or 1) holds.
 template <class Loader>
