@@ -22,6 +22,7 @@ constexpr int32_t kMaxCodeBytes = 16;
 constexpr size_t kMaxVectorBytes = kScanSlots;  // a multiple of slots is then a multiple of any vector of codes
 constexpr size_t kChains = 4;                   // independent accumulators; kScanSlots is a multiple of their lanes
 constexpr uint32_t kNone = ~0U;
+constexpr size_t kCodesAhead = 1024;    // bytes; other heads' attention has driven the codes out of the caches
 constexpr int32_t kProbesPerPass = 31;  // bytes count to 8 per probe and must stay below 256
 
 #if HWY_TARGET == HWY_SCALAR
@@ -158,6 +159,7 @@ HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uin
   constexpr size_t kVectors = kBytes <= 4 ? 1 : kBytes / 4;
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += kVectors * slots_per_vector) {
     if (positions != nullptr) hwy::Prefetch(positions + slot);
+    hwy::Prefetch(codes + slot * kBytes + kCodesAhead);
     hn::Vec<decltype(d)> code[kVectors], counts[kVectors];
     for (size_t i = 0; i < kVectors; ++i) {
       code[i] = hn::LoadU(d, codes + (slot + i * slots_per_vector) * kBytes);
