@@ -51,5 +51,16 @@ TEST(Generate, TextForAForeignModelIsRefused) {
   expect_refused(run_command({"generate", "--model", folder.path("."), "--prompt", "text"}), "--tokens");
 }
 
+TEST(Generate, TraceThatCannotBeWrittenIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder.path("text"), "to be continued");
+  std::filesystem::create_symlink("text", folder.path("link"));
+  expect_refused(run_command({"generate", "--save-trace", folder.path("none/trace")}), "its folder does not exist");
+  expect_refused(run_command({"generate", "--save-trace", folder.path(".")}), "it is a folder");
+  expect_refused(run_command({"generate", "--prompt-file", folder.path("text"), "--save-trace", folder.path("link")}),
+                 "is read as well");
+  EXPECT_EQ(read_text(folder.path("text")), "to be continued");
+}
+
 }  // namespace
 }  // namespace hashevict::test

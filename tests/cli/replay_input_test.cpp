@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `hashevict replay` refuses: exit code 2, one clear line, no output file.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <functional>
 #include <hashevict/cache.hpp>
@@ -288,8 +289,29 @@ TEST(Replay, UnwritableOutputIsRefused) {
   const Files files;
   expect_refused(run_command({"replay", "--trace", files.folder.path("trace"), "--out",
                               files.folder.path("no/such/folder/out"), "--budget", "20", "--bits", "16"}),
-                 "no/such/folder/out");
+                 "no/such/folder/out: cannot be written: its folder does not exist");
   EXPECT_EQ(files.folder.files(), std::vector<std::string>{"trace"});
+}
+
+TEST(Replay, OutputThatIsNoRegularFileIsRefusedBeforeAnythingIsRead) {
+  const TemporaryFolder folder;  // without a trace
+  ASSERT_EQ(::mkfifo(folder.path("out").c_str(), 0600), 0);
+  expect_refused(replay(folder, good_arguments()), "not a regular file");
+  EXPECT_TRUE(std::filesystem::is_fifo(folder.path("out")));
+}
+
+TEST(Replay, OutputOverTheTraceIsRefused) {
+  const Files files;
+  const std::string trace = read_text(files.folder.path("trace"));
+  std::filesystem::create_symlink("trace", files.folder.path("link"));
+  std::filesystem::create_hard_link(files.folder.path("trace"), files.folder.path("same"));
+  for (const char* name : {"trace", "link", "same"}) {
+    std::vector<std::string> arguments = {"replay", "--trace", files.folder.path("trace"), "--out",
+                                          files.folder.path(name)};
+    for (const std::string& argument : good_arguments()) arguments.push_back(argument);
+    expect_refused(run_command(arguments), "is read as well");
+  }
+  EXPECT_EQ(read_text(files.folder.path("trace")), trace);
 }
 
 TEST(Replay, ExistingOutputStaysWhenTheTraceIsBad) {

@@ -55,6 +55,32 @@ TEST(Usage, ShortTextIsRefused) {
   write_text(folder.path("text"), "too short");
   expect_refused(run_command({"demo", "--quick", "--text", folder.path("text"), "--out", folder.path("out")}),
                  "9 bytes");
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"text"});
+}
+
+TEST(Usage, FolderAsTextIsRefused) {
+  const TemporaryFolder folder;
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"demo", "--quick", "--out", folder.path("out"), "--text", folder.path(".")},
+        {"generate", "--prompt-file", folder.path(".")}}) {
+    expect_refused(run_command(arguments), "it is a folder");
+  }
+  EXPECT_TRUE(folder.files().empty());
+}
+
+TEST(Usage, ReportThatCannotBeWrittenIsRefused) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder.path("out/report.html"));
+  expect_refused(run_command({"demo", "--quick", "--out", folder.path("out")}), "report.html: cannot be written");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path("out/report.html")));
+}
+
+TEST(Usage, ReportOverTheTextIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder.path("report.json"), std::string(1000, 'x'));
+  expect_refused(run_command({"demo", "--quick", "--text", folder.path("report.json"), "--out", folder.path(".")}),
+                 "is read as well");
+  EXPECT_EQ(read_text(folder.path("report.json")), std::string(1000, 'x'));
 }
 
 TEST(Usage, OutputFolderThatIsAFileIsRefused) {

@@ -63,18 +63,22 @@ void print_report(const eval::Report& report) {
 
 void run_demo(const Options& options) {
   const eval::DemoOptions demo = make_options(options);
-  const std::filesystem::path folder = make_folder(options.out);
+  eval::require_valid(demo);  // before there is a folder
   const engine::Model model = engine::load_embedded_model();
   const eval::Votes votes = eval::Votes::embedded(model.config());
   engine::ThreadPool threads(options.threads);
+  const std::filesystem::path folder = make_folder(options.out);
+  const std::filesystem::path numbers = folder / "report.json";
+  const std::filesystem::path page = folder / "report.html";
+  for (const std::filesystem::path& file : {numbers, page}) require_output(file, {options.text});
   ProgressLine line;
   const eval::Report report = eval::run_demo({model, threads, &votes}, demo,
                                              [&line](std::string_view what, double share) { line.show(what, share); });
   line.finish();
   print_report(report);
-  write_file(folder / "report.json", eval::to_json(report));
-  write_file(folder / "report.html", eval::to_html(report));
-  std::printf("\n%s\n%s\n", (folder / "report.json").c_str(), (folder / "report.html").c_str());
+  write_file(numbers, eval::to_json(report));
+  write_file(page, eval::to_html(report));
+  std::printf("\n%s\n%s\n", numbers.c_str(), page.c_str());
 }
 
 }  // namespace

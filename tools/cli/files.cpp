@@ -1,34 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "files.hpp"
 
+#include <cerrno>
 #include <fstream>
 #include <hashevict/status.hpp>
 #include <iterator>
+#include <span>
 #include <system_error>
 
+#include "engine/output_file.hpp"
+
 namespace hashevict::cli {
+namespace {
+
+[[noreturn]] void refuse_to_read(const std::filesystem::path& path, const std::string& reason) {
+  throw Error(Status::invalid_argument, "cannot read '" + path.string() + "': " + reason);
+}
+
+}  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) refuse_to_read(path, "it is a folder");
   std::ifstream stream(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream.is_open() || stream.bad() || std::filesystem::is_directory(path)) {
-    throw Error(Status::invalid_argument, "cannot read '" + path.string() + "'");
+  if (!stream.is_open()) refuse_to_read(path, std::generic_category().message(errno));
+  try {
+    return {std::istreambuf_iterator<char>(stream), {}};
+  } catch (const std::ios_base::failure& failure) {
+    refuse_to_read(path, failure.code().message());
   }
-  return content;
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path temporary = path.string() + ".new";
-  std::ofstream stream(temporary, std::ios::binary);
-  stream.write(content.data(), static_cast<std::streamsize>(content.size()));
-  stream.close();
-  std::error_code error;
-  if (stream) {
-    std::filesystem::rename(temporary, path, error);
-    if (!error) return;
+  engine::OutputFile file(path);
+  file.write(std::as_bytes(std::span(content)));
+  file.commit();
+}
+
+void require_output(const std::string& path, std::initializer_list<std::string> inputs) {
+  std::error_code ignored;  // where one of them is missing, they differ
+  for (const std::string& input : inputs) {
+    if (input.empty() || !std::filesystem::equivalent(path, input, ignored)) continue;
+    throw Error(Status::invalid_argument,
+                std::string("'").append(path).append("' is to be written, but is read as well: '").append(input) + "'");
   }
-  std::filesystem::remove(temporary, error);
-  throw Error(Status::invalid_argument, "cannot write '" + path.string() + "'");
+  engine::OutputFile::require_writable(path);
 }
 
 std::filesystem::path make_folder(const std::string& name) {

@@ -124,6 +124,7 @@ void run_generate(const Options& options) {
   if (!options.model.empty() && options.tokens.empty()) {
     throw Error(Status::invalid_argument, "--model needs --tokens: text is understood by the built-in model only");
   }
+  if (!options.save_trace.empty()) require_output(options.save_trace, {options.prompt_file});
   const Config rule = options.rule.config();
   const eval::Budget budget = eval::parse_budget(options.budget);
   const engine::Model model =

@@ -5,6 +5,7 @@
 
 #include "commands.hpp"
 #include "eval/replay.hpp"
+#include "files.hpp"
 #include "rule_options.hpp"
 
 namespace hashevict::cli {
@@ -30,6 +31,7 @@ struct Options {
 
 void run_replay(const Options& options) {
   const eval::ReplayOptions parsed = options.parsed();
+  require_output(options.out, {options.trace});
   const eval::Trace trace = eval::Trace::open(options.trace);
   const eval::ReplayResult result = eval::replay(trace, parsed);
   eval::write_replay(result, trace, options.out);
@@ -57,7 +59,10 @@ void add_replay(CLI::App& app) {
   CLI::App* command = app.add_subcommand("replay", kDescription);
   const auto options = std::make_shared<Options>();
   command->add_option("--trace", options->trace, "Trace to read (safetensors)")->required();
-  command->add_option("--out", options->out, "File to write (safetensors); written only if all goes well")->required();
+  command
+      ->add_option("--out", options->out,
+                   "File to write (safetensors), only if all goes well; a regular file, or a link to one")
+      ->required();
   command
       ->add_option("--budget", options->budget,
                    "Slots per KV head; with a dot, a fraction of the tokens; with commas, one a layer")

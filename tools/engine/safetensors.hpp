@@ -72,7 +72,7 @@ class SafetensorsWriter {
   /// Sets one entry of the header's `__metadata__`.
   void set_metadata(std::string key, std::string value);
 
-  /// Writes a temporary file beside `path` and renames it: `path` is complete or untouched. @throws Error
+  /// Writes an OutputFile: `path` is complete or untouched. @throws Error
   void write(const std::filesystem::path& path) const;
 
  private:

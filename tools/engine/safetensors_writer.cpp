@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "output_file.hpp"
 #include "safetensors.hpp"
 
 namespace hashevict::engine {
@@ -28,23 +26,6 @@ std::uint64_t shape_bytes(ElementType type, const std::vector<std::int64_t>& sha
     if (extent < 0 || __builtin_mul_overflow(bytes, static_cast<std::uint64_t>(extent), &bytes)) return ~0ULL;
   }
   return bytes;
-}
-
-// Removes a temporary file unless it was renamed.
-struct TemporaryFile {
-  std::filesystem::path path;
-  explicit TemporaryFile(const std::filesystem::path& target)
-      : path(target.string() + ".new." + std::to_string(::getpid())) {}
-  ~TemporaryFile() {
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-};
-
-void put(std::ofstream& stream, std::span<const std::byte> bytes) {
-  stream.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
 }  // namespace
@@ -95,15 +76,11 @@ std::string SafetensorsWriter::header() const {
 void SafetensorsWriter::write(const std::filesystem::path& path) const {
   const std::string text = header();
   const std::uint64_t length = text.size();
-  const TemporaryFile temporary(path);
-  std::ofstream stream(temporary.path, std::ios::binary | std::ios::trunc);
-  put(stream, std::as_bytes(std::span(&length, 1)));
-  put(stream, std::as_bytes(std::span(text)));
-  for (const StoredTensor* tensor : file_order(tensors_)) put(stream, tensor->bytes);
-  stream.close();
-  std::error_code error;
-  if (stream.good()) std::filesystem::rename(temporary.path, path, error);
-  if (!stream.good() || error) throw Error{Status::invalid_argument, path.string() + ": cannot be written"};
+  OutputFile file(path);
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(std::as_bytes(std::span(text)));
+  for (const StoredTensor* tensor : file_order(tensors_)) file.write(tensor->bytes);
+  file.commit();
 }
 
 }  // namespace hashevict::engine

@@ -49,11 +49,8 @@ std::vector<std::string_view> cut_texts(std::string_view text, size_t size, size
 }
 
 Material make_material(const DemoOptions& options) {
+  require_valid(options);
   const auto length = static_cast<size_t>(options.length);
-  if (options.text.size() <= length) {
-    throw Error(Status::invalid_argument, "the text has " + std::to_string(options.text.size()) +
-                                              " bytes; the demo needs more than " + std::to_string(length));
-  }
   Material material;
   // The mark that begins a sequence is a token too.
   material.texts = cut_texts(options.text, length - 1, static_cast<size_t>(options.num_texts));
@@ -207,6 +204,12 @@ class Demo {
 };
 
 }  // namespace
+
+void require_valid(const DemoOptions& options) {
+  if (options.text.size() > static_cast<size_t>(options.length)) return;
+  throw Error(Status::invalid_argument, "the text has " + std::to_string(options.text.size()) +
+                                            " bytes; the demo needs more than " + std::to_string(options.length));
+}
 
 Example retention_example(const DemoOptions& options) {
   const Ingredients ingredients{options.text, split_words(embedded_words())};

@@ -38,7 +38,10 @@ std::string_view embedded_words();
 /// lose it. Chosen by its place alone.
 Example retention_example(const DemoOptions& options);
 
-/// Runs everything. @throws Error, for instance if the text is too short
+/// What run_demo() would refuse: a text that is too short. @throws Error
+void require_valid(const DemoOptions& options);
+
+/// Runs everything. @throws Error, as require_valid()
 Report run_demo(const Runtime& runtime, const DemoOptions& options, const Progress& progress);
 
 }  // namespace hashevict::eval
