@@ -33,7 +33,40 @@ TEST(Generate, SavedTraceReplays) {
 }
 
 TEST(Generate, TokensThatAreNoneAreRefused) {
-  expect_refused(run_command({"generate", "--tokens", "1,two"}), "--tokens");
+  for (const char* tokens : {"1,two", "1,99999999999", "1,-", "60 -", "1,,2", "1,", ",1", "0x10", "1.5", "1;2", "+1"}) {
+    expect_refused(run_command({"generate", "--tokens", tokens}), "--tokens");
+  }
+}
+
+TEST(Generate, TokensAreSeparatedByCommasOrBlanks) {
+  std::string first;
+  for (const char* tokens : {"80,121,116", "80 121 116", " 80, 121 ,116\n"}) {
+    const CommandResult result =
+        run_command({"generate", "--tokens", tokens, "--budget", "40", "--max-new-tokens", "4"});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    EXPECT_THAT(result.output, HasSubstr("prompt of 3 tokens"));
+    if (first.empty()) first = result.output;
+    EXPECT_EQ(result.output, first);
+  }
+}
+
+TEST(Generate, EmptyPromptFileIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder.path("prompt"), "");
+  expect_refused(run_command({"generate", "--prompt-file", folder.path("prompt")}), "prompt' is empty");
+}
+
+TEST(Generate, OptionsOfThePromptAreRefusedAsInReplay) {
+  expect_refused(run_command({"generate", "--prefill-window", "0"}), "prefill window = 0");
+  expect_refused(run_command({"generate", "--centering", "prompt"}), "--prefill");
+}
+
+TEST(Generate, BudgetBelowProtectedZonesIsRefusedByItsName) {
+  expect_refused(run_command({"generate", "--budget", "14"}), "--budget: capacity = 14: expected at least sinks");
+}
+
+TEST(Generate, SampleSeedThatIsNoneIsRefused) {
+  expect_refused(run_command({"generate", "--sample-seed", "18446744073709551616"}), "--sample-seed");
 }
 
 TEST(Generate, TokensBeyondTheVocabularyAreRefused) {

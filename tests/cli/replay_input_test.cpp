@@ -53,8 +53,8 @@ TEST_P(ReplayArguments, AreRefusedWithOneLineAndNoFile) {
 }
 
 const BadArguments kBadArguments[] = {
-    {"BudgetBelowProtectedZones", {"--budget", "14", "--bits", "16"}, "14"},
-    {"FractionBelowProtectedZones", {"--budget", "0.1", "--bits", "16"}, "4"},
+    {"BudgetBelowProtectedZones", {"--budget", "14", "--bits", "16"}, "--budget: capacity = 14"},
+    {"FractionBelowProtectedZones", {"--budget", "0.1", "--bits", "16"}, "--budget: capacity = 4"},
     {"SinkAboveBudget", {"--budget", "20", "--bits", "16", "--sink", "12"}, "20"},
     {"BudgetZero", {"--budget", "0", "--bits", "16"}, "budget"},
     {"BudgetNegative", {"--budget=-5", "--bits", "16"}, "budget"},
@@ -66,7 +66,7 @@ const BadArguments kBadArguments[] = {
     {"BudgetForTooFewLayers", {"--budget", "20,20,20,20,20", "--bits", "16"}, "one a layer"},
     {"BudgetOfOneLayerMissing", {"--budget", "20,", "--bits", "16"}, "budget"},
     {"BudgetMissing", {"--bits", "16"}, "--budget"},
-    {"BitsNotAvailable", {"--budget", "20", "--bits", "12"}, "12"},
+    {"BitsNotAvailable", {"--budget", "20", "--bits", "12"}, "--bits = 12"},
     {"BitsNoNumber", {"--budget", "20", "--bits", "few"}, "--bits"},
     {"UnknownPolicy", {"--budget", "20", "--bits", "16", "--policy", "best"}, "best"},
     {"UnknownHashSource", {"--budget", "20", "--bits", "16", "--hash-source", "value"}, "value"},
@@ -84,7 +84,10 @@ const BadArguments kBadArguments[] = {
      {"--budget", "20", "--bits", "16", "--prompt", "30", "--prefill", "window", "--prefill-window", "0"},
      "window"},
     {"CenteringWithoutPrompt", {"--budget", "20", "--bits", "16", "--centering", "prompt"}, "prompt"},
-    {"SeedNegative", {"--budget", "20", "--bits", "16", "--seed=-1"}, "--seed"},
+    {"SeedNegative", {"--budget", "20", "--bits", "16", "--seed", "-1"}, "--seed = '-1': expected a whole number"},
+    {"SeedNoNumber", {"--budget", "20", "--bits", "16", "--seed", "x"}, "--seed = 'x': expected a whole number"},
+    {"SeedWithRest", {"--budget", "20", "--bits", "16", "--seed", "7seven"}, "from 0 to 18446744073709551615"},
+    {"SeedTooLarge", {"--budget", "20", "--bits", "16", "--seed", "18446744073709551616"}, "18446744073709551616"},
     {"ThreadsNegative", {"--budget", "20", "--bits", "16", "--threads=-1"}, "--threads"},
 };
 
@@ -359,6 +362,13 @@ TEST(Replay, ThreadsChangeNothingInTheFile) {
     if (first.empty()) first = read_text(files.folder.path("out"));
     EXPECT_EQ(read_text(files.folder.path("out")), first) << threads;
   }
+}
+
+TEST(Replay, LargestSeedIsTaken) {
+  const Files files;
+  std::vector<std::string> arguments = good_arguments();
+  arguments.insert(arguments.end(), {"--policy", "random", "--seed", "18446744073709551615"});
+  EXPECT_EQ(replay(files.folder, arguments).exit_code, 0);
 }
 
 TEST(Replay, FractionIsRoundedDown) {

@@ -44,6 +44,33 @@ TEST(Usage, UnknownCommandIsRefused) {
   expect_refused(run_command({"relay"}), "relay");
 }
 
+TEST(Usage, UnknownOptionBeforeTheCommandIsRefused) {
+  expect_refused(run_command({"--nope"}), "--nope");
+  expect_refused(run_command({"--nope", "info"}), "--nope");
+}
+
+TEST(Usage, EmptyValueIsRefused) {
+  const TemporaryFolder folder;
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"demo", "--quick", "--text", ""},
+                                                    {"demo", "--quick", "--out", ""},
+                                                    {"generate", "--tokens", ""},
+                                                    {"generate", "--prompt", ""},
+                                                    {"generate", "--prompt-file", ""},
+                                                    {"generate", "--policy", ""},
+                                                    {"generate", "--bits", ""},
+                                                    {"generate", "--seed", ""},
+                                                    {"generate", "--save-trace", ""},
+                                                    {"eval", "--quick", "--votes", ""}}) {
+    expect_refused(run_command(arguments), arguments.at(arguments.size() - 2));
+  }
+}
+
+TEST(Usage, SeedThatIsNoneIsRefused) {
+  const TemporaryFolder folder;
+  expect_refused(run_command({"demo", "--seed", "99999999999999999999", "--out", folder.path("out")}), "--seed = '99");
+  EXPECT_TRUE(folder.files().empty());
+}
+
 TEST(Usage, MissingTextIsRefused) {
   const TemporaryFolder folder;
   expect_refused(run_command({"demo", "--quick", "--text", folder.path("none"), "--out", folder.path("out")}), "none");

@@ -14,6 +14,7 @@
 #include "eval/votes.hpp"
 #include "files.hpp"
 #include "progress_line.hpp"
+#include "seed_option.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -92,9 +93,7 @@ void add_demo(CLI::App& app) {
   command->add_option("--threads", options->threads, "Threads; 0: all there are")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
-  command->add_option("--seed", options->seed, "Seed of examples and projections")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+  add_seed_option(*command, "--seed", options->seed, "Seed of examples and projections");
   command->add_flag("--quick", options->quick, "Short sequences and few examples: seconds, and large errors");
   command->callback([options] { run_demo(*options); });
 }

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <hashevict/cache.hpp>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -14,9 +15,11 @@
 #include "engine/tokenizer.hpp"
 #include "eval/budget.hpp"
 #include "eval/continuation.hpp"
+#include "eval/numbers.hpp"
 #include "eval/retention.hpp"
 #include "files.hpp"
 #include "rule_options.hpp"
+#include "seed_option.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -31,20 +34,35 @@ struct Options {
   RuleOptions rule;
 };
 
-// Ids separated by commas or blanks.
-std::vector<int32_t> parse_tokens(std::string text) {
-  std::replace(text.begin(), text.end(), ',', ' ');
-  std::istringstream stream(text);
+int32_t parse_token(const std::string& text) {
+  const std::optional<int32_t> token = eval::parse_whole<int32_t>(text);
+  if (token) return *token;
+  throw Error(Status::invalid_argument,
+              "--tokens: '" + text + "' is not a token id; expected ids separated by commas or blanks");
+}
+
+// Ids separated by commas or blanks, at least one before, between and after commas.
+std::vector<int32_t> parse_tokens(const std::string& text) {
   std::vector<int32_t> tokens;
-  for (int32_t token = 0; stream >> token;) tokens.push_back(token);
-  if (!stream.eof()) throw Error(Status::invalid_argument, "--tokens: expected ids separated by commas or blanks");
+  std::istringstream items(text + ',');
+  for (std::string item; std::getline(items, item, ',');) {
+    std::istringstream words(item);
+    std::string word;
+    words >> word;
+    do tokens.push_back(parse_token(word));
+    while (words >> word);
+  }
   return tokens;
 }
 
 std::vector<int32_t> make_prompt(const Options& options, const engine::Model& model) {
   if (!options.tokens.empty()) return parse_tokens(options.tokens);
   std::string text = options.prompt;
-  if (!options.prompt_file.empty()) text = read_file(options.prompt_file);
+  if (!options.prompt_file.empty()) {
+    text = read_file(options.prompt_file);
+    if (text.empty())
+      throw Error(Status::invalid_argument, "'" + options.prompt_file + "' is empty; expected a prompt");
+  }
   if (text.empty()) text = std::string(engine::embedded_sample_text().substr(0, 800));
   return eval::sequence_tokens(model.config(), text);
 }
@@ -61,6 +79,8 @@ class Run {
  public:
   Run(const Config& config, const engine::Model& model, engine::ThreadPool& threads)
       : cache_(config, threads), decoder_(model, cache_, threads) {}
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
 
   std::vector<int32_t> generate(const std::vector<int32_t>& prompt, const engine::GenerateOptions& options) {
     return engine::generate(decoder_, prompt, options);
@@ -103,6 +123,10 @@ Config unbounded(Config config) {
 engine::GenerateOptions generation(const Options& options, const engine::ModelConfig& model) {
   engine::GenerateOptions generate = options.generate;
   generate.stop_tokens = model.eos_tokens;
+  if (options.prefill_window < 1) {
+    throw Error(Status::invalid_argument,
+                "prefill window = " + std::to_string(options.prefill_window) + ": expected at least 1");
+  }
   if (!options.prefill.empty()) {
     generate.prefill = {parse_option<PrefillMode>("--prefill", options.prefill), options.prefill_window};
   }
@@ -130,6 +154,9 @@ void run_generate(const Options& options) {
   const engine::Model model =
       options.model.empty() ? engine::load_embedded_model() : engine::Model::load(options.model);
   const engine::GenerateOptions generate = generation(options, model.config());
+  if (rule.centering == Centering::prompt && !generate.prefill) {
+    throw Error(Status::invalid_argument, "centering 'prompt' needs a prompt that comes at once; give --prefill");
+  }
   const std::vector<int32_t> prompt = make_prompt(options, model);
   const int64_t num_tokens = static_cast<int64_t>(prompt.size()) + generate.max_new_tokens;
   const size_t batch = generate.prefill ? prompt.size() : eval::kBatchTokens;
@@ -137,7 +164,7 @@ void run_generate(const Options& options) {
   engine::ThreadPool threads(rule.num_threads);
 
   // Both are created first: a config that is not valid is refused before any work is done.
-  Run bounded(shaped(rule, model.config(), slots, batch), model, threads);
+  Run bounded = naming_options([&] { return Run(shaped(rule, model.config(), slots, batch), model, threads); });
   Run full(unbounded(shaped(rule, model.config(), num_tokens, batch)), model, threads);
   const std::vector<int32_t> full_tokens = full.generate(prompt, generate);
   const std::vector<int32_t> tokens = generate_and_trace(bounded, prompt, generate, model.config(), options.save_trace);
@@ -177,9 +204,7 @@ void add_generate(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--top-p", options->generate.sampling.top_p, "Only the most likely tokens up to this probability")
       ->capture_default_str();
-  command->add_option("--sample-seed", options->generate.sampling.seed, "Seed of the sampler")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+  add_seed_option(*command, "--sample-seed", options->generate.sampling.seed, "Seed of the sampler");
   command->add_option("--prefill", options->prefill,
                       "Take the prompt in at once: replay|window|recent; default: stream it through the bounded cache");
   command->add_option("--prefill-window", options->prefill_window, "Queries and tokens of --prefill window")

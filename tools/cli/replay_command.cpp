@@ -33,7 +33,7 @@ void run_replay(const Options& options) {
   const eval::ReplayOptions parsed = options.parsed();
   require_output(options.out, {options.trace});
   const eval::Trace trace = eval::Trace::open(options.trace);
-  const eval::ReplayResult result = eval::replay(trace, parsed);
+  const eval::ReplayResult result = naming_options([&] { return eval::replay(trace, parsed); });
   eval::write_replay(result, trace, options.out);
   std::string slots;
   for (size_t i = 0; i < parsed.budgets.size(); ++i) {

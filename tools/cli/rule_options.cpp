@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rule_options.hpp"
 
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include "eval/budget.hpp"
+#include "seed_option.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -34,10 +39,7 @@ void RuleOptions::add_to(CLI::App& command) {
       ->group(group);
   command.add_option("--centering", centering_, "Mean subtracted before hashing: " + eval::all_names<Centering>())
       ->group(group);
-  command.add_option("--seed", seed_, "Seed of the projections and of policy random")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
-      ->group(group);
+  add_seed_option(command, "--seed", seed_, "Seed of the projections and of policy random")->group(group);
   command.add_option("--backend", backend_, "Where it runs: " + eval::all_names<Backend>())->capture_default_str();
   command.add_option("--threads", threads_, "Threads; 0: all there are")
       ->capture_default_str()
@@ -66,6 +68,20 @@ Config RuleOptions::config() const {
   config.seed = seed_;
   config.num_threads = threads_;
   return config;
+}
+
+std::string in_options(std::string message) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kNames = {{
+      {"config.capacity", "--budget: capacity"},
+      {"config.layer_capacities", "--budget: layer_capacities"},
+      {"config.hash_bits", "--bits"},
+      {"config.num_sink_tokens", "--sink"},
+      {"config.recent_window", "--recent"},
+  }};
+  for (const auto& [field, option] : kNames) {
+    if (message.starts_with(field)) return message.replace(0, field.size(), option);
+  }
+  return message;
 }
 
 }  // namespace hashevict::cli

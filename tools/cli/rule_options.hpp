@@ -38,4 +38,17 @@ Enum parse_option(const std::string& option, const std::string& value) {
   }
 }
 
+/// What the library says of a config, said of the options that it was made from: `--budget` for its capacities.
+std::string in_options(std::string message);
+
+/// Does what may refuse a config that options were made into. @throws Error that names the options
+template <class Action>
+auto naming_options(const Action& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    throw Error(error.status(), in_options(error.what()));
+  }
+}
+
 }  // namespace hashevict::cli

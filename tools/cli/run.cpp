@@ -33,13 +33,25 @@ std::string version() {
 
 // CLI11 says only that a command is required.
 void require_known_command(const CLI::App& app, int argc, const char* const* argv) {
-  if (argc < 2 || argv[1][0] == '-') return;
-  std::string message = std::string(argv[1]).append(" is not a command; expected one of");
+  if (argc < 2 || app.get_option_no_throw(argv[1]) != nullptr) return;
+  const bool is_option = argv[1][0] == '-';
+  std::string message = std::string(argv[1]).append(is_option ? " is not an option here" : " is not a command");
+  message.append("; expected one of");
   for (const CLI::App* command : app.get_subcommands(nullptr)) {
     if (command->check_name(argv[1])) return;
     message.append(" ").append(command->get_name());
   }
-  throw Error(Status::invalid_argument, message);
+  throw Error(Status::invalid_argument, message.append(is_option ? " --help --version" : ""));
+}
+
+// An empty value is most often a variable that was never set: it must not pass for an option that was left out.
+void refuse_empty_values(CLI::App& app) {
+  const auto check = [](const std::string& value) {
+    return std::string(value.empty() ? "expected a value; this one is empty" : "");
+  };
+  for (CLI::App* command : app.get_subcommands(nullptr)) {
+    for (CLI::Option* option : command->get_options()) option->check(check);
+  }
 }
 
 }  // namespace
@@ -53,6 +65,7 @@ int run(int argc, const char* const* argv) {
   add_replay(app);
   add_generate(app);
   add_info(app);
+  refuse_empty_values(app);
   try {
     require_known_command(app, argc, argv);
     app.parse(argc, argv);

@@ -2,22 +2,15 @@
 #include "budget.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <hashevict/status.hpp>
 #include <optional>
 #include <string>
 
+#include "numbers.hpp"
+
 namespace hashevict::eval {
 namespace {
-
-template <class Number>
-std::optional<Number> parse_whole(std::string_view text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
 
 bool has_dot(std::string_view text) {
   return text.find('.') != std::string_view::npos;
