@@ -4,7 +4,8 @@
 #
 # Builds the benchmarks into build/bench, with FAISS as a peer where it can be had. Measures the ratios that
 # docs/performance.md states goals for (build/bench/goals.json), then every operation (build/bench/operations.json).
-# Arguments go to the latter, for instance --benchmark_filter=attend. Wants an otherwise idle machine.
+# Arguments go to the latter, for instance --benchmark_filter=attend; the ratios of attention alone are those of
+# build/bench/bin/hashevict_goals --only attend. Wants an otherwise idle machine.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
