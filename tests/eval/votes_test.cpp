@@ -110,6 +110,16 @@ TEST_F(VotesTest, SharesAndReachesMustBePositive) {
   EXPECT_THROW(votes_with({0.5F, kEverything, 0.5F}, {90.0F, 90.0F, 90.0F}), Error);
 }
 
+TEST_F(VotesTest, ThoseOfALargerModelAreRefused) {
+  const std::vector<float> shares(static_cast<size_t>(model_.config().num_layers) + 1, 1.0F);
+  try {
+    votes_with(shares, shares);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("more layers"));
+  }
+}
+
 TEST_F(VotesTest, OtherShapesAreRefusedByName) {
   const engine::ModelConfig& m = model_.config();
   EXPECT_THAT(refusal({m.num_kv_heads, 32, m.head_dim / 2}),

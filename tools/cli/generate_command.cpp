@@ -17,6 +17,7 @@
 #include "eval/continuation.hpp"
 #include "eval/numbers.hpp"
 #include "eval/retention.hpp"
+#include "eval/votes.hpp"
 #include "files.hpp"
 #include "rule_options.hpp"
 #include "seed_option.hpp"
@@ -27,7 +28,7 @@ namespace {
 constexpr size_t kColumnWidth = 58;
 
 struct Options {
-  std::string model, prompt, prompt_file, tokens, prefill, save_trace;
+  std::string model, prompt, prompt_file, tokens, prefill, save_trace, votes;
   std::string budget = "0.3";
   int32_t prefill_window = 32;
   engine::GenerateOptions generate;
@@ -77,8 +78,8 @@ std::string show(const Options& options, const std::vector<int32_t>& tokens) {
 // One generation with its cache.
 class Run {
  public:
-  Run(const Config& config, const engine::Model& model, engine::ThreadPool& threads)
-      : cache_(config, threads), decoder_(model, cache_, threads) {}
+  Run(const eval::Runtime& runtime, const Config& config)
+      : cache_(eval::make_cache(runtime, config)), decoder_(runtime.model, cache_, runtime.threads) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
@@ -107,6 +108,7 @@ Config shaped(Config config, const engine::ModelConfig& model, int64_t capacity,
   config.head_dim = shape.head_dim;
   config.capacity = shape.capacity;
   config.dtype = DType::bfloat16;
+  if (eval::takes_votes(config)) config.projection_per_head = true;
   config.max_batch_tokens = static_cast<int64_t>(max_batch_tokens);
   return config;
 }
@@ -123,59 +125,87 @@ Config unbounded(Config config) {
 engine::GenerateOptions generation(const Options& options, const engine::ModelConfig& model) {
   engine::GenerateOptions generate = options.generate;
   generate.stop_tokens = model.eos_tokens;
-  if (options.prefill_window < 1) {
-    throw Error(Status::invalid_argument,
-                "prefill window = " + std::to_string(options.prefill_window) + ": expected at least 1");
-  }
   if (!options.prefill.empty()) {
     generate.prefill = {parse_option<PrefillMode>("--prefill", options.prefill), options.prefill_window};
   }
   return generate;
 }
 
+// What was learned for the model, if the rule takes it.
+std::optional<eval::Votes> load_votes(const Options& options, const Config& rule, const engine::ModelConfig& model) {
+  if (!eval::takes_votes(rule) && options.votes.empty()) return std::nullopt;
+  if (!options.model.empty() && options.votes.empty()) {
+    throw Error(Status::invalid_argument,
+                "--preset recall needs --votes: what tools/train/calibrate.py learned for it");
+  }
+  eval::Votes votes = options.votes.empty() ? eval::Votes::embedded(model) : eval::Votes::load(options.votes, model);
+  require_votes_fit(rule, votes);
+  return votes;
+}
+
 std::vector<int32_t> generate_and_trace(Run& run, const std::vector<int32_t>& prompt,
-                                        const engine::GenerateOptions& generate, const engine::ModelConfig& model,
+                                        const engine::GenerateOptions& generate, const eval::Runtime& runtime,
                                         const std::string& trace) {
   if (trace.empty()) return run.generate(prompt, generate);
-  eval::TraceRecorder recorder(model);
+  eval::TraceRecorder recorder(runtime.model.config());
   run.cache().set_observer([&recorder](const Step& step) { recorder.observe(step); });
   std::vector<int32_t> tokens = run.generate(prompt, generate);
-  recorder.write(trace);
+  recorder.write(trace, runtime.votes);
   return tokens;
 }
 
-void run_generate(const Options& options) {
+std::string slots_by_layer(const Config& config) {
+  std::string text;
+  for (const int32_t slots : config.layer_capacities) text += (text.empty() ? "" : ", ") + std::to_string(slots);
+  return text;
+}
+
+void require_valid(const Options& options, const Config& rule) {
   if (!options.model.empty() && options.tokens.empty()) {
     throw Error(Status::invalid_argument, "--model needs --tokens: text is understood by the built-in model only");
   }
-  if (!options.save_trace.empty()) require_output(options.save_trace, {options.prompt_file});
+  if (options.prefill_window < 1) {
+    throw Error(Status::invalid_argument,
+                "prefill window = " + std::to_string(options.prefill_window) + ": expected at least 1");
+  }
+  if (rule.centering == Centering::prompt && options.prefill.empty()) {
+    throw Error(Status::invalid_argument, "centering 'prompt' needs a prompt that comes at once; give --prefill");
+  }
+  if (options.save_trace.empty()) return;
+  require_output(options.save_trace, {options.prompt_file, options.votes, options.model});
+}
+
+void run_generate(const Options& options) {
   const Config rule = options.rule.config();
+  require_valid(options, rule);
   const eval::Budget budget = eval::parse_budget(options.budget);
   const engine::Model model =
       options.model.empty() ? engine::load_embedded_model() : engine::Model::load(options.model);
+  const std::optional<eval::Votes> votes = load_votes(options, rule, model.config());
   const engine::GenerateOptions generate = generation(options, model.config());
-  if (rule.centering == Centering::prompt && !generate.prefill) {
-    throw Error(Status::invalid_argument, "centering 'prompt' needs a prompt that comes at once; give --prefill");
-  }
   const std::vector<int32_t> prompt = make_prompt(options, model);
   const int64_t num_tokens = static_cast<int64_t>(prompt.size()) + generate.max_new_tokens;
   const size_t batch = generate.prefill ? prompt.size() : eval::kBatchTokens;
   const int32_t slots = budget.slots_for(num_tokens);
   engine::ThreadPool threads(rule.num_threads);
+  const eval::Runtime runtime{model, threads, votes ? &*votes : nullptr};
 
   // Both are created first: a config that is not valid is refused before any work is done.
-  Run bounded = naming_options([&] { return Run(shaped(rule, model.config(), slots, batch), model, threads); });
-  Run full(unbounded(shaped(rule, model.config(), num_tokens, batch)), model, threads);
+  Config config = shaped(rule, model.config(), slots, batch);
+  eval::divide_slots(runtime, config, num_tokens);
+  Run bounded = naming_options([&] { return Run(runtime, config); });
+  Run full(runtime, unbounded(shaped(rule, model.config(), num_tokens, batch)));
   const std::vector<int32_t> full_tokens = full.generate(prompt, generate);
-  const std::vector<int32_t> tokens = generate_and_trace(bounded, prompt, generate, model.config(), options.save_trace);
+  const std::vector<int32_t> tokens = generate_and_trace(bounded, prompt, generate, runtime, options.save_trace);
 
   const auto differs = std::mismatch(full_tokens.begin(), full_tokens.end(), tokens.begin(), tokens.end()).first;
-  std::printf("prompt of %zu tokens; the caches' continuations agree in the first %lld of %zu\n\n", prompt.size(),
+  std::printf("prompt of %zu tokens; the caches' continuations agree in the first %lld of %zu\n", prompt.size(),
               static_cast<long long>(differs - full_tokens.begin()), full_tokens.size());
+  if (votes) std::printf("slots by layer, as the votes divide them: %s\n", slots_by_layer(config).c_str());
   const std::string columns =
       eval::side_by_side(full.title("full"), show(options, full_tokens),
                          bounded.title(std::to_string(slots) + " slots"), show(options, tokens), kColumnWidth);
-  std::fputs(columns.c_str(), stdout);
+  std::printf("\n%s", columns.c_str());
 }
 
 }  // namespace
@@ -209,8 +239,13 @@ void add_generate(CLI::App& app) {
                       "Take the prompt in at once: replay|window|recent; default: stream it through the bounded cache");
   command->add_option("--prefill-window", options->prefill_window, "Queries and tokens of --prefill window")
       ->capture_default_str();
-  command->add_option("--save-trace", options->save_trace,
-                      "Write the bounded run's queries, keys and values as a trace for replay");
+  command->add_option(
+      "--save-trace", options->save_trace,
+      "Write the bounded run's queries, keys and values as a trace for replay; with --budget 1.0 they are "
+      "those of full attention");
+  command->add_option(
+      "--votes", options->votes,
+      "What --preset recall needs, as tools/train/calibrate.py writes it; default: the built-in model's");
   options->rule.add_to(*command);
   command->callback([options] { run_generate(*options); });
 }

@@ -70,6 +70,15 @@ Config RuleOptions::config() const {
   return config;
 }
 
+void require_votes_fit(const Config& rule, const eval::Votes& votes) {
+  if (!eval::takes_votes(rule)) {
+    throw Error(Status::invalid_argument, "--votes: expected --preset recall, whose rule takes them");
+  }
+  if (votes.hash_bits() == rule.hash_bits) return;
+  throw Error(Status::invalid_argument, "--bits = " + std::to_string(rule.hash_bits) + ": expected " +
+                                            std::to_string(votes.hash_bits()) + ", as many as the votes have");
+}
+
 std::string in_options(std::string message) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kNames = {{
       {"config.capacity", "--budget: capacity"},

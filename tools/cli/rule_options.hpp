@@ -8,6 +8,7 @@
 #include <string>
 
 #include "eval/names.hpp"
+#include "eval/votes.hpp"
 
 namespace hashevict::cli {
 
@@ -37,6 +38,9 @@ Enum parse_option(const std::string& option, const std::string& value) {
     throw Error(error.status(), option + ": " + error.what());
   }
 }
+
+/// Refuses learned votes that a rule cannot take. @throws Error naming the option
+void require_votes_fit(const Config& rule, const eval::Votes& votes);
 
 /// What the library says of a config, said of the options that it was made from: `--budget` for its capacities.
 std::string in_options(std::string message);

@@ -191,4 +191,9 @@ Trace Trace::open(const std::filesystem::path& path) {
   return trace;
 }
 
+void Trace::set_learned(int32_t layer, const Tensor& projection, const Tensor& center) {
+  layers_.at(static_cast<size_t>(layer)).projection = projection;
+  layers_.at(static_cast<size_t>(layer)).center = center;
+}
+
 }  // namespace hashevict::eval

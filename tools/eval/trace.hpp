@@ -32,6 +32,9 @@ class Trace {
   /// @throws Error invalid_data, naming the file and what is wrong with it
   static Trace open(const std::filesystem::path& path);
 
+  /// Puts others in the place of what a layer brings for its codes. They are not copied.
+  void set_learned(int32_t layer, const Tensor& projection, const Tensor& center);
+
   const std::vector<TraceLayer>& layers() const { return layers_; }
   int64_t num_tokens() const { return layers_.front().q.shape[0]; }
   int32_t num_layers() const { return static_cast<int32_t>(layers_.size()); }

@@ -84,6 +84,10 @@ Votes::Votes(const engine::Safetensors& file, const engine::ModelConfig& model)
                        take(file, prefix + "center", {num_kv_heads_, head_dim_}), take_share(file, prefix + "share"),
                        take_positive(file, prefix + "reach")});
   }
+  if (file.find(fmt::format("layers.{}.projection", model.num_layers)) != nullptr) {
+    throw Error(Status::invalid_data,
+                fmt::format("{}: holds more layers than the {} of the model", file.source(), model.num_layers));
+  }
   hash_bits_ = static_cast<int32_t>(bits);
 }
 
@@ -95,15 +99,22 @@ Votes Votes::load(const std::filesystem::path& path, const engine::ModelConfig& 
   return Votes(engine::Safetensors::open(path), model);
 }
 
+Tensor Votes::projection(int32_t layer) const {
+  return {layers_.at(static_cast<size_t>(layer)).projection.data(), {num_kv_heads_, hash_bits_, head_dim_}};
+}
+
+Tensor Votes::center(int32_t layer) const {
+  return {layers_.at(static_cast<size_t>(layer)).center.data(), {num_kv_heads_, head_dim_}};
+}
+
 void Votes::apply(Cache& cache) const {
   const std::vector<float> no_center(static_cast<size_t>(num_qo_heads_ * head_dim_));  // no query is hashed
   const int32_t num_sequences = cache.config().num_sequences;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const auto layer = static_cast<int32_t>(i);
-    cache.set_projection(layer, Tensor{layers_[i].projection.data(), {num_kv_heads_, hash_bits_, head_dim_}});
+    cache.set_projection(layer, projection(layer));
     for (int32_t sequence = 0; sequence < num_sequences; ++sequence) {
-      cache.set_center(layer, sequence, Tensor{layers_[i].center.data(), {num_kv_heads_, head_dim_}},
-                       Tensor{no_center.data(), {num_qo_heads_, head_dim_}});
+      cache.set_center(layer, sequence, center(layer), Tensor{no_center.data(), {num_qo_heads_, head_dim_}});
     }
   }
 }

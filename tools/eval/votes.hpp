@@ -19,11 +19,16 @@ class Votes {
  public:
   /// Those of the embedded model.
   static Votes embedded(const engine::ModelConfig& model);
-  /// @throws Error naming the tensor that is missing, of another shape than the model asks for, or not positive where
-  /// it must be
+  /// @param model of which the layers and the shape of their heads are read
+  /// @throws Error naming the tensor that is missing, of another shape than the model asks for, not positive where it
+  /// must be, or of a layer that the model does not have
   static Votes load(const std::filesystem::path& path, const engine::ModelConfig& model);
 
   int32_t hash_bits() const { return hash_bits_; }
+  /// Views of a layer's own, as a trace holds them: `[num_kv_heads, hash_bits, head_dim]` and `[num_kv_heads,
+  /// head_dim]`.
+  Tensor projection(int32_t layer) const;
+  Tensor center(int32_t layer) const;
   /// Gives them to a cache whose sequences are empty. @throws Error if it was not made for them
   void apply(Cache& cache) const;
   /// Divides the slots that `config.capacity` gives to all layers among them by their shares, none of them getting more
