@@ -188,7 +188,9 @@ typedef struct hashevict_config {
   float sink_fraction;     /**< >= 0: sinks as this fraction of each layer's capacity, rounded down; < 0: unused */
   float recent_fraction;   /**< the same for the recent window */
 
-  /** Non-zero: positions of the prompt (all that prefill saw) are evicted only when nothing else can be. */
+  /** Non-zero: decode, append and evict take pinned positions only when nothing else can go. A prefill ignores pins,
+   *  so that chunks of a prompt give what the whole does; when one that brought tokens ends, all positions that the
+   *  sequence has seen are pinned, those that were decoded before it included. */
   int32_t pin_prompt;
   /** 0: off. s in 1 .. 8: HASH scores are averaged over steps, `a += (D - a) / 2^s` in 24.8 fixed point. */
   int32_t score_decay_shift;

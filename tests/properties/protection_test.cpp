@@ -114,5 +114,44 @@ TEST_P(Protection, OfAPinnedPromptHoldsWhileAnythingElseCanGo) {
   }
 }
 
+// A prompt, some steps, and a further prompt: whether the latter comes in chunks must change nothing, so a prefill
+// looks at no pins, and one that ends pins everything that the sequence has seen.
+
+TEST_P(Protection, OfAPinnedPromptDoesNotBindTheNextPrefill) {
+  for (Config config : configs_of_every_rule(small_config())) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.policy) << ", seed 6");
+    Inputs inputs{6};
+    const Tokens prompt = inputs.draw(config, 18);
+    const Tokens steps = inputs.draw(config, 3);
+    const Tokens next = inputs.draw(config, 40);
+    std::vector<Outcome> outcomes;
+    for (const bool pin : {true, false}) {
+      config.pin_prompt = pin;
+      TestCache cache{GetParam(), config};
+      cache.run(Operation::prefill, {{0, prompt}});
+      cache.run(Operation::append, {{0, steps}});  // 21 of 24 slots: nothing was evicted yet
+      outcomes.push_back(cache.run(Operation::prefill, {{0, next}}).front());
+    }
+    expect_same(outcomes[0], outcomes[1]);
+  }
+}
+
+TEST_P(Protection, OfAPinnedPromptTakesInAllThatWasSeenWhenTheNextPrefillEnds) {
+  for (Config config : configs_of_every_rule(small_config())) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.policy) << ", seed 7");
+    config.pin_prompt = true;
+    TestCache cache{GetParam(), config};
+    Inputs inputs{7};
+    cache.run(Operation::prefill, {{0, inputs.draw(config, 18)}});
+    cache.run(Operation::append, {{0, inputs.draw(config, 3)}});
+    cache.run(Operation::prefill, {{0, inputs.draw(config, 3)}});  // all 24 slots: pinned, the decoded ones among them
+    for (int step = 0; step < 50; ++step) {
+      const Outcome outcome = cache.run(Operation::append, {{0, inputs.draw(config, 1)}}).front();
+      const bool others_can_go = step > config.recent_window;  // the oldest decoded since has left the window
+      for (const int32_t victim : outcome.victims) EXPECT_EQ(victim >= 24, others_can_go) << "step " << step;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace hashevict::test
