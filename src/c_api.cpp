@@ -14,6 +14,7 @@
 #include "backend/parameters.hpp"
 #include "backend/registry.hpp"
 #include "backend/snapshot.hpp"
+#include "core/carver.hpp"
 #include "core/failure.hpp"
 #include "core/projection.hpp"
 #include "core/versioned.hpp"
@@ -28,6 +29,7 @@ struct hashevict_cache {
 namespace {
 
 using hashevict::Backend;
+using hashevict::core::checked_sum;
 using hashevict::core::Failure;
 using hashevict::core::Operation;
 using hashevict::core::require;
@@ -100,7 +102,7 @@ hashevict_bytes measure(const Settings& settings) {
   hashevict_bytes bytes{};
   for (int32_t layer = 0; layer < settings.config.num_layers; ++layer) {
     if (settings.config.layout != HASHEVICT_LAYOUT_PAGED) {
-      bytes.keys += hashevict::core::dense_kv_bytes(settings, layer);
+      bytes.keys = checked_sum(bytes.keys, hashevict::core::dense_kv_bytes(settings, layer));
     }
   }
   bytes.values = bytes.keys;
@@ -108,11 +110,7 @@ hashevict_bytes measure(const Settings& settings) {
   bytes.positions = layout.position_bytes;
   bytes.state = layout.total_bytes;
   bytes.workspace = hashevict::find_backend(settings.config.backend).workspace_bytes(settings);
-  bytes.total = bytes.keys + bytes.values + bytes.state + bytes.workspace;
-  constexpr uint64_t kMaxBytes = uint64_t{1} << 62;
-  require(bytes.keys < kMaxBytes && bytes.total < kMaxBytes,
-          "config: the cache would take more than 2^62 bytes: expected smaller num_layers, num_sequences, num_kv_heads "
-          "or capacity");
+  bytes.total = checked_sum(checked_sum(bytes.keys, bytes.values), checked_sum(bytes.state, bytes.workspace));
   return bytes;
 }
 

@@ -11,18 +11,29 @@
 
 namespace hashevict::core {
 
-/// Product of sizes; fails where it would leave 62 bits, long before any address could.
+/// Fails where a size would leave 62 bits, long before any address could. Two that do not can be added unchecked.
+inline void check_size(bool fits) {
+  require(fits,
+          "config: the cache would take more than 2^62 bytes: expected smaller num_layers, num_sequences, "
+          "num_kv_heads or capacity");
+}
+
+/// Product of sizes.
 inline uint64_t checked_product(std::initializer_list<int64_t> factors) {
   uint64_t result = 1;
   for (const int64_t factor : factors) {
     uint64_t next = 0;
     const bool overflow = __builtin_mul_overflow(result, static_cast<uint64_t>(factor), &next);
-    require(!overflow && next < (uint64_t{1} << 62),
-            "config: the cache would take more than 2^62 bytes: expected smaller num_layers, num_sequences, "
-            "num_kv_heads or capacity");
+    check_size(!overflow && next < (uint64_t{1} << 62));
     result = next;
   }
   return result;
+}
+
+/// Sum of two sizes that passed.
+inline uint64_t checked_sum(uint64_t a, uint64_t b) {
+  check_size(a + b < (uint64_t{1} << 62));
+  return a + b;
 }
 
 /// Lays parts out one after the other, each aligned; offsets in bytes. The same walk measures and carves.
@@ -32,9 +43,8 @@ class Carver {
   template <class T>
   uint64_t take(std::initializer_list<int64_t> extents) {
     const uint64_t offset = end_;
-    const auto bytes = checked_product(extents) * sizeof(T);
-    end_ += static_cast<uint64_t>(round_up(static_cast<int64_t>(bytes), HASHEVICT_ALIGNMENT));
-    require(end_ < (uint64_t{1} << 62), "config: the cache would take more than 2^62 bytes: expected smaller sizes");
+    const uint64_t bytes = checked_product({static_cast<int64_t>(checked_product(extents)), sizeof(T)});
+    end_ = checked_sum(end_, static_cast<uint64_t>(round_up(static_cast<int64_t>(bytes), HASHEVICT_ALIGNMENT)));
     return offset;
   }
   [[nodiscard]] uint64_t end() const { return end_; }

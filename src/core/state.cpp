@@ -33,7 +33,7 @@ StateLayout lay_out_state(const Settings& settings) {
     part.tickets = carver.take<uint32_t>({on_device ? settings.sequences() : 0, settings.heads() + 1});
     part.projection = carver.take<float>({settings.num_projections, dim, config.hash_bits});
     layout.layers.push_back(part);
-    layout.code_bytes += checked_product({pairs, slots, settings.code_bytes});
+    layout.code_bytes += checked_product({pairs, slots, settings.code_bytes});  // as parts of the carver's sum, checked
     layout.position_bytes += checked_product({pairs, slots, 4});
   }
   layout.total_bytes = carver.end();

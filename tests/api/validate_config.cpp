@@ -224,6 +224,16 @@ const std::vector<ConfigCase> kBadConfigs{
        c.max_batch_tokens = 0;
      },
      {kInvalid, {"config", "2^62", "num_sequences"}}},
+    {"SizesOfLayersOverflowInTheirSum",  // 2^61 bytes of keys a layer
+     [](hashevict_config& c) {
+       c.num_layers = 8;
+       c.num_sequences = 1 << 20;
+       c.num_qo_heads = c.num_kv_heads = 1 << 10;
+       c.capacity = 1 << 21;
+       c.head_dim = 256;
+       c.max_batch_tokens = 0;
+     },
+     {kInvalid, {"config", "2^62", "num_layers"}}},
     {"StructSizeZero", [](hashevict_config& c) { c.struct_size = 0; }, {kInvalid, {"config", "struct_size", "= 0"}}},
     {"StructSizeTooSmall",
      [](hashevict_config& c) { c.struct_size = sizeof c - 8; },
