@@ -30,7 +30,11 @@ if(hashevict_with_cuda)
   set(HASHEVICT_CONFIG_CUDA TRUE)
 endif()
 configure_package_config_file(cmake/hashevict-config.cmake.in hashevict-config.cmake INSTALL_DESTINATION ${package_dir})
-write_basic_package_version_file(hashevict-config-version.cmake COMPATIBILITY SameMajorVersion)
+set(compatibility SameMajorVersion)
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+  set(compatibility SameMinorVersion)  # as the name of the shared library says, see src/CMakeLists.txt
+endif()
+write_basic_package_version_file(hashevict-config-version.cmake COMPATIBILITY ${compatibility})
 install(FILES ${PROJECT_BINARY_DIR}/hashevict-config.cmake ${PROJECT_BINARY_DIR}/hashevict-config-version.cmake
         DESTINATION ${package_dir})
 

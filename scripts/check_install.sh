@@ -3,8 +3,8 @@
 # Usage: scripts/check_install.sh static|shared
 #
 # Installs the library and the command, moves the installed tree elsewhere, and builds and runs the consumers in
-# tests/consumer against it: through find_package in C++ and in plain C, and through pkg-config in C. For the shared
-# library it also checks the exported symbols.
+# tests/consumer against it: through find_package in C++ and in plain C, and through pkg-config in C. A package of
+# another ABI must not be found. For the shared library it also checks the exported symbols and the ABI in its name.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
@@ -52,11 +52,31 @@ read -ra libraries < <(pkg-config --libs hashevict)
 gcc -std=c11 "${flags[@]}" "$root"/tests/consumer/c/*.c -o "$work/by_pkg_config" "${libraries[@]}"
 LD_LIBRARY_PATH=$library_dir "$work/by_pkg_config"
 
+IFS=. read -r major minor _ <<<"$version"
+abi=$major
+other=$((major + 1)).0
+if ((major == 0)); then  # the minor number is part of the ABI
+  abi=0.$minor
+  other=0.$((minor == 0 ? 1 : minor - 1))
+fi
+say "Versions that find_package takes"
+# takes VERSION: whether a project that asks for VERSION finds the package.
+takes() {
+  mkdir -p "$work/takes"
+  printf '%s\n' 'cmake_minimum_required(VERSION 3.24)' 'project(takes LANGUAGES CXX)' \
+    "find_package(hashevict $1 CONFIG REQUIRED)" >"$work/takes/CMakeLists.txt"
+  cmake -S "$work/takes" -B "$work/takes/build" -DCMAKE_PREFIX_PATH="$prefix" >"$work/takes/log" 2>&1
+}
+takes "$abi" || die "find_package does not take version $abi of $version: $(<"$work/takes/log")"
+if takes "$other"; then die "find_package takes version $other, whose ABI is another than that of $version"; fi
+
 say "Installed command"
 "$prefix/bin/hashevict" --version | tee "$work/version"
 grep -qF "$version" "$work/version" || die "the command and hashevict.pc disagree on the version"
 
 if [[ $1 == shared ]]; then
   "$root/scripts/check_symbols.sh" "$library_dir/libhashevict.so"
+  soname=$(objdump -p "$library_dir/libhashevict.so" | awk '$1 == "SONAME" { print $2 }')
+  [[ $soname == libhashevict.so.$abi ]] || die "the library is called $soname: expected libhashevict.so.$abi"
 fi
 echo "install: $1 library relocatable, usable from C++, C and pkg-config"

@@ -114,6 +114,46 @@ hashevict_bytes measure(const Settings& settings) {
   return bytes;
 }
 
+void apply_preset(hashevict_config& config, int32_t preset) {
+  config.policy = HASHEVICT_POLICY_HASH;
+  config.hash_bits = 16;
+  config.hash_source = HASHEVICT_HASH_SOURCE_QUERY;
+  config.tie = HASHEVICT_TIE_OLDEST;
+  config.num_sink_tokens = 4;
+  config.recent_window = 10;
+  config.sink_fraction = -1.0F;
+  config.recent_fraction = -1.0F;
+  config.pin_prompt = 0;
+  config.score_decay_shift = 0;
+  config.centering = HASHEVICT_CENTERING_NONE;
+  config.projection_per_head = 0;
+  if (preset == HASHEVICT_PRESET_AUTHORS) {
+    config.hash_source = HASHEVICT_HASH_SOURCE_KEY;
+    config.tie = HASHEVICT_TIE_LOWEST_SLOT;
+  }
+  if (preset == HASHEVICT_PRESET_SUPERSEDED) {
+    config.policy = HASHEVICT_POLICY_SUPERSEDED;
+    config.hash_bits = 64;
+    config.recent_fraction = 0.5F;
+  }
+  if (preset == HASHEVICT_PRESET_RECALL) {
+    config.policy = HASHEVICT_POLICY_MAJORITY;
+    config.hash_bits = 32;
+    config.recent_fraction = 0.2F;
+    config.centering = HASHEVICT_CENTERING_FIXED;
+    config.projection_per_head = 1;
+  }
+}
+
+hashevict_config default_config() {
+  hashevict_config config{};
+  config.num_sequences = 1;
+  config.dtype = HASHEVICT_BFLOAT16;
+  config.page_size = 16;
+  apply_preset(config, HASHEVICT_PRESET_PAPER);
+  return config;
+}
+
 }  // namespace
 
 extern "C" {
@@ -140,66 +180,33 @@ const char* hashevict_status_name(hashevict_status status) {
   return "unknown";
 }
 
-void hashevict_config_init(hashevict_config* config) {
-  if (config == nullptr) return;
-  *config = hashevict_config{};
-  config->struct_size = sizeof(hashevict_config);
-  config->num_sequences = 1;
-  config->dtype = HASHEVICT_BFLOAT16;
-  config->page_size = 16;
-  static_cast<void>(hashevict_config_apply_preset(config, HASHEVICT_PRESET_PAPER, nullptr));
+hashevict_status hashevict_config_init_sized(hashevict_config* config, size_t struct_size, hashevict_error* error) {
+  return guarded(error, [&] { hashevict::core::write_sized(default_config(), config, struct_size, "config"); });
 }
 
 hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevict_preset preset,
                                                hashevict_error* error) {
   return guarded(error, [&] {
-    require(config != nullptr, "config = NULL: expected a pointer");
+    hashevict_config changed = hashevict::core::read_versioned(config, "config");
     const int32_t number = number_in(preset);
     require(number >= HASHEVICT_PRESET_PAPER && number <= HASHEVICT_PRESET_RECALL,
             "preset = {}: expected PAPER (0), AUTHORS (1), SUPERSEDED (2) or RECALL (3)", number);
-    config->policy = HASHEVICT_POLICY_HASH;
-    config->hash_bits = 16;
-    config->hash_source = HASHEVICT_HASH_SOURCE_QUERY;
-    config->tie = HASHEVICT_TIE_OLDEST;
-    config->num_sink_tokens = 4;
-    config->recent_window = 10;
-    config->sink_fraction = -1.0F;
-    config->recent_fraction = -1.0F;
-    config->pin_prompt = 0;
-    config->score_decay_shift = 0;
-    config->centering = HASHEVICT_CENTERING_NONE;
-    config->projection_per_head = 0;
-    if (preset == HASHEVICT_PRESET_AUTHORS) {
-      config->hash_source = HASHEVICT_HASH_SOURCE_KEY;
-      config->tie = HASHEVICT_TIE_LOWEST_SLOT;
-    }
-    if (preset == HASHEVICT_PRESET_SUPERSEDED) {
-      config->policy = HASHEVICT_POLICY_SUPERSEDED;
-      config->hash_bits = 64;
-      config->recent_fraction = 0.5F;
-    }
-    if (preset == HASHEVICT_PRESET_RECALL) {
-      config->policy = HASHEVICT_POLICY_MAJORITY;
-      config->hash_bits = 32;
-      config->recent_fraction = 0.2F;
-      config->centering = HASHEVICT_CENTERING_FIXED;
-      config->projection_per_head = 1;
-    }
+    apply_preset(changed, number);
+    hashevict::core::write_versioned(changed, config, "config");
   });
 }
 
-void hashevict_memory_init(hashevict_memory* memory) {
-  if (memory == nullptr) return;
-  *memory = hashevict_memory{};
-  memory->struct_size = sizeof(hashevict_memory);
+hashevict_status hashevict_memory_init_sized(hashevict_memory* memory, size_t struct_size, hashevict_error* error) {
+  return guarded(error, [&] { hashevict::core::write_sized(hashevict_memory{}, memory, struct_size, "memory"); });
 }
 
-void hashevict_step_init(hashevict_step* step) {
-  if (step == nullptr) return;
-  *step = hashevict_step{};
-  step->struct_size = sizeof(hashevict_step);
-  step->prefill_mode = HASHEVICT_PREFILL_REPLAY;
-  step->prefill_window = 32;
+hashevict_status hashevict_step_init_sized(hashevict_step* step, size_t struct_size, hashevict_error* error) {
+  return guarded(error, [&] {
+    hashevict_step defaults{};
+    defaults.prefill_mode = HASHEVICT_PREFILL_REPLAY;
+    defaults.prefill_window = 32;
+    hashevict::core::write_sized(defaults, step, struct_size, "step");
+  });
 }
 
 hashevict_status hashevict_required_bytes(const hashevict_config* config, hashevict_bytes* bytes,

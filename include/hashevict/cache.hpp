@@ -50,7 +50,7 @@ struct Step {
   /// The same as a step of the C ABI. Refers to nothing but the tensors' memory.
   [[nodiscard]] hashevict_step c_step() const noexcept {
     hashevict_step c;
-    hashevict_step_init(&c);
+    static_cast<void>(hashevict_step_init_sized(&c, sizeof c, nullptr));
     c.layer = layer;
     c.batch.row_to_sequence = row_to_sequence;
     c.batch.cu_seqlens = cu_seqlens;

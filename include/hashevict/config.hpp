@@ -206,7 +206,7 @@ struct Config {
  private:
   static hashevict_config defaults() noexcept {
     hashevict_config c;
-    hashevict_config_init(&c);
+    static_cast<void>(hashevict_config_init_sized(&c, sizeof c, nullptr));
     return c;
   }
 
@@ -290,7 +290,7 @@ struct Memory {
     require_per_layer("keys", keys, num_layers);
     require_per_layer("values", values, num_layers);
     hashevict_memory c;
-    hashevict_memory_init(&c);
+    static_cast<void>(hashevict_memory_init_sized(&c, sizeof c, nullptr));
     c.keys = keys.empty() ? nullptr : keys.data();
     c.values = values.empty() ? nullptr : values.data();
     c.sequence_stride = sequence_stride;

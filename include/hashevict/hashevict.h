@@ -155,8 +155,10 @@ typedef void (*hashevict_parallel_for)(void* context, int64_t num_tasks, void (*
 
 /**
  * Everything a cache is. Fill it with hashevict_config_init(), then change what you need.
- * `struct_size` carries the version: fields may be appended in later releases, and a caller compiled against an
- * older header keeps its behaviour.
+ * `struct_size` carries the version, here and in the other structs that have it: fields may be appended in later
+ * releases, where 0 keeps the behaviour from before. The library reads and writes no more than `struct_size` bytes of a
+ * struct, takes fields that the caller lacks for 0, and sets those that it lacks itself to 0. It refuses a struct that
+ * is smaller than that of 0.1.
  */
 typedef struct hashevict_config {
   size_t struct_size;
@@ -225,11 +227,21 @@ typedef enum hashevict_preset {
   HASHEVICT_PRESET_RECALL = 3
 } hashevict_preset;
 
-/** Sets every field to its default (preset `paper`); the shape fields (layers, heads, capacity) are left zero. */
-HASHEVICT_API void hashevict_config_init(hashevict_config* config);
+/** What hashevict_config_init() does to a struct of `struct_size` bytes, which need not be this header's: for languages
+ *  that call the library without it. @return INVALID_ARGUMENT for a size that no version of the struct has. */
+HASHEVICT_API hashevict_status hashevict_config_init_sized(hashevict_config* config, size_t struct_size,
+                                                           hashevict_error* error);
+
+/** Sets every field to its default (preset `paper`); the shape fields (layers, heads, capacity) are left zero. NULL is
+ *  allowed. Compiled into the caller, since the caller's header knows how large its struct is. */
+static inline void hashevict_config_init(hashevict_config* config) {
+  hashevict_error unread; /* a NULL here is what linters of C++ object to */
+  (void)hashevict_config_init_sized(config, sizeof *config, &unread);
+}
 
 /** Sets the fields that a preset speaks of (policy, hash_bits, hash_source, tie, sinks, recents, centring, decay,
- *  pin, projection_per_head) and leaves the others. @return INVALID_ARGUMENT for an unknown preset. */
+ *  pin, projection_per_head) and leaves the others.
+ *  @return INVALID_ARGUMENT for an unknown preset, or a config that was not initialised. */
 HASHEVICT_API hashevict_status hashevict_config_apply_preset(hashevict_config* config, hashevict_preset preset,
                                                              hashevict_error* error);
 
@@ -289,10 +301,18 @@ typedef struct hashevict_memory {
   uint64_t workspace_bytes;
 } hashevict_memory;
 
-/** Sets every field to zero (= "allocate everything") and struct_size. */
-HASHEVICT_API void hashevict_memory_init(hashevict_memory* memory);
+/** What hashevict_memory_init() does to a struct of `struct_size` bytes, see hashevict_config_init_sized(). */
+HASHEVICT_API hashevict_status hashevict_memory_init_sized(hashevict_memory* memory, size_t struct_size,
+                                                           hashevict_error* error);
 
-/** Tells what `config` needs before anything is allocated. @return INVALID_ARGUMENT for a config that is not valid. */
+/** Sets every field to zero (= "allocate everything") and struct_size. NULL is allowed. */
+static inline void hashevict_memory_init(hashevict_memory* memory) {
+  hashevict_error unread;
+  (void)hashevict_memory_init_sized(memory, sizeof *memory, &unread);
+}
+
+/** Tells what `config` needs before a cache is made. @return INVALID_ARGUMENT for a config that is not valid, or needs
+ *  2^62 bytes or more. */
 HASHEVICT_API hashevict_status hashevict_required_bytes(const hashevict_config* config, hashevict_bytes* bytes,
                                                         hashevict_error* error);
 
@@ -387,8 +407,15 @@ typedef struct hashevict_step {
   int32_t prefill_window;   /**< queries and tokens of mode WINDOW, default 32; clipped to capacity - sinks */
 } hashevict_step;
 
-/** Sets every field to its default and struct_size. */
-HASHEVICT_API void hashevict_step_init(hashevict_step* step);
+/** What hashevict_step_init() does to a struct of `struct_size` bytes, see hashevict_config_init_sized(). */
+HASHEVICT_API hashevict_status hashevict_step_init_sized(hashevict_step* step, size_t struct_size,
+                                                         hashevict_error* error);
+
+/** Sets every field to its default and struct_size. NULL is allowed. */
+static inline void hashevict_step_init(hashevict_step* step) {
+  hashevict_error unread;
+  (void)hashevict_step_init_sized(step, sizeof *step, &unread);
+}
 
 /**
  * Takes a prompt, or a chunk of one, into a layer. Reads layer, batch, q, k, v, prefill_mode, prefill_window; writes

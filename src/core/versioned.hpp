@@ -3,39 +3,80 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "core/failure.hpp"
+#include "hashevict/hashevict.h"
 
+/// Structs that carry their size. Both sides know the fields of the older of their two headers; a field that one side
+/// lacks is zero on the other, and zero keeps the behaviour from before the field was there.
 namespace hashevict::core {
 
-/// Copies a size-versioned struct from a caller, who may have been compiled against a newer header. Fields that this
-/// library does not know must be zero, since it could not honour them.
+// How far each struct reached in 0.1, the oldest header that a caller may have: it never changes.
+constexpr std::size_t oldest_size(const hashevict_config* /*type*/) {
+  return offsetof(hashevict_config, parallel_for_context) + sizeof(void*);
+}
+constexpr std::size_t oldest_size(const hashevict_bytes* /*type*/) {
+  return offsetof(hashevict_bytes, total) + sizeof(uint64_t);
+}
+constexpr std::size_t oldest_size(const hashevict_memory* /*type*/) {
+  return offsetof(hashevict_memory, workspace_bytes) + sizeof(uint64_t);
+}
+constexpr std::size_t oldest_size(const hashevict_step* /*type*/) {
+  return offsetof(hashevict_step, prefill_window) + sizeof(int32_t);
+}
+constexpr std::size_t oldest_size(const hashevict_view* /*type*/) {
+  return offsetof(hashevict_view, tokens_seen) + sizeof(hashevict_tensor);
+}
+constexpr std::size_t oldest_size(const hashevict_statistics* /*type*/) {
+  return offsetof(hashevict_statistics, kv_bytes_full) + sizeof(uint64_t);
+}
+constexpr std::size_t oldest_size(const hashevict_capabilities* /*type*/) {
+  return offsetof(hashevict_capabilities, cpu_target) + sizeof(hashevict_capabilities::cpu_target);
+}
+
+/// Refuses a size that no version of the struct has had, or is likely to have.
+template <class T>
+void check_struct_size(const T* type, std::size_t size, const char* name) {
+  constexpr std::size_t kSaneSize = 65536;
+  require(size >= oldest_size(type) && size <= kSaneSize,
+          "{}->struct_size = {}: expected {} (call the struct's init function, or give its sizeof)", name, size,
+          sizeof(T));
+}
+
+/// Copies a size-versioned struct from a caller, who may have been compiled against an older or a newer header. Fields
+/// that this library does not know must be zero, since it could not honour them.
 template <class T>
 T read_versioned(const T* given, const char* name) {
   require(given != nullptr, "{} = NULL: expected a pointer", name);
-  require(given->struct_size >= sizeof(T), "{}->struct_size = {}: expected {} (call the struct's init function)", name,
-          given->struct_size, sizeof(T));
-  constexpr std::size_t kSaneSize = 65536;
-  require(given->struct_size <= kSaneSize, "{}->struct_size = {}: expected {} (call the struct's init function)", name,
-          given->struct_size, sizeof(T));
+  check_struct_size(given, given->struct_size, name);
+  const std::size_t known = std::min(given->struct_size, sizeof(T));
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
-  const bool known = std::all_of(bytes + sizeof(T), bytes + given->struct_size, [](unsigned char b) { return b == 0; });
-  require(known, "{}->struct_size = {}: fields beyond byte {} are set, which this version does not know", name,
+  require(std::all_of(bytes + known, bytes + given->struct_size, [](unsigned char b) { return b == 0; }),
+          "{}->struct_size = {}: fields beyond byte {} are set, which this version does not know", name,
           given->struct_size, sizeof(T));
-  T copy;
-  std::memcpy(&copy, given, sizeof(T));
+  T copy{};
+  std::memcpy(&copy, given, known);
   return copy;
 }
 
-/// Copies `result` into a caller's size-versioned struct, whose struct_size says how much of it there is.
+/// Fills a caller's struct of `size` bytes with what of `values` it has room for, and with zeros beyond that.
 template <class T>
-void write_versioned(T result, T* target, const char* name) {
+void write_sized(T values, T* target, std::size_t size, const char* name) {
   require(target != nullptr, "{} = NULL: expected a pointer", name);
-  require(target->struct_size >= sizeof(T), "{}->struct_size = {}: expected sizeof({}) = {}", name, target->struct_size,
-          name, sizeof(T));
-  result.struct_size = target->struct_size;
-  std::memcpy(target, &result, sizeof(T));
+  check_struct_size(target, size, name);
+  values.struct_size = size;
+  const std::size_t known = std::min(size, sizeof(T));
+  std::memcpy(target, &values, known);
+  std::memset(reinterpret_cast<unsigned char*>(target) + known, 0, size - known);
+}
+
+/// The same where the struct itself says how much of it there is.
+template <class T>
+void write_versioned(const T& values, T* target, const char* name) {
+  require(target != nullptr, "{} = NULL: expected a pointer", name);
+  write_sized(values, target, target->struct_size, name);
 }
 
 }  // namespace hashevict::core

@@ -169,6 +169,25 @@ static void refuse_unknown_enumerators(hashevict_cache* cache) {
   CHECK(strcmp(hashevict_status_name(HASHEVICT_INVALID_DATA), "invalid_data") == 0);
 }
 
+/* As a language would that knows the structs by another header. */
+static void init_structs_of_another_size(void) {
+  struct {
+    hashevict_config config;
+    uint64_t newer_config;
+    hashevict_memory memory;
+    uint64_t newer_memory;
+    hashevict_step step;
+    uint64_t newer_step;
+  } all;
+  memset(&all, 0xA5, sizeof all);
+  CHECK_OK(hashevict_config_init_sized(&all.config, sizeof all.config + 8, error));
+  CHECK_OK(hashevict_memory_init_sized(&all.memory, sizeof all.memory + 8, error));
+  CHECK_OK(hashevict_step_init_sized(&all.step, sizeof all.step + 8, error));
+  CHECK(all.newer_config == 0 && all.newer_memory == 0 && all.newer_step == 0);
+  CHECK(all.config.struct_size == sizeof all.config + 8 && all.config.page_size == 16);
+  CHECK(hashevict_step_init_sized(&all.step, 16, NULL) == HASHEVICT_INVALID_ARGUMENT);
+}
+
 int main(void) {
   const hashevict_config config = small_config();
   hashevict_bytes bytes;
@@ -182,6 +201,7 @@ int main(void) {
   decode_and_inspect(cache);
   call_the_rest(cache);
   refuse_unknown_enumerators(cache);
+  init_structs_of_another_size();
   hashevict_cache_destroy(cache);
   hashevict_cache_destroy(NULL);
 
