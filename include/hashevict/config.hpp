@@ -123,7 +123,8 @@ struct Config {
 
   Layout layout;             ///< default head_major
   int32_t page_size;         ///< slots per page, default 16; read by Layout::paged only
-  int64_t max_batch_tokens;  ///< tokens of the largest batch; 0 (default): the larger of num_sequences and 8192
+  int64_t max_batch_tokens;  ///< tokens of the largest batch, up to 2^30; 0 (default): the larger of num_sequences and
+                             ///< 8192
 
   int32_t num_threads;                  ///< CPU: 0 (default) all hardware threads; 1 only the calling one
   hashevict_parallel_for parallel_for;  ///< CPU: the caller's own loop instead of the cache's pool, or null (default)

@@ -205,8 +205,8 @@ typedef struct hashevict_config {
   int32_t layout;    /**< ::hashevict_layout, default HEAD_MAJOR */
   int32_t page_size; /**< slots per page; read by PAGED only, default 16 */
 
-  /** Tokens, over all rows, of the largest batch that prefill, append, evict, attend or decode will be given. Sizes
-   *  the workspace. 0 (default): the larger of num_sequences and 8192. */
+  /** Tokens, over all rows, of the largest batch that prefill, append, evict, attend or decode will be given, at most
+   *  2^30. Sizes the workspace. 0 (default): the larger of num_sequences and 8192. */
   int64_t max_batch_tokens;
 
   int32_t num_threads;                 /**< CPU: 0 (default) all hardware threads; 1 only the calling one */

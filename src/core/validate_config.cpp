@@ -18,7 +18,9 @@ constexpr int32_t kMaxHeads = 1 << 14;
 constexpr int32_t kMaxCapacity = 1 << 28;
 constexpr int32_t kMaxGroupSize = 256;  // distances of a group stay within 16 bits at 128 bits of code
 constexpr int32_t kMaxHeadDim = 256;
-constexpr int64_t kMaxBatchTokens = int64_t{1} << 31;
+// A batch and the slots that it meets, rounded up to whole vectors and blocks, are counted in 32 bits.
+constexpr int64_t kMaxBatchTokens = int64_t{1} << 30;
+static_assert(round_up(kMaxBatchTokens + kMaxCapacity, 1 << 20) <= INT32_MAX);
 constexpr int64_t kDefaultBatchTokens = 8192;
 constexpr int32_t kMaxThreads = 1024;
 constexpr int64_t kPadding = 64;  // slots: whole vectors of any SIMD target, for every code width

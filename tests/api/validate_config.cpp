@@ -209,6 +209,9 @@ const std::vector<ConfigCase> kBadConfigs{
     {"BatchHuge",
      [](hashevict_config& c) { c.max_batch_tokens = INT64_MAX; },
      {kInvalid, {"config.max_batch_tokens", "9223372036854775807", "0 to"}}},
+    {"BatchBeyondThirtyTwoBits",
+     [](hashevict_config& c) { c.max_batch_tokens = (INT64_C(1) << 30) + 1; },
+     {kInvalid, {"config.max_batch_tokens", "= 1073741825", "0 to 1073741824"}}},
     {"ThreadsNegative",
      [](hashevict_config& c) { c.num_threads = -1; },
      {kInvalid, {"config.num_threads", "-1", "0 to"}}},
@@ -325,6 +328,16 @@ TEST_P(EdgeConfig, TakesAStepThatEvicts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, EdgeConfig, ::testing::ValuesIn(kEdgeConfigs), CaseName{});
+
+TEST(ConfigLimits, LargestBatchIsAccepted) {
+  hashevict_config config = valid_config();
+  config.max_batch_tokens = INT64_C(1) << 30;
+  hashevict_bytes bytes{};
+  bytes.struct_size = sizeof bytes;
+  EXPECT_EQ(outcome_of([&](hashevict_error* error) { return hashevict_required_bytes(&config, &bytes, error); }).status,
+            HASHEVICT_OK);
+  EXPECT_GT(bytes.workspace, uint64_t{1} << 30);
+}
 
 /// A config as a caller with a newer header would pass it.
 struct NewerConfig {
