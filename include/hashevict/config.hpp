@@ -107,13 +107,14 @@ struct Config {
   HashSource hash_source;  ///< default query; read by Policy::hash only
   Tie tie;                 ///< default oldest
 
-  int32_t num_sink_tokens;    ///< positions below it are never evicted, default 4
-  int32_t recent_window;      ///< the last tokens that are never evicted, besides the new one, default 10
-  float sink_fraction;        ///< >= 0: sinks as this fraction of each layer's capacity, rounded down; < 0: unused
-  float recent_fraction;      ///< the same for the recent window
-  bool pin_prompt;            ///< default false; true: decode, append and evict take pinned positions only when nothing
-                              ///< else can go. A prefill looks at no pins; when one that brought tokens ends, all
-                              ///< positions that its sequence has seen are pinned, decoded ones included
+  int32_t num_sink_tokens;  ///< positions below it are never evicted, default 4
+  int32_t recent_window;    ///< the last tokens that are never evicted, besides the new one, default 10
+  float sink_fraction;      ///< >= 0: sinks as this fraction of each layer's capacity, the product rounded to fp32 and
+                            ///< then down (0.9f of 10 are 9 slots); < 0: unused
+  float recent_fraction;    ///< the same for the recent window
+  bool pin_prompt;          ///< default false; true: decode, append and evict take pinned positions only when nothing
+                            ///< else can go. A prefill looks at no pins; when one that brought tokens ends, all
+                            ///< positions that its sequence has seen are pinned, decoded ones included
   int32_t score_decay_shift;  ///< 0 (default): off; s in 1 .. 8: Policy::hash scores are averaged over steps
 
   uint64_t seed;                   ///< of projections and of Policy::random, default 0

@@ -187,7 +187,8 @@ typedef struct hashevict_config {
 
   int32_t num_sink_tokens; /**< positions below it are never evicted, default 4 */
   int32_t recent_window;   /**< the last tokens that are never evicted, besides the new one, default 10 */
-  float sink_fraction;     /**< >= 0: sinks as this fraction of each layer's capacity, rounded down; < 0: unused */
+  float sink_fraction;     /**< >= 0: sinks as this fraction of each layer's capacity; < 0: unused. The product, rounded
+                                to fp32 and then down, counts: 0.9f of 10 are 9 slots */
   float recent_fraction;   /**< the same for the recent window */
 
   /** Non-zero: decode, append and evict take pinned positions only when nothing else can go. A prefill ignores pins,

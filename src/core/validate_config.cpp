@@ -72,13 +72,14 @@ void check_placement(const hashevict_config& c) {
   in_range("num_threads", c.num_threads, 0, kMaxThreads);
 }
 
-/// Resolves a count that may be given as a fraction of the capacity.
+/// Resolves a count that may be given as a fraction of the capacity. Their product is rounded to fp32 before it is
+/// rounded down, so that 0.9F of 10, which lies a little below 9, is 9 as written; exact in double, it is rounded once.
 int32_t resolve(const char* name, int32_t count, float fraction, int32_t capacity) {
   require(!std::isnan(fraction) && fraction <= 1.0F,
           "config.{}_fraction = {}: expected a fraction up to 1, or a negative number to leave it unused", name,
           fraction);
-  if (fraction >= 0.0F) return static_cast<int32_t>(std::floor(static_cast<double>(fraction) * capacity));
-  return count;
+  if (fraction < 0.0F) return count;
+  return static_cast<int32_t>(std::floor(static_cast<float>(static_cast<double>(fraction) * capacity)));
 }
 
 LayerSettings resolve_layer(const hashevict_config& c, int32_t capacity, const std::string& name) {

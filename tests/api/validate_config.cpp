@@ -3,6 +3,7 @@
 // values at the edge of what is allowed work.
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 #include "support.hpp"
 
@@ -337,6 +338,28 @@ TEST(ConfigLimits, LargestBatchIsAccepted) {
   EXPECT_EQ(outcome_of([&](hashevict_error* error) { return hashevict_required_bytes(&config, &bytes, error); }).status,
             HASHEVICT_OK);
   EXPECT_GT(bytes.workspace, uint64_t{1} << 30);
+}
+
+TEST(ConfigFractions, GiveTheSlotsThatTheirDecimalsSay) {
+  for (const auto& [fraction, capacity, slots] : {std::tuple{0.9F, 10, 9},
+                                                  {0.9F, 20, 18},
+                                                  {0.7F, 50, 35},
+                                                  {0.7F, 51, 35},
+                                                  {0.2F, 1000, 200},
+                                                  {0.2F, 1004, 200},
+                                                  {0.0F, 10, 0}}) {
+    SCOPED_TRACE(::testing::Message() << fraction << " of " << capacity);
+    hashevict_config config = valid_config();
+    config.capacity = capacity;
+    config.recent_fraction = fraction;
+    hashevict_bytes bytes{};
+    bytes.struct_size = sizeof bytes;
+    const auto measure = [&](hashevict_error* error) { return hashevict_required_bytes(&config, &bytes, error); };
+    config.num_sink_tokens = capacity - slots - 1;  // leaves one slot that can be evicted
+    EXPECT_EQ(outcome_of(measure).status, HASHEVICT_OK);
+    ++config.num_sink_tokens;
+    expect_refused(outcome_of(measure), {kInvalid, {"config.capacity", "+ " + std::to_string(slots) + " + 1"}});
+  }
 }
 
 /// A config as a caller with a newer header would pass it.

@@ -239,7 +239,9 @@ TEST(Oracle, MeanOfVectorsIsSummedInBlocks) {
 TEST(Oracle, FractionsRoundDown) {
   EXPECT_EQ(slots_of_fraction(0.5F, 25), 12);
   EXPECT_EQ(slots_of_fraction(0.1F, 10), 1);  // 0.1F is a little above 0.1
-  EXPECT_EQ(slots_of_fraction(0.7F, 10), 6);  // 0.7F is a little below 0.7
+  EXPECT_EQ(slots_of_fraction(0.7F, 10), 7);  // 0.7F is a little below 0.7, and their product in fp32 is not
+  EXPECT_EQ(slots_of_fraction(0.7F, 11), 7);
+  EXPECT_EQ(slots_of_fraction(0.9F, 10), 9);
 }
 
 TEST(Oracle, ElementsOfTestsKeepEveryValue) {

@@ -103,7 +103,8 @@ float squared_norm(const Vector& x) {
 }
 
 std::int32_t slots_of_fraction(float fraction, std::size_t capacity) {
-  return static_cast<std::int32_t>(std::floor(static_cast<double>(fraction) * static_cast<double>(capacity)));
+  const float product = fraction * static_cast<float>(capacity);
+  return static_cast<std::int32_t>(std::floor(product));
 }
 
 }  // namespace hashevict::reference

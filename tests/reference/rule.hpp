@@ -49,7 +49,7 @@ std::size_t select_victim(const Settings& settings, const Step& step, const std:
 /// `sum of x_e^2`, one fma an element, in order, from 0.
 float squared_norm(const Vector& x);
 
-/// A fraction of the capacity in slots, rounded down.
+/// A fraction of the capacity in slots: the product in fp32, rounded down.
 std::int32_t slots_of_fraction(float fraction, std::size_t capacity);
 
 }  // namespace hashevict::reference
