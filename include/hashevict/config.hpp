@@ -251,8 +251,8 @@ struct Config {
 /// Memory lent to a Cache: the fields of ::hashevict_memory. What is left empty or null the cache allocates itself.
 ///
 /// Lent memory must outlive the cache and is never freed by it. The two vectors are copied by the cache's constructor;
-/// what they point to is not. Strides count elements, and all of them zero means dense in the order that Config::layout
-/// names; others must keep slots apart, as ::hashevict_memory says. Slots are found at
+/// what they point to is not. Strides count elements; all that are in use zero means dense in the order that
+/// Config::layout names; others must keep slots apart, as ::hashevict_memory says. Slots are found at
 ///  - head_major, slot_major: `keys[layer] + sequence * sequence_stride + head * head_stride + slot * slot_stride`
 ///  - paged: `keys[layer] + page * page_stride + head * head_stride + (slot % page_size) * slot_stride` with
 ///    `page = block_table[sequence][slot / page_size]`
@@ -272,7 +272,7 @@ struct Memory {
   int64_t sequence_stride = 0;  ///< unused if paged
   int64_t head_stride = 0;
   int64_t slot_stride = 0;
-  int64_t page_stride = 0;  ///< paged only
+  int64_t page_stride = 0;  ///< unused unless paged
 
   /// Paged: backend memory, read at every call and never written. Padded: `[num_sequences, block_table_stride]`. CSR:
   /// sequence s owns entries `block_table_offsets[s] .. block_table_offsets[s + 1] - 1`.

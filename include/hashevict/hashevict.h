@@ -275,7 +275,7 @@ typedef struct hashevict_memory {
    * `base + sequence * sequence_stride + head * head_stride + slot * slot_stride`, in elements.
    * PAGED: `base + page * page_stride + head * head_stride + (slot % page_size) * slot_stride` with
    * `page = block_table[sequence][slot / page_size]`. The last dimension is contiguous. Interleaved keys and values
-   * are two base pointers into one buffer. All strides 0: dense, in the order that `layout` names.
+   * are two base pointers into one buffer. All strides in use 0: dense, in the order that `layout` names.
    *
    * Otherwise each stride in use is at least `head_dim`, and no two slots may share memory: a stride with a count above
    * 1 (num_kv_heads; the layer's capacity, or page_size; num_sequences, or num_pages) is at least `head_dim` plus the
@@ -286,7 +286,7 @@ typedef struct hashevict_memory {
   int64_t sequence_stride; /**< unused if PAGED */
   int64_t head_stride;
   int64_t slot_stride;
-  int64_t page_stride; /**< PAGED only */
+  int64_t page_stride; /**< unused unless PAGED */
 
   /** PAGED: `int32`, backend memory, read at every call and never written: eviction replaces slots in place, so a
    *  table shared by all heads and layers stays valid. Padded: `[num_sequences, block_table_stride]`.
@@ -447,7 +447,7 @@ HASHEVICT_API hashevict_status hashevict_append(hashevict_cache* cache, const ha
  * Attention of queries over what the cache holds. Reads layer, batch, q, softmax_scale, logit_soft_cap; writes out and
  * lse. The n query tokens of a row stand at the last n positions of its sequence, and each sees slots up to its own
  * position. Changes no state. A row whose sequence is empty gives zeros and lse = -infinity. More query tokens than the
- * sequence has seen are refused by the CPU; on CUDA the first of them see nothing, likewise.
+ * sequence has seen (than one, if it is empty) are refused by the CPU; on CUDA the first of them see nothing, likewise.
  */
 HASHEVICT_API hashevict_status hashevict_attend(hashevict_cache* cache, const hashevict_step* step,
                                                 hashevict_error* error, hashevict_stream stream);

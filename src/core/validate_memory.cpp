@@ -54,22 +54,33 @@ void check_apart(std::array<Axis, 3> axes, int64_t head_dim) {
   }
 }
 
+/// The strides as given, without the one that the layout does not use.
+KvLayout strides_in_use(const hashevict_memory& m, const Settings& settings) {
+  const bool paged = is_paged(settings);
+  return {paged ? 0 : m.sequence_stride, m.head_stride, m.slot_stride, paged ? m.page_stride : 0};
+}
+
+bool all_zero(const KvLayout& strides) {
+  return strides.sequence_stride == 0 && strides.head_stride == 0 && strides.slot_stride == 0 &&
+         strides.page_stride == 0;
+}
+
 KvLayout resolve_layout(const hashevict_memory& m, const Settings& settings, int32_t capacity) {
-  const bool dense = m.sequence_stride == 0 && m.head_stride == 0 && m.slot_stride == 0 && m.page_stride == 0;
-  if (dense) return dense_layout(settings, capacity);
+  const KvLayout strides = strides_in_use(m, settings);
+  if (all_zero(strides)) return dense_layout(settings, capacity);
   const hashevict_config& config = settings.config;
   const bool paged = is_paged(settings);
-  const std::array axes{Axis{"head_stride", m.head_stride, settings.heads()},
-                        Axis{"slot_stride", m.slot_stride, paged ? config.page_size : capacity},
-                        paged ? Axis{"page_stride", m.page_stride, m.num_pages}
-                              : Axis{"sequence_stride", m.sequence_stride, config.num_sequences}};
+  const std::array axes{Axis{"head_stride", strides.head_stride, settings.heads()},
+                        Axis{"slot_stride", strides.slot_stride, paged ? config.page_size : capacity},
+                        paged ? Axis{"page_stride", strides.page_stride, m.num_pages}
+                              : Axis{"sequence_stride", strides.sequence_stride, config.num_sequences}};
   for (const Axis& axis : axes) {
     require(axis.stride >= config.head_dim && axis.stride <= kMaxStride,
             "memory.{} = {}: expected at least head_dim = {} (or all strides 0 for a dense layout)", axis.name,
             axis.stride, config.head_dim);
   }
   check_apart(axes, config.head_dim);
-  return {m.sequence_stride, m.head_stride, m.slot_stride, m.page_stride};
+  return strides;
 }
 
 void check_keys_and_values(const hashevict_memory& m, const Settings& settings, CacheMemory& lent) {
@@ -77,9 +88,8 @@ void check_keys_and_values(const hashevict_memory& m, const Settings& settings, 
           m.keys == nullptr ? "keys" : "values");
   require(m.keys != nullptr || !is_paged(settings),
           "memory.keys = NULL: expected the engine's pages, since config.layout is PAGED");
-  require(
-      m.keys != nullptr || (m.sequence_stride == 0 && m.head_stride == 0 && m.slot_stride == 0 && m.page_stride == 0),
-      "memory.keys = NULL: expected lent keys and values where strides are given");
+  require(m.keys != nullptr || all_zero(strides_in_use(m, settings)),
+          "memory.keys = NULL: expected lent keys and values where strides are given");
   if (m.keys == nullptr) return;
   const auto alignment = static_cast<uint64_t>(size_of(settings.dtype));
   for (int32_t layer = 0; layer < settings.config.num_layers; ++layer) {
@@ -95,9 +105,11 @@ void check_keys_and_values(const hashevict_memory& m, const Settings& settings, 
 
 void check_block_table(const hashevict_memory& m, const Settings& settings, CacheMemory& lent) {
   if (!is_paged(settings)) {
-    require(m.block_table == nullptr && m.block_table_offsets == nullptr,
-            "memory.block_table = {}: expected NULL unless config.layout is PAGED",
-            static_cast<const void*>(m.block_table));
+    for (const auto& [name, table] :
+         {std::pair{"block_table", m.block_table}, std::pair{"block_table_offsets", m.block_table_offsets}}) {
+      require(table == nullptr, "memory.{} = {}: expected NULL unless config.layout is PAGED", name,
+              static_cast<const void*>(table));
+    }
     return;
   }
   require(m.block_table != nullptr, "memory.block_table = NULL: expected a table, since config.layout is PAGED");

@@ -182,9 +182,10 @@ void validate_batch_contents(const Step& step, const Settings& settings, const C
     const int64_t tokens = step.end_token(row) - step.first_token(row);
     const int64_t before = state.tokens_seen[sequence];
     if (operation == Operation::attend) {
-      require(tokens <= std::max<int64_t>(before, 1),
-              "step: row {} brings {} query tokens: expected at most the {} tokens that sequence {} has seen", row,
-              tokens, before, sequence);
+      const int64_t most = std::max<int64_t>(before, 1);  // of an empty sequence too: its attention is zero
+      require(tokens <= most,
+              "step: row {} brings {} query tokens: expected at most {}, since sequence {} has seen {} tokens", row,
+              tokens, most, sequence, before);
       validate_pages(settings, memory, sequence, static_cast<int32_t>(std::min<int64_t>(before, capacity)));
       continue;
     }

@@ -141,8 +141,24 @@ TEST(Batch, MoreQueriesThanTokensSeenAreRefused) {
   const hashevict_step step = data.step.c_step();
   expect_refused(
       outcome_of([&](hashevict_error* error) { return hashevict_attend(cache.handle(), &step, error, nullptr); }),
-      {kInvalid, {"row 0", "10 query tokens", "at most the 9 tokens"}});
+      {kInvalid, {"row 0", "10 query tokens", "at most 9", "sequence 1 has seen 9 tokens"}});
   EXPECT_TRUE(data.outputs_untouched());
+}
+
+TEST(Batch, AnEmptySequenceTakesOneQueryAndNoMore) {
+  Cache cache = used_cache();  // sequence 2 is empty
+  StepData one{small_config(), 1, 5};
+  one.set_sequences({2});
+  cache.attend(one.step, Stream{});
+  EXPECT_THAT(one.out, ::testing::Each(0.0F));
+  StepData two{small_config(), 2, 5};
+  two.set_sequences({2});
+  two.set_rows({2});
+  const hashevict_step step = two.step.c_step();
+  expect_refused(
+      outcome_of([&](hashevict_error* error) { return hashevict_attend(cache.handle(), &step, error, nullptr); }),
+      {kInvalid, {"row 0", "2 query tokens", "at most 1", "sequence 2 has seen 0 tokens"}});
+  EXPECT_TRUE(two.outputs_untouched());
 }
 
 /// A paged cache whose block table the tests spoil after it was created: it is read at every call.

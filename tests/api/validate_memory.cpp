@@ -125,7 +125,7 @@ const std::vector<MemoryCase> kBadForStrided{
     {"BlockTable", [](hashevict_memory& m) { m.block_table = g_table; }, {kInvalid, {"memory.block_table", "PAGED"}}},
     {"BlockTableOffsets",
      [](hashevict_memory& m) { m.block_table_offsets = g_table; },
-     {kInvalid, {"memory.block_table", "PAGED"}}},
+     {kInvalid, {"memory.block_table_offsets = 0x", "NULL", "PAGED"}}},
     {"SequenceStrideMissing",
      [](hashevict_memory& m) {
        m.head_stride = 320;
@@ -281,6 +281,23 @@ TEST(Memory, StrideOfASingleHeadOrSequenceMayBeAnyOther) {
   memory.values.assign(2, values.data());
   memory.slot_stride = memory.head_stride = memory.sequence_stride = 16;
   EXPECT_NO_THROW(Cache(config, memory));
+}
+
+TEST(Memory, StrideThatTheLayoutDoesNotUseMayBeAnything) {
+  for (const int64_t unused : {int64_t{-7}, int64_t{1}, int64_t{12345}, INT64_MAX}) {
+    StridedMemory strided;
+    strided.memory.page_stride = unused;
+    Cache dense{small_config(), strided.memory};
+    EXPECT_EQ(dense.view(0).keys.stride[0], 2 * 20 * 16);
+    strided.memory = Memory{};
+    strided.memory.page_stride = unused;
+    EXPECT_NO_THROW(Cache(small_config(), strided.memory)) << "no stride in use is given, so none is without keys";
+    PagedMemory paged{small_paged_config()};
+    paged.memory.sequence_stride = unused;
+    Cache pages{small_paged_config(), paged.memory};
+    EXPECT_EQ(pages.view(0).keys.stride[0], 2 * 8 * 16);
+    feed(pages, 1, 25, 3);
+  }
 }
 
 TEST(Memory, LongerStructWithAnUnknownFieldSetIsRefused) {
