@@ -289,8 +289,8 @@ hashevict_status hashevict_encode(hashevict_cache* cache, int32_t layer, int32_t
     const int32_t number = number_in(as);
     require(number == HASHEVICT_ENCODE_KEYS || number == HASHEVICT_ENCODE_QUERIES,
             "as = {}: expected KEYS (0) or QUERIES (1)", number);
-    require(x != nullptr && x->data != nullptr, "x = NULL: expected a tensor");
-    require(codes != nullptr && codes->data != nullptr, "codes = NULL: expected a tensor");
+    require(x != nullptr && hashevict::core::present(*x), "x = NULL: expected a tensor");
+    require(codes != nullptr && hashevict::core::present(*codes), "codes = NULL: expected a tensor");
     require(x->rank == 3, "x.rank = {}: expected 3", x->rank);
     require(x->shape[0] >= 0, "x.shape[0] = {}: expected a number of tokens", x->shape[0]);
     const bool queries = as == HASHEVICT_ENCODE_QUERIES;

@@ -30,7 +30,8 @@ static_assert(static_cast<int>(PrefillMode::recent) == 2 && static_cast<int>(Enc
 /// Arguments of the five operations on a batch: the fields of ::hashevict_step, the batch spelt out.
 ///
 /// Each operation reads the fields that its comment names and ignores the others. `rows` of the batch bring `tokens`
-/// tokens, back to back. All tensors lie in the backend's memory (host for CPU, device for CUDA).
+/// tokens, back to back. All tensors lie in the backend's memory (host for CPU, device for CUDA). A tensor without
+/// elements needs no memory: its data may be null.
 struct Step {
   int32_t layer = 0;
   Tensor row_to_sequence;       ///< int32 `[rows]`, read-only, optional (row r is sequence r); -1 skips a row

@@ -12,7 +12,8 @@
  *    argument, its value and what was expected. Nothing is printed and no state is changed by a call that fails.
  *  - Only hashevict_cache_create() allocates. Operations neither allocate nor synchronise, except where said.
  *  - All tensors of an operation live in the memory space of the cache's backend (host for CPU, device for CUDA).
- *    Tensors named "optional" are absent when their `data` is NULL.
+ *    Tensors named "optional" are absent when their `data` is NULL. Others may have `data` NULL only where an extent of
+ *    their shape is 0: a batch of no tokens needs no memory.
  *  - Operations on one cache are ordered by the stream they are given. Calls on one cache from several host threads
  *    need the caller's own lock; different caches are independent. Nothing is global.
  *

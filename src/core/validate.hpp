@@ -65,6 +65,9 @@ struct TensorSpec {
 };
 inline constexpr int64_t kNoDim = -1;
 
+/// Whether a tensor is there: it has memory, or it needs none, since one of its extents is 0.
+bool present(const hashevict_tensor& tensor);
+
 /// Checks one present tensor against its spec.
 TensorView validate_tensor(const hashevict_tensor& tensor, const TensorSpec& spec);
 

@@ -51,7 +51,7 @@ void check_batch(const hashevict_step& s, const Settings& settings, int64_t toke
 
 /// A tensor of this operation that must be there.
 TensorView required_tensor(const hashevict_tensor& tensor, const TensorSpec& spec) {
-  require(tensor.data != nullptr, "{}.data = NULL: expected a tensor", spec.name);
+  require(present(tensor), "{}.data = NULL: expected a tensor", spec.name);
   return validate_tensor(tensor, spec);
 }
 
@@ -128,6 +128,12 @@ void check_rows(const Step& step, const Settings& settings, uint8_t* seen) {
 
 }  // namespace
 
+bool present(const hashevict_tensor& tensor) {
+  if (tensor.data != nullptr) return true;
+  const auto rank = static_cast<std::size_t>(std::clamp(tensor.rank, 0, HASHEVICT_MAX_RANK));
+  return std::find(tensor.shape, tensor.shape + rank, 0) != tensor.shape + rank;
+}
+
 TensorView validate_tensor(const hashevict_tensor& tensor, const TensorSpec& spec) {
   const bool is_float =
       tensor.dtype == HASHEVICT_FLOAT32 || tensor.dtype == HASHEVICT_FLOAT16 || tensor.dtype == HASHEVICT_BFLOAT16;
@@ -160,7 +166,7 @@ Step validate_step(const hashevict_step* given, const Settings& settings, Operat
   validate_layer(settings, s.layer);
   const hashevict_tensor& leading = operation == Operation::attend ? s.q : s.k;
   const char* const name = operation == Operation::attend ? "step.q" : "step.k";
-  require(leading.data != nullptr, "{}.data = NULL: expected a tensor", name);
+  require(present(leading), "{}.data = NULL: expected a tensor", name);
   require(leading.rank == 3, "{}.rank = {}: expected 3", name, leading.rank);
   require(leading.shape[0] >= 0, "{}.shape[0] = {}: expected a number of tokens", name, leading.shape[0]);
   Step step;

@@ -63,21 +63,52 @@ TEST_P(BadBatch, IsRefusedAndChangesNothing) {
 INSTANTIATE_TEST_SUITE_P(Contents, BadBatch, ::testing::ValuesIn(kBadBatches),
                          [](const auto& info) { return info.param.name; });
 
-TEST(Batch, EmptyBatchIsANoOp) {
+TEST(Batch, EmptyBatchIsANoOpAndNeedsNoMemory) {
   Cache cache = used_cache();
   const std::vector<std::byte> before = save_all(cache);
-  float nothing = 0;
-  Step step;  // absent would be refused: no tokens are still a tensor
-  step.q = Tensor{&nothing, {0, 4, 16}};
-  step.k = Tensor{&nothing, {0, 2, 16}};
-  step.v = step.k;
-  step.out = step.q;
-  const hashevict_step c = step.c_step();
-  for (const auto operation : kOperations) {
-    EXPECT_EQ(outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &c, error, nullptr); }).status,
-              HASHEVICT_OK);
+  float somewhere = 0;
+  int32_t index = 0;
+  for (const bool absent : {false, true}) {
+    SCOPED_TRACE(absent ? "data is NULL" : "data is not NULL");
+    float* const data = absent ? nullptr : &somewhere;
+    int32_t* const numbers = absent ? nullptr : &index;
+    Step step;
+    step.q = Tensor{data, {0, 4, 16}};
+    step.k = Tensor{data, {0, 2, 16}};
+    step.v = step.k;
+    step.out = step.q;
+    step.lse = Tensor{data, {0, 4}};
+    step.slots = step.victims = Tensor{numbers, {0, 2}};
+    step.row_to_sequence = Tensor{numbers, {0}};
+    const hashevict_step c = step.c_step();
+    for (const auto operation : kOperations) {
+      EXPECT_EQ(
+          outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &c, error, nullptr); }).status,
+          HASHEVICT_OK);
+    }
+    const Tensor codes{reinterpret_cast<uint8_t*>(data), {0, 2, 2}};
+    EXPECT_NO_THROW(cache.encode(0, 0, EncodeAs::keys, step.k, codes, Stream{}));
   }
   EXPECT_EQ(save_all(cache), before);
+}
+
+TEST(Batch, RowsWithoutTokensNeedNoMemory) {
+  for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
+    Cache cache = used_cache();
+    const std::vector<std::byte> before = save_all(cache);
+    StepData data{small_config(), 0, 2};
+    for (Tensor* const tensor : {&data.step.q, &data.step.k, &data.step.v, &data.step.out}) tensor->data = nullptr;
+    data.set_sequences({0, 2});
+    data.set_rows({0, 0});
+    data.step.prefill_mode = mode;
+    const hashevict_step step = data.step.c_step();
+    for (const auto operation : kOperations) {
+      EXPECT_EQ(
+          outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &step, error, nullptr); }).status,
+          HASHEVICT_OK);
+    }
+    EXPECT_EQ(save_all(cache), before);
+  }
 }
 
 TEST(Batch, SkippedRowsStayUntouched) {

@@ -180,6 +180,12 @@ const std::vector<CallCase> kNullPointers{
        return s.encode(e);
      },
      {kInvalid, {"x", "NULL"}}},
+    {"EncodeXWithoutShape",
+     [](Scene& s, E* e) {
+       s.keys = hashevict_tensor{};
+       return s.encode(e);
+     },
+     {kInvalid, {"x", "NULL"}}},
     {"EncodeCodesData",
      [](Scene& s, E* e) {
        s.codes.data = nullptr;

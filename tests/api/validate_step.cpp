@@ -111,6 +111,17 @@ const std::vector<StepCase> kBadScalars{
 
 const std::vector<StepCase> kBadInputs{
     {"QueriesAbsent", kAll, [](hashevict_step& s) { s.q.data = nullptr; }, {"step.q", "NULL", "expected a tensor"}},
+    {"QueriesAbsentWithoutTokens",  // absent is not empty: an empty tensor has its shape
+     kAttend,
+     [](hashevict_step& s) { s.q = hashevict_tensor{}; },
+     {"step.q", "NULL", "expected a tensor"}},
+    {"QueriesEmptyInAnotherPlace",
+     kAll,
+     [](hashevict_step& s) {
+       s.q.data = nullptr;
+       s.q.shape[2] = 0;
+     },
+     {"step.q.shape[2]", "= 0", "expected 16"}},
     {"QueriesOfRankTwo", kAll, [](hashevict_step& s) { s.q.rank = 2; }, {"step.q.rank", "= 2", "expected 3"}},
     {"QueriesOfRankHuge", kAll, [](hashevict_step& s) { s.q.rank = INT32_MAX; }, {"step.q.rank", "2147483647"}},
     {"QueriesOfRankNegative", kAll, [](hashevict_step& s) { s.q.rank = -3; }, {"step.q.rank", "-3", "expected 3"}},
