@@ -5,7 +5,6 @@
 #include <memory>
 #include <new>
 #include <span>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -60,8 +59,6 @@ hashevict_status guarded(hashevict_error* error, const Body& body) noexcept {
     return report(error, failure.status(), failure.what());
   } catch (const std::bad_alloc&) {
     return report(error, HASHEVICT_OUT_OF_MEMORY, "out of memory: expected a smaller cache or more memory");
-  } catch (const std::system_error& failure) {
-    return report(error, HASHEVICT_BACKEND_ERROR, failure.what());
   } catch (const std::exception& failure) {
     return report(error, HASHEVICT_INTERNAL, failure.what());
   } catch (...) {

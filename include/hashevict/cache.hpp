@@ -140,8 +140,8 @@ class Cache {
   /// Creates a cache with all sequences empty, over the memory lent and memory of its own for the rest, and draws the
   /// projections. Allocates; synchronises the device once. O(num_layers * hash_bits * head_dim), and the memory's size.
   /// @param memory copied; what it points to must outlive the cache
-  /// @throws Error invalid_argument, unsupported (backend not in this build, or no device), out_of_memory,
-  ///         backend_error
+  /// @throws Error invalid_argument, unsupported (backend not in this build, or no device), out_of_memory (also where
+  ///         the system gives fewer threads than Config::num_threads asks for), backend_error
   explicit Cache(const Config& config, const Memory& memory = {}) {
     const hashevict_config c_config = config.c_config();
     const hashevict_memory c_memory = memory.c_memory(config.num_layers);

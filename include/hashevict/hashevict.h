@@ -49,7 +49,7 @@ typedef enum hashevict_status {
   HASHEVICT_INVALID_ARGUMENT = 1, /**< an argument is out of its range, or arguments contradict each other */
   HASHEVICT_INVALID_STATE = 2,    /**< the arguments are fine, the cache's present state does not admit the call */
   HASHEVICT_UNSUPPORTED = 3,      /**< this build, backend or device cannot do it; see hashevict_get_capabilities() */
-  HASHEVICT_OUT_OF_MEMORY = 4,    /**< an allocation at construction failed */
+  HASHEVICT_OUT_OF_MEMORY = 4,    /**< the system gave no memory, or not the threads asked for */
   HASHEVICT_INVALID_DATA = 5,     /**< bytes given to hashevict_load() are not a state of this cache */
   HASHEVICT_BACKEND_ERROR = 6,    /**< the device's runtime reported an error */
   HASHEVICT_INTERNAL = 7          /**< a defect of this library; please report it */
@@ -324,9 +324,9 @@ typedef struct hashevict_cache hashevict_cache;
 
 /**
  * Creates a cache with all sequences empty; allocates what `memory` (may be NULL) does not lend, draws the
- * projections. The only call that allocates. Synchronises the device once.
- * @return INVALID_ARGUMENT, UNSUPPORTED (backend not in this build or no device), OUT_OF_MEMORY, BACKEND_ERROR;
- *         `*cache` is then NULL.
+ * projections. All that the cache will ever need is allocated here. Synchronises the device once.
+ * @return INVALID_ARGUMENT, UNSUPPORTED (backend not in this build or no device), OUT_OF_MEMORY (also where the system
+ *         gives fewer threads than config.num_threads asks for), BACKEND_ERROR; `*cache` is then NULL.
  */
 HASHEVICT_API hashevict_status hashevict_cache_create(const hashevict_config* config, const hashevict_memory* memory,
                                                       hashevict_cache** cache, hashevict_error* error);

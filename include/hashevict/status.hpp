@@ -15,7 +15,7 @@ enum class Status : int {
   invalid_argument = HASHEVICT_INVALID_ARGUMENT,  ///< out of range, or arguments contradict each other
   invalid_state = HASHEVICT_INVALID_STATE,        ///< the cache's present state does not admit the call
   unsupported = HASHEVICT_UNSUPPORTED,            ///< this build, backend or device cannot do it
-  out_of_memory = HASHEVICT_OUT_OF_MEMORY,        ///< an allocation at construction failed
+  out_of_memory = HASHEVICT_OUT_OF_MEMORY,        ///< the system gave no memory, or not the threads asked for
   invalid_data = HASHEVICT_INVALID_DATA,          ///< the bytes given to Cache::load() are not a state of this cache
   backend_error = HASHEVICT_BACKEND_ERROR,        ///< the device's runtime reported an error
   internal = HASHEVICT_INTERNAL                   ///< a defect of this library

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <system_error>
 
+#include "core/failure.hpp"
 #include "core/settings.hpp"
 #include "cpu/thread_pool.hpp"
 
@@ -19,7 +21,7 @@ class Executor {
       : num_workers_{settings.num_workers},
         parallel_for_{settings.config.parallel_for},
         context_{settings.config.parallel_for_context} {
-    if (parallel_for_ == nullptr) pool_ = std::make_unique<ThreadPool>(num_workers_);
+    if (parallel_for_ == nullptr) pool_ = make_pool(settings);
   }
 
   [[nodiscard]] int32_t num_workers() const { return num_workers_; }
@@ -48,6 +50,16 @@ class Executor {
   }
 
  private:
+  static std::unique_ptr<ThreadPool> make_pool(const core::Settings& settings) {
+    try {
+      return std::make_unique<ThreadPool>(settings.num_workers);
+    } catch (const std::system_error& error) {
+      core::fail(HASHEVICT_OUT_OF_MEMORY,
+                 "config.num_threads = {}: the system does not give {} threads ({}): expected fewer, or a parallel_for",
+                 settings.config.num_threads, settings.num_workers, error.what());
+    }
+  }
+
   int32_t num_workers_;
   hashevict_parallel_for parallel_for_;
   void* context_;

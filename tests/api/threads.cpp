@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Caches and threads: the number of threads changes no result, different caches are independent, and a caller's own
 // parallel loop is used instead of the pool.
+#include <sys/resource.h>
+
 #include <atomic>
 #include <thread>
 
@@ -62,6 +64,39 @@ TEST(Threads, CacheMayBeUsedFromOneThreadAfterAnother) {
     feed(expected, 0, 4, i);
   }
   EXPECT_EQ(save_all(cache), save_all(expected));
+}
+
+/// Lowers the address space that this process may have, as long as it lives.
+class AddressSpace {
+ public:
+  explicit AddressSpace(rlim_t bytes) {
+    EXPECT_EQ(getrlimit(RLIMIT_AS, &before_), 0);
+    const rlimit lowered{bytes, before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_AS, &lowered), 0);
+  }
+  ~AddressSpace() { EXPECT_EQ(setrlimit(RLIMIT_AS, &before_), 0); }
+  AddressSpace(const AddressSpace&) = delete;
+  AddressSpace& operator=(const AddressSpace&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(Threads, ThatTheSystemRefusesAreNamed) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer takes more address space than there may be";
+  Config config = small_config();
+  const std::vector<float> expected = run(config);
+  config.num_threads = 1000;
+  const hashevict_config c = config.c_config();
+  hashevict_cache* cache = nullptr;
+  const Outcome outcome = [&] {
+    const AddressSpace enough_for_some{rlim_t{3} << 30};
+    return outcome_of([&](hashevict_error* error) { return hashevict_cache_create(&c, nullptr, &cache, error); });
+  }();
+  expect_refused(outcome, {HASHEVICT_OUT_OF_MEMORY, {"config.num_threads = 1000", "expected"}});
+  EXPECT_EQ(cache, nullptr);
+  config.num_threads = 4;
+  EXPECT_EQ(run(config), expected);
 }
 
 /// A caller's loop that counts its uses and runs tasks backwards on threads of its own.
