@@ -259,7 +259,7 @@ class Cache {
         [&](hashevict_error* error) { return hashevict_fork(handle_.get(), source, target, error, stream.get()); });
   }
 
-  /// Bytes that save() needs for any state of a sequence of this cache.
+  /// Bytes that save() never exceeds: enough for any state of a sequence of this cache.
   [[nodiscard]] uint64_t save_bytes() const {
     uint64_t bytes = 0;
     detail::check([&](hashevict_error* error) { return hashevict_save_bytes(handle_.get(), &bytes, error); });
@@ -277,7 +277,8 @@ class Cache {
 
   /// As above, into host memory of the caller; allocates nothing.
   /// @return bytes of `buffer` that were written
-  /// @throws Error invalid_argument, also if `buffer_bytes` is below save_bytes()
+  /// @throws Error invalid_argument, also if the state that the sequence has now takes more than `buffer_bytes`;
+  ///         save_bytes() is always enough
   uint64_t save(int32_t sequence, void* buffer, uint64_t buffer_bytes, Stream stream) {
     uint64_t written = 0;
     detail::check([&](hashevict_error* error) {

@@ -482,13 +482,14 @@ HASHEVICT_API hashevict_status hashevict_reset(hashevict_cache* cache, int32_t s
 HASHEVICT_API hashevict_status hashevict_fork(hashevict_cache* cache, int32_t source, int32_t target,
                                               hashevict_error* error, hashevict_stream stream);
 
-/** Bytes that hashevict_save() needs for any state of a sequence of this cache. */
+/** Bytes that hashevict_save() never exceeds: enough for any state of a sequence of this cache. */
 HASHEVICT_API hashevict_status hashevict_save_bytes(const hashevict_cache* cache, uint64_t* bytes,
                                                     hashevict_error* error);
 
 /**
  * Writes a sequence's whole state to host memory, in a form that either backend, any layout and any batch can load.
  * @param buffer host memory of `buffer_bytes`; `*written` bytes of it are used. Synchronises.
+ * @return INVALID_ARGUMENT, nothing written, if the state that the sequence has now takes more than `buffer_bytes`.
  */
 HASHEVICT_API hashevict_status hashevict_save(hashevict_cache* cache, int32_t sequence, void* buffer,
                                               uint64_t buffer_bytes, uint64_t* written, hashevict_error* error,

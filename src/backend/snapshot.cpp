@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "snapshots are little-
 
 constexpr std::array<char, 8> kMagic{'H', 'E', 'V', 'I', 'C', 'T', '0', '1'};
 
-/// One thing that both caches must agree on, with its name for the message.
+/// One thing that both caches must agree on, with its name for the message. What a rule does not read counts as 0.
 struct Trait {
   const char* name;
   int64_t value;
@@ -28,6 +28,7 @@ constexpr std::size_t kNumTraits = 15;
 
 std::array<Trait, kNumTraits> traits_of(const Storage& storage) {
   const hashevict_config& c = storage.settings.config;
+  const bool hash = c.policy == HASHEVICT_POLICY_HASH;
   const bool random = c.policy == HASHEVICT_POLICY_RANDOM;
   return {{{"num_layers", c.num_layers},
            {"num_qo_heads", c.num_qo_heads},
@@ -37,7 +38,7 @@ std::array<Trait, kNumTraits> traits_of(const Storage& storage) {
            {"dtype", c.dtype},
            {"policy", c.policy},
            {"hash_bits", c.hash_bits},
-           {"hash_source", c.hash_source},
+           {"hash_source", hash ? c.hash_source : 0},
            {"tie", c.tie},
            {"score_decay_shift", c.score_decay_shift},
            {"centering", c.centering},

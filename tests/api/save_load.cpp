@@ -126,6 +126,16 @@ TEST(Save, IntoTooSmallABufferWritesNothing) {
   }
 }
 
+TEST(Save, IntoABufferOfWhatTheStateTakesWorks) {
+  Cache cache = used_cache();
+  for (int32_t sequence = 0; sequence < 3; ++sequence) {
+    const std::vector<std::byte> saved = cache.save(sequence, Stream{});
+    std::vector<std::byte> buffer(saved.size());
+    EXPECT_EQ(cache.save(sequence, buffer.data(), buffer.size(), Stream{}), saved.size());
+    EXPECT_EQ(buffer, saved);
+  }
+}
+
 TEST(Save, ChangesNothing) {
   Cache cache = used_cache();
   EXPECT_EQ(save_all(cache), save_all(cache));
@@ -218,6 +228,21 @@ TEST(Load, IntoACacheThatDiffersElsewhereWorks) {
   Cache target{config};
   target.load(0, saved.data(), saved.size(), Stream{});
   EXPECT_EQ(continue_with(target, 0, 9), continue_with(source, 0, 9));
+}
+
+TEST(Load, IntoACacheThatDiffersInAFieldItsRuleDoesNotReadWorks) {
+  for (const Policy policy :
+       {Policy::window, Policy::random, Policy::key_norm, Policy::mean, Policy::majority, Policy::superseded}) {
+    SCOPED_TRACE(static_cast<int>(policy));
+    Config config = small_config();
+    config.policy = policy;
+    Cache source = used_cache(config);
+    const std::vector<std::byte> saved = source.save(0, Stream{});
+    config.hash_source = HashSource::key;
+    Cache target{config};
+    target.load(0, saved.data(), saved.size(), Stream{});
+    EXPECT_EQ(continue_with(target, 0, 9), continue_with(source, 0, 9));
+  }
 }
 
 /// Loads damaged bytes into a used cache and sees that nothing comes of it.
