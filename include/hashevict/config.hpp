@@ -127,8 +127,11 @@ struct Config {
   int64_t max_batch_tokens;  ///< tokens of the largest batch, up to 2^30; 0 (default): the larger of num_sequences and
                              ///< 8192
 
-  int32_t num_threads;                  ///< CPU: 0 (default) all hardware threads; 1 only the calling one
-  hashevict_parallel_for parallel_for;  ///< CPU: the caller's own loop instead of the cache's pool, or null (default)
+  int32_t num_threads;  ///< CPU: 0 (default) all hardware threads; 1 only the calling one
+  /// CPU: the caller's own loop instead of the cache's pool, or null (default). Runs every task exactly once before it
+  /// returns, and does not throw: see ::hashevict_parallel_for. What it throws is reported as Error internal at best,
+  /// and half a step is left behind.
+  hashevict_parallel_for parallel_for;
   void* parallel_for_context;
 
   /// The defaults: preset `paper`, without a shape.

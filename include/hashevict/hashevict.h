@@ -148,8 +148,15 @@ typedef enum hashevict_layout {
 } hashevict_layout;
 
 /**
- * The caller's own parallel loop: run `task(argument, i)` for every `i` in `[0, num_tasks)`, in any order and on any
- * threads, and return when all are done. `task` does not throw.
+ * The caller's own parallel loop: runs `task(argument, i)` exactly once for every `i` in `[0, num_tasks)`, in any order
+ * and on any threads, and returns when all are done. `task` does not throw, and neither may the loop: tasks that did
+ * not run, or still run when it returns or throws, leave half a step behind and touch memory that is gone. num_tasks
+ * may be 0.
+ *
+ * On every thread that runs tasks, the calling one included, the floating-point environment is the default one:
+ * rounding to nearest, subnormal numbers kept (on x86 neither FTZ nor DAZ). Otherwise codes, and with them victims, may
+ * differ from those of other threads and machines. The cache's own threads have the environment of the thread that
+ * created it.
  */
 typedef void (*hashevict_parallel_for)(void* context, int64_t num_tasks, void (*task)(void* argument, int64_t index),
                                        void* argument);
