@@ -111,10 +111,10 @@ struct View {
 /// A key-value cache of fixed size: `capacity` slots per layer, sequence and KV head, in which every new token takes
 /// the place of the one that the config's policy can best do without. Owns one ::hashevict_cache.
 ///
-/// Memory is allocated by the constructor, or lent to it, and by nothing after it. Operations on a batch (prefill,
-/// evict, append, attend, decode, encode, reset, fork) are put into the stream, neither synchronise nor allocate, and
-/// are validated on the host first: one that throws has changed nothing. Operations on one cache from several host
-/// threads need the caller's lock; different caches are independent.
+/// The cache's memory is allocated by the constructor, or lent to it. Operations on a batch (prefill, evict, append,
+/// attend, decode, encode, reset, fork) are put into the stream, neither synchronise nor allocate, and are validated on
+/// the host first: one that throws has changed nothing. Other functions may use host memory of their own until they
+/// return. Operations on one cache from several host threads need the caller's lock; different caches are independent.
 ///
 /// Every function throws Error with the status of the C function that it wraps. A cache that was moved from owns
 /// nothing; using it for anything but assignment and destruction throws Error invalid_argument.
@@ -158,7 +158,7 @@ class Cache {
   /// Frees the cache. The caller has made sure that no operation on it is still running.
   ~Cache() = default;
 
-  /// What a config needs, before anything is allocated. O(num_layers).
+  /// What a config needs, before a cache is made. O(num_layers).
   /// @throws Error invalid_argument for a config that is not valid
   [[nodiscard]] static Bytes required_bytes(const Config& config) {
     const hashevict_config c_config = config.c_config();

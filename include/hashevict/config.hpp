@@ -182,7 +182,7 @@ struct Config {
   }
 
   /// Sets the fields that a preset speaks of (policy, hash_bits, hash_source, tie, sinks, recents, centring, decay,
-  /// pin) and leaves the others.
+  /// pin, projection_per_head) and leaves the others.
   /// @throws Error invalid_argument for an unknown preset
   Config& apply(Preset preset) {
     hashevict_config c = without_layer_capacities();

@@ -10,7 +10,9 @@
  * Rules that hold for every function below:
  *  - It returns a ::hashevict_status and, on failure, writes one line into `error` (which may be NULL) that names the
  *    argument, its value and what was expected. Nothing is printed and no state is changed by a call that fails.
- *  - Only hashevict_cache_create() allocates. Operations neither allocate nor synchronise, except where said.
+ *  - What lives as long as a cache is allocated by hashevict_cache_create(). Operations (prefill, evict, append,
+ *    attend, decode, encode, reset, fork) that succeed neither allocate nor synchronise. Other calls say where they
+ *    synchronise, and may use host memory until they return, as a call that fails may for its message.
  *  - All tensors of an operation live in the memory space of the cache's backend (host for CPU, device for CUDA).
  *    Tensors named "optional" are absent when their `data` is NULL. Others may have `data` NULL only where an extent of
  *    their shape is 0: a batch of no tokens needs no memory.
@@ -256,7 +258,8 @@ HASHEVICT_API hashevict_status hashevict_config_apply_preset(hashevict_config* c
 
 /* ---------------------------------------------------------------- memory */
 
-/** What a config needs, in bytes. All parts are zero-cost to know: nothing is allocated. O(num_layers). */
+/** What a config needs, in bytes. To know it costs no memory but a few bytes a layer while the call runs.
+ *  O(num_layers). */
 typedef struct hashevict_bytes {
   size_t struct_size;
   uint64_t keys;      /**< key slots of all layers and sequences (0 if PAGED: the engine owns the pages) */
