@@ -126,10 +126,12 @@ void run_eval(const Options& options) {
       options.model.empty() ? engine::load_embedded_model() : engine::Model::load(options.model);
   const std::optional<eval::Votes> votes = load_votes(options, model.config());
   engine::ThreadPool threads(options.threads);
+  const eval::Runtime runtime{model, threads, votes ? &*votes : nullptr};
+  validate(runtime, parsed);
   const std::filesystem::path folder = make_folder(options.out);
   ProgressLine line;
   evaluate(
-      {model, threads, votes ? &*votes : nullptr}, parsed, folder,
+      runtime, parsed, folder,
       [&](std::string_view file, std::string_view content) { write_file(folder / file, content); },
       [&](std::string_view what, double share) { line.show(what, share); });
   line.finish();

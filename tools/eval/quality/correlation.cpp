@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "eval/retention.hpp"
+#include "running_text.hpp"
 #include "statistics.hpp"
 
 namespace hashevict::eval {
@@ -154,11 +155,10 @@ void correlate_head(const Recording& recording, const engine::ModelConfig& model
   }
 }
 
-Means correlate_text(const Runtime& runtime, const EvalOptions& options, uint64_t seed, int32_t index) {
+Means correlate_text(const Runtime& runtime, const RunningText& texts, uint64_t seed, int32_t index) {
   const engine::ModelConfig& model = runtime.model.config();
   Random random(seed * 1000003 + static_cast<uint64_t>(index));
-  const Sequence text = make_text(model, half_of(options.text, options.seed_set), options.length, random);
-  const Recording recording = record(runtime, text, random.next());
+  const Recording recording = record(runtime, texts.sequence(seed, index), random.next());
   Means means{};
   for (int32_t layer = 0; layer < model.num_layers; ++layer) {
     for (int32_t head = 0; head < model.num_kv_heads; ++head) correlate_head(recording, model, {layer, head}, means);
@@ -171,11 +171,14 @@ Means correlate_text(const Runtime& runtime, const EvalOptions& options, uint64_
 std::vector<Correlation> correlate(const Runtime& runtime, const EvalOptions& options) {
   const std::span<const uint64_t> all_seeds = seeds(options.seed_set);
   const auto num_seeds = static_cast<int64_t>(all_seeds.size());
-  std::vector<Means> texts(static_cast<size_t>(num_seeds * options.num_examples));
+  const RunningText pieces(runtime.model.config(), options.text, options.seed_set, options.length);
+  const int32_t num_examples = std::min(options.num_examples, pieces.num_examples());
+  if (num_examples == 0) return {};
+  std::vector<Means> texts(static_cast<size_t>(num_seeds * num_examples));
   std::vector<std::string> failures(texts.size());
   runtime.threads.parallel_for(static_cast<int64_t>(texts.size()), [&](int64_t i) {
     try {
-      texts[static_cast<size_t>(i)] = correlate_text(runtime, options, all_seeds[static_cast<size_t>(i % num_seeds)],
+      texts[static_cast<size_t>(i)] = correlate_text(runtime, pieces, all_seeds[static_cast<size_t>(i % num_seeds)],
                                                      static_cast<int32_t>(i / num_seeds));
     } catch (const std::exception& error) {
       failures[static_cast<size_t>(i)] = error.what();

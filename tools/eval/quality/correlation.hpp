@@ -20,8 +20,8 @@ struct Correlation {
 
 inline constexpr std::array<int32_t, 6> kLags = {0, 1, 4, 16, 64, 256};
 
-/// Over as many pieces of running text as there are examples and seeds; lags that the length leaves no room for have no
-/// samples.
+/// Over as many pieces of running text as there are examples and seeds, or as the text holds without overlap: empty if
+/// it does not hold one a seed. Lags that the length leaves no room for have no samples.
 std::vector<Correlation> correlate(const Runtime& runtime, const EvalOptions& options);
 
 }  // namespace hashevict::eval

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "figures.hpp"
+#include "running_text.hpp"
 
 namespace hashevict::eval {
 namespace {
@@ -16,7 +17,34 @@ constexpr int32_t kMinimumLength = 192;
   throw Error(Status::invalid_argument, message);
 }
 
-// What would fail only after a long time fails at once.
+// Pieces of running text that overlap would be taken for more evidence than they are.
+void validate_texts(const engine::ModelConfig& model, const EvalOptions& options) {
+  if (!options.running_text) return;
+  const RunningText texts(model, options.text, options.seed_set, options.length);
+  const size_t num_seeds = seeds(options.seed_set).size();
+  const auto pieces = [&] {
+    return fmt::format("half of the text holds {} pieces of {} tokens that do not overlap, {} for each of {} seeds",
+                       texts.size(), options.length, texts.num_examples(), num_seeds);
+  };
+  if (texts.num_examples() == 0) refuse(fmt::format("text: {}; running text needs one", pieces()));
+  // Beside recall tasks, which the text is long enough for, fewer texts than examples are measured.
+  if (options.tasks.empty() && options.num_examples > texts.num_examples()) {
+    refuse(fmt::format("examples: {} texts a seed, but {}", options.num_examples, pieces()));
+  }
+}
+
+void describe(const Runtime& runtime, Evaluation& evaluation) {
+  const Capabilities capabilities = Cache::capabilities(Backend::cpu);
+  evaluation.version =
+      fmt::format("{}.{}.{}", capabilities.version_major, capabilities.version_minor, capabilities.version_patch);
+  evaluation.cpu_target = static_cast<const char*>(capabilities.cpu_target);
+  evaluation.num_parameters = runtime.model.num_parameters();
+  evaluation.num_texts = num_texts(runtime.model.config(), evaluation.options);
+  evaluation.num_threads = runtime.threads.num_threads();
+}
+
+}  // namespace
+
 void validate(const Runtime& runtime, const EvalOptions& options) {
   const engine::ModelConfig& model = runtime.model.config();
   if (options.length > model.max_position_embeddings) {
@@ -37,40 +65,27 @@ void validate(const Runtime& runtime, const EvalOptions& options) {
     refuse(fmt::format("text: half of its {} bytes is not more than a sequence of {}", options.text.size(),
                        options.length));
   }
+  validate_texts(model, options);
   const Config shape = harness_shape(model);
-  const double smallest = *std::min_element(options.budgets.begin(), options.budgets.end());
   const auto try_out = [&](const PolicyChoice& choice, double budget) {
+    if (choice.is_full()) return;
     const int32_t slots = ByteModel::of(choice, shape).slots(budget, options.length, shape);
+    if (choice.row->group == PolicyGroup::reference) return;  // an oracle wants a future, and takes any capacity
     try {
       PolicyRun(runtime, choice, slots, options.length, 0, nullptr);
     } catch (const Error& error) {
-      refuse(fmt::format("{} at a budget of {:.0f} % of {} tokens: {}", choice.name(), 100.0 * budget, options.length,
+      refuse(fmt::format("{} at a budget of {:g} % of {} tokens: {}", choice.name(), 100.0 * budget, options.length,
                          error.what()));
     }
   };
-  for (const PolicyChoice& choice : options.policies) {
-    if (choice.row->group != PolicyGroup::reference) try_out(choice, smallest);
-  }
-  for (const PolicyChoice& choice : options.variants) {
-    if (choice.row->group != PolicyGroup::reference) try_out(choice, kVariantBudget);
-  }
+  const double smallest = *std::min_element(options.budgets.begin(), options.budgets.end());
+  for (const PolicyChoice& choice : options.policies) try_out(choice, smallest);
+  for (const PolicyChoice& choice : options.variants) try_out(choice, kVariantBudget);
 }
-
-void describe(const Runtime& runtime, Evaluation& evaluation) {
-  const Capabilities capabilities = Cache::capabilities(Backend::cpu);
-  evaluation.version =
-      fmt::format("{}.{}.{}", capabilities.version_major, capabilities.version_minor, capabilities.version_patch);
-  evaluation.cpu_target = static_cast<const char*>(capabilities.cpu_target);
-  evaluation.num_parameters = runtime.model.num_parameters();
-  evaluation.num_threads = runtime.threads.num_threads();
-}
-
-}  // namespace
 
 Evaluation evaluate(const Runtime& runtime, const EvalOptions& options, const std::filesystem::path& folder,
                     const std::function<void(std::string_view file, std::string_view content)>& write,
                     const std::function<void(std::string_view what, double share)>& progress) {
-  validate(runtime, options);
   ResultFile results(folder / "results.jsonl", result_settings(runtime, options));
   run_experiment(runtime, options, results, [&](double share) { progress("recall and text", 0.9 * share); });
   Evaluation evaluation;

@@ -9,6 +9,7 @@
 
 #include "eval/demo.hpp"
 #include "eval/votes.hpp"
+#include "running_text.hpp"
 
 namespace hashevict::eval {
 namespace {
@@ -48,7 +49,7 @@ void list_due(const EvalOptions& options, const ResultFile& file, Unit& unit) {
 }
 
 // Example by example, so that a run that is stopped has as much of everything.
-std::vector<Unit> list_units(const EvalOptions& options, const ResultFile& file) {
+std::vector<Unit> list_units(const EvalOptions& options, int32_t num_texts, const ResultFile& file) {
   std::vector<Unit> units;
   const auto add = [&](Unit unit) {
     list_due(options, file, unit);
@@ -58,21 +59,22 @@ std::vector<Unit> list_units(const EvalOptions& options, const ResultFile& file)
     for (const uint64_t seed : seeds(options.seed_set)) {
       for (const Mode mode : options.modes) {
         for (const Task task : options.tasks) {
-          // One fact in the prompt is what the long way is about.
-          if (mode == Mode::generated && task != Task::needle) continue;
-          add({mode, std::string(name(task)), task, seed, index, {}});
+          if (is_asked(mode, task)) add({mode, std::string(name(task)), task, seed, index, {}});
         }
       }
-      if (options.running_text) add({Mode::streamed, std::string(kText), Task::needle, seed, index, {}});
+      if (index < num_texts) add({Mode::streamed, std::string(kText), Task::needle, seed, index, {}});
     }
   }
   return units;
 }
 
 Sequence make_sequence(const Runtime& runtime, const EvalOptions& options, const Unit& unit) {
+  if (unit.what == kText) {
+    return RunningText(runtime.model.config(), options.text, options.seed_set, options.length)
+        .sequence(unit.seed, unit.index);
+  }
   const std::string_view text = half_of(options.text, options.seed_set);
   Random random(example_seed(unit.due.front()));
-  if (unit.what == kText) return make_text(runtime.model.config(), text, options.length, random);
   const Ingredients ingredients{text, split_words(embedded_words())};
   return make_recall(runtime, unit.mode, unit.task, ingredients, options.length, random);
 }
@@ -106,8 +108,19 @@ std::string_view name(Mode mode) {
   throw Error(Status::internal, "unknown mode");
 }
 
+bool is_asked(Mode mode, Task task) {
+  // One fact in the prompt is what the long way is about.
+  return mode != Mode::generated || task == Task::needle;
+}
+
 std::string_view name(SeedSet set) {
   return set == SeedSet::dev ? "dev" : "test";
+}
+
+int32_t num_texts(const engine::ModelConfig& model, const EvalOptions& options) {
+  if (!options.running_text) return 0;
+  return std::min(options.num_examples,
+                  RunningText(model, options.text, options.seed_set, options.length).num_examples());
 }
 
 uint64_t example_seed(const Measurement& measurement) {
@@ -135,7 +148,7 @@ std::string result_settings(const Runtime& runtime, const EvalOptions& options) 
   for (const float weight : runtime.model.final_norm()) mix_number(weight);
   if (runtime.votes != nullptr) runtime.votes->for_each(mix_number);
   const nlohmann::json settings = {
-      {"format", 2},
+      {"format", 3},  // of results.jsonl, and of how examples are drawn
       {"model", options.model},
       {"num_parameters", runtime.model.num_parameters()},
       {"text", options.text_source},
@@ -148,7 +161,7 @@ std::string result_settings(const Runtime& runtime, const EvalOptions& options) 
 
 void run_experiment(const Runtime& runtime, const EvalOptions& options, ResultFile& file,
                     const std::function<void(double share)>& progress) {
-  std::vector<Unit> units = list_units(options, file);
+  std::vector<Unit> units = list_units(options, num_texts(runtime.model.config(), options), file);
   std::mutex mutex;  // guards what follows
   std::exception_ptr failure;
   size_t num_done = 0;

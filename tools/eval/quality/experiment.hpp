@@ -30,12 +30,14 @@ struct EvalOptions {
   std::vector<Mode> modes = {Mode::streamed, Mode::known, Mode::generated};
   std::vector<Task> tasks{kTasks.begin(), kTasks.end()};
   bool running_text = true;
-  int32_t num_examples = 2;  ///< per task, mode and seed; of running text likewise
+  int32_t num_examples = 2;  ///< per task, mode and seed; of running text at most, see `num_texts`
   int32_t length = 1024;     ///< tokens of a sequence
   int32_t num_timed = 64;    ///< tokens that a policy's speed is taken over
 };
 
 std::string_view name(Mode mode);
+/// Whether the mode has the task.
+bool is_asked(Mode mode, Task task);
 std::string_view name(SeedSet set);
 
 /// One policy at one budget on one sequence.
@@ -69,6 +71,9 @@ class ResultFile {
   std::vector<Measurement> measurements_;
   std::vector<std::string> keys_;  // sorted
 };
+
+/// Pieces of running text for each seed: as many as there are examples, or as the text holds without overlap.
+int32_t num_texts(const engine::ModelConfig& model, const EvalOptions& options);
 
 /// Seeds what an example is drawn from, and what policies draw on it: another for every mode, task, seed and index, the
 /// same for all policies and budgets. @param measurement whose policy, budget and sample play no part

@@ -25,10 +25,6 @@ void append_answer(Sequence& sequence, std::string_view answer) {
   sequence.answers.push_back({begin, sequence.tokens.size()});
 }
 
-int32_t num_marks(const engine::ModelConfig& model) {
-  return model.bos_token ? 1 : 0;
-}
-
 // Text of the full cache's own, drawn at temperature 1; the marks that no text holds are left out by ending lines.
 std::vector<int32_t> continue_text(const Runtime& runtime, std::span<const int32_t> prompt, size_t count,
                                    uint64_t seed) {
@@ -133,6 +129,10 @@ Sequence make_generated(const Runtime& runtime, Task task, const Ingredients& in
 
 }  // namespace
 
+int32_t num_marks(const engine::ModelConfig& model) {
+  return model.bos_token ? 1 : 0;
+}
+
 std::span<const uint64_t> seeds(SeedSet set) {
   static constexpr std::array<uint64_t, 3> kDev = {101, 102, 103};
   static constexpr std::array<uint64_t, 3> kTest = {920001, 920002, 920003};
@@ -147,12 +147,6 @@ std::string_view half_of(std::string_view text, SeedSet set) {
 Sample Sequence::measure(PolicyRun& run, const baselines::FullAttention& attention) const {
   if (num_prefilled > 0) run.prefill(std::span(tokens).first(num_prefilled));
   return answers.empty() ? measure_text(*this, run, attention) : measure_answers(*this, run, attention);
-}
-
-Sequence make_text(const engine::ModelConfig& model, std::string_view text, int32_t length, Random& random) {
-  const auto size = static_cast<size_t>(length - num_marks(model));
-  if (text.size() <= size) throw Error(Status::invalid_argument, "the text is shorter than a sequence");
-  return {sequence_tokens(model, text.substr(random.below(text.size() - size), size)), 0, {}};
 }
 
 Sequence make_recall(const Runtime& runtime, Mode mode, Task task, const Ingredients& ingredients, int32_t length,

@@ -42,8 +42,10 @@ struct Sequence {
   Sample measure(PolicyRun& run, const baselines::FullAttention& attention) const;
 };
 
+/// Tokens of a sequence that are no bytes of a text: 1 if the model wants one to begin with.
+int32_t num_marks(const engine::ModelConfig& model);
+
 /// @param length tokens in all
-Sequence make_text(const engine::ModelConfig& model, std::string_view text, int32_t length, Random& random);
 /// @throws Error if the length is too small for the task or the text too short for it
 Sequence make_recall(const Runtime& runtime, Mode mode, Task task, const Ingredients& ingredients, int32_t length,
                      Random& random);

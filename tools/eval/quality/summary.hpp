@@ -53,6 +53,7 @@ struct Evaluation {
   std::string version;
   std::string cpu_target;
   int32_t num_threads = 1;
+  int32_t num_texts = 0;  ///< pieces of running text for each seed
   std::vector<Section> sections;
   std::vector<Correlation> correlations;
   std::vector<Cost> costs;

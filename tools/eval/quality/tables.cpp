@@ -225,7 +225,8 @@ std::string to_json(const Evaluation& evaluation) {
                         {"seed_set", name(options.seed_set)},
                         {"seeds", seeds(options.seed_set)},
                         {"length", options.length},
-                        {"num_examples_per_task_and_seed", options.num_examples}};
+                        {"num_examples_per_task_and_seed", options.num_examples},
+                        {"num_texts_per_seed", evaluation.num_texts}};
   for (const Section& section : evaluation.sections) {
     ordered_json cells = ordered_json::array();
     for (const Cell& cell : section.cells) cells.push_back(to_json(cell));
