@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "../engine/temporary_folder.hpp"
@@ -156,15 +157,40 @@ TEST_F(Tables, WithoutTheFullCacheTextIsInNats) {
   EXPECT_THAT(to_markdown(alone), HasSubstr("| recall | 2.200 ± 0.000 nats |"));
   EXPECT_THAT(to_markdown(alone), Not(HasSubstr("less the others")));
   EXPECT_TRUE(make_figures(alone).empty()) << "lines begin at the full cache's value";
+  EXPECT_THAT(to_markdown(alone), Not(HasSubstr("Figures")));
 }
 
 TEST_F(Tables, FiguresSayThatBudgetsAreBytes) {
   add(Mode::streamed, "needle", "full", 1.0, {1, 1, 1, 1});
   add(Mode::streamed, "needle", "recall", 0.5, {1, 0, 1, 0});
-  const std::vector<Figure> figures = make_figures(evaluation("full,recall"));
+  Evaluation both = evaluation("full,recall");
+  both.figures = make_figures(both);
+  const std::vector<Figure>& figures = both.figures;
   ASSERT_EQ(figures.size(), 1U);
+  EXPECT_THAT(to_markdown(both), HasSubstr("\n\nFigures: [rules of the library](streamed-library.svg).\n\n"));
   EXPECT_EQ(figures[0].file, "streamed-library.svg");
   EXPECT_THAT(to_svg(figures[0].chart), HasSubstr("budget: bytes"));
+}
+
+TEST_F(Tables, SayWhatTheyWereMadeWith) {
+  Evaluation all = evaluation("full,recall");
+  all.cpu_target = "NEON";
+  all.num_texts = 3;
+  EXPECT_THAT(to_markdown(all), HasSubstr("on the CPU target NEON."));
+  EXPECT_THAT(to_markdown(all),
+              HasSubstr("; 4 examples a task and seed, 3 pieces of running text a seed, none overlapping another.\n"));
+  all.options.tasks.clear();
+  EXPECT_THAT(to_markdown(all), HasSubstr("sequence; 3 pieces of running text"));
+}
+
+TEST_F(Tables, WhatHasNoSamplesHasNoMean) {
+  Evaluation all = evaluation("full,recall");
+  all.correlations.push_back({"8 bits", {{0.5, 0.1, 3}, {}, {}, {}, {}, {}}});
+  const auto line = nlohmann::json::parse(to_json(all))["rank_correlation"][0];
+  EXPECT_EQ(line["lag 0"]["mean"], 0.5);
+  EXPECT_TRUE(line["lag 1"]["mean"].is_null());
+  EXPECT_TRUE(line["lag 1"]["standard_error"].is_null());
+  EXPECT_EQ(line["lag 1"]["samples"], 0);
 }
 
 }  // namespace

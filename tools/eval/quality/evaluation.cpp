@@ -98,11 +98,11 @@ Evaluation evaluate(const Runtime& runtime, const EvalOptions& options, const st
   evaluation.costs = measure_costs(runtime, options);
   progress("what each head keeps", 0.98);
   const RetentionStudy study = study_retention(runtime, options);
-  const std::vector<Figure> figures = make_figures(evaluation);
+  evaluation.figures = make_figures(evaluation);
   write("report.json", to_json(evaluation));
   write("tables.md", to_markdown(evaluation));
-  for (const Figure& figure : figures) write(figure.file, to_svg_file(figure.chart));
-  write("retention.html", to_page(evaluation, figures, study));
+  for (const Figure& figure : evaluation.figures) write(figure.file, to_svg_file(figure.chart));
+  write("retention.html", to_page(evaluation, study));
   return evaluation;
 }
 

@@ -105,7 +105,9 @@ std::vector<Figure> make_figures(const Evaluation& evaluation) {
       const bool any = std::any_of(chart.lines.begin(), chart.lines.end(), [&](const Chart::Line& line) {
         return parse_policy(line.policy).row->group == group.group;
       });
-      if (any) figures.push_back({fmt::format("{}-{}.svg", section.name, group.file), std::move(chart)});
+      if (!any) continue;
+      figures.push_back(
+          {section.name, group.title, fmt::format("{}-{}.svg", section.name, group.file), std::move(chart)});
     }
   }
   return figures;
@@ -135,11 +137,11 @@ RetentionStudy study_retention(const Runtime& runtime, const EvalOptions& option
   return study;
 }
 
-std::string to_page(const Evaluation& evaluation, const std::vector<Figure>& figures, const RetentionStudy& study) {
+std::string to_page(const Evaluation& evaluation, const RetentionStudy& study) {
   std::vector<std::string> policies;
   for (const PolicyChoice& choice : evaluation.options.policies) policies.push_back(choice.name());
   std::string charts;
-  for (const Figure& figure : figures) charts += "<div class=\"card\">" + to_svg(figure.chart) + "</div>\n";
+  for (const Figure& figure : evaluation.figures) charts += "<div class=\"card\">" + to_svg(figure.chart) + "</div>\n";
   return fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\" />\n<meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\" />\n<title>hashevict evaluation</title>\n<style>{}{}</style>"

@@ -4,17 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "eval/chart.hpp"
 #include "eval/report.hpp"
 #include "summary.hpp"
 
 namespace hashevict::eval {
-
-/// A chart and the name of its file.
-struct Figure {
-  std::string file;
-  Chart chart;
-};
 
 /// Score over budget, a figure for each section and group of policies; the full cache, the oracle and random eviction
 /// are in all.
@@ -24,6 +17,6 @@ std::vector<Figure> make_figures(const Evaluation& evaluation);
 RetentionStudy study_retention(const Runtime& runtime, const EvalOptions& options);
 
 /// The page: the figures, and what each layer and head retained.
-std::string to_page(const Evaluation& evaluation, const std::vector<Figure>& figures, const RetentionStudy& study);
+std::string to_page(const Evaluation& evaluation, const RetentionStudy& study);
 
 }  // namespace hashevict::eval

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "correlation.hpp"
+#include "eval/chart.hpp"
 #include "eval/report.hpp"
 #include "experiment.hpp"
 
@@ -46,6 +47,14 @@ struct Cost {
   double tokens_per_second = 0.0;  ///< one token at a time, at the end of a sequence
 };
 
+/// A chart and the name of its file.
+struct Figure {
+  std::string section;  ///< that it shows
+  std::string group;    ///< of policies, likewise
+  std::string file;
+  Chart chart;
+};
+
 /// Everything an evaluation found out.
 struct Evaluation {
   EvalOptions options;
@@ -57,6 +66,7 @@ struct Evaluation {
   std::vector<Section> sections;
   std::vector<Correlation> correlations;
   std::vector<Cost> costs;
+  std::vector<Figure> figures;  ///< of sections that hold the full cache, which lines begin at, and another policy
 };
 
 /// Puts measurements together; those of policies, budgets, tasks and examples that the options do not name are left

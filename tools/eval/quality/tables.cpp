@@ -145,9 +145,20 @@ std::string heading(const std::string& section) {
   return "Running text: nats per byte over the full cache's";
 }
 
-std::string section_text(const Section& section, const EvalOptions& options) {
+// Empty where none was drawn.
+std::string links_to(const std::vector<Figure>& figures, const std::string& section) {
+  std::string links;
+  for (const Figure& figure : figures) {
+    if (figure.section != section) continue;
+    links += fmt::format("{} [{}]({})", links.empty() ? "Figures:" : ",", figure.group, figure.file);
+  }
+  return links.empty() ? "" : links + ".\n\n";
+}
+
+std::string section_text(const Section& section, const Evaluation& evaluation) {
+  const EvalOptions& options = evaluation.options;
   const bool is_text = section.name == kText;
-  std::string text = fmt::format("## {}\n\n", heading(section.name));
+  std::string text = fmt::format("## {}\n\n{}", heading(section.name), links_to(evaluation.figures, section.name));
   text += is_text ? budget_table(section, options, text_text) : budget_table(section, options, recall_text);
   text += is_text ? "\n" + variant_text_table(section) : "\n" + task_table(section);
   if (const std::string differences = difference_table(section, options); !differences.empty()) {
@@ -165,7 +176,9 @@ std::string cost_text(const Evaluation& evaluation) {
                fmt::format("{:.0f}", static_cast<double>(cost.kv_bytes) / 1024.0),
                fmt::format("{:.0f}", cost.tokens_per_second)});
   }
-  return "## Memory and speed\n\nOne token at a time at the end of a sequence, median.\n\n" + table.text() + "\n";
+  return "## Memory and speed\n\nOne token at a time at the end of a sequence, median. Of the library's policies and "
+         "of the full cache: the harness that runs the others is made to be right, not to be fast or small.\n\n" +
+         table.text() + "\n";
 }
 
 std::string correlation_text(const Evaluation& evaluation) {
@@ -185,6 +198,18 @@ std::string correlation_text(const Evaluation& evaluation) {
          table.text() + "\n";
 }
 
+std::string counts_text(const Evaluation& evaluation) {
+  std::string text;
+  if (!evaluation.options.tasks.empty()) {
+    text = fmt::format("{} examples a task and seed", evaluation.options.num_examples);
+  }
+  if (evaluation.num_texts > 0) {
+    text += fmt::format("{}{} pieces of running text a seed, none overlapping another", text.empty() ? "" : ", ",
+                        evaluation.num_texts);
+  }
+  return text;
+}
+
 std::string policy_text(const Evaluation& evaluation) {
   std::string text = "## Policies\n\n";
   for (const PolicyChoice& choice : evaluation.options.policies) {
@@ -193,7 +218,9 @@ std::string policy_text(const Evaluation& evaluation) {
   return text + "* `-8` to `-128`: with as many bits; `-ends`: 10 % of the budget protected at both ends\n\n";
 }
 
+// Of no samples there is no mean.
 ordered_json to_json(const Estimate& value) {
+  if (value.count == 0) return {{"mean", nullptr}, {"standard_error", nullptr}, {"samples", 0}};
   return {{"mean", value.mean}, {"standard_error", value.error}, {"samples", value.count}};
 }
 
@@ -253,16 +280,16 @@ std::string to_json(const Evaluation& evaluation) {
 std::string to_markdown(const Evaluation& evaluation) {
   const EvalOptions& options = evaluation.options;
   std::string text = fmt::format(
-      "# Quality: tables\n\nWritten by `hashevict eval`. Model: {} ({} parameters). Text: {}. Seed set: **{}**, {} "
-      "seeds, {} examples a task and seed, {} tokens each.\n\n",
-      options.model, evaluation.num_parameters, options.text_source, name(options.seed_set),
-      seeds(options.seed_set).size(), options.num_examples, options.length);
+      "# Quality: tables\n\nWritten by `hashevict eval` {} on the CPU target {}. Model: {} ({} parameters). Text: {}. "
+      "Seed set: **{}**, {} seeds, {} tokens a sequence; {}.\n\n",
+      evaluation.version, evaluation.cpu_target, options.model, evaluation.num_parameters, options.text_source,
+      name(options.seed_set), seeds(options.seed_set).size(), options.length, counts_text(evaluation));
   text +=
       "Recall in %: mean ± standard error, every task counting the same. Running text: nats per byte over the full "
       "cache's, as a share of these. Budgets are bytes, as a share of the full cache's. ▲ and ▽: better and worse than "
       "`random` at the same budget, example by example, by more than two standard errors. ";
   text += fmt::format("In tables of differences: `{}` better and worse than the policy of the row.\n\n", kCompared);
-  for (const Section& section : evaluation.sections) text += section_text(section, options);
+  for (const Section& section : evaluation.sections) text += section_text(section, evaluation);
   return text + correlation_text(evaluation) + cost_text(evaluation) + policy_text(evaluation);
 }
 
