@@ -145,9 +145,13 @@ TEST(EvalInput, BadOptionsAreRefusedInOneLine) {
   };
   refuse({"--policies", "nothing"}, "'nothing' is not a policy");
   refuse({"--variants", "paper-4"}, "expected -8");
-  refuse({"--tasks", "needle,juggling"}, "--tasks: 'juggling' is not one of needle");
+  refuse({"--tasks", "needle,juggling"},
+         "--tasks: 'juggling' is not one of needle multi tracking copy map values common decoys text all");
   refuse({"--modes", "never"}, "--modes: 'never' is not one of streamed known generated");
+  refuse({"--modes", "generated", "--tasks", "map,copy"},
+         "modes, tasks: generated has the task needle alone, so of map,copy nothing");
   refuse({"--seeds", "mine"}, "--seeds: 'mine' is not one of dev test");
+  refuse({"--seeds", "dev,test"}, "--seeds: 'dev,test' is not one of dev test");
   refuse({"--budgets", "0.5,"}, "--budgets: expected one or more, with commas");
   refuse({"--budgets", "512"}, "not a fraction");
   refuse({"--budgets", "1.5"}, "1.5");
@@ -155,8 +159,38 @@ TEST(EvalInput, BadOptionsAreRefusedInOneLine) {
   refuse({"--length", "100"}, "too short for the task");
   refuse({"--length", "100000"}, "positions");
   refuse({"--budgets", "0.01"}, "at a budget of 1 %");
+  refuse({"--budgets", "0.0001"}, "leaves no slot");
+  refuse({"--budgets", "0.0001", "--policies", "full,oracle_sum", "--variants", "none"}, "leaves no slot");
+  refuse({"--tasks", "text", "--examples", "8"}, "examples: 8 texts a seed, but half of the text holds 21 pieces");
+  refuse({"--quick", "--length", "10"}, "length: 10 is too short");
   refuse({"--text", folder.path("none")}, "cannot read");
-  refuse({"--model", folder.path("none")}, "config.json: cannot be opened");
+  refuse({"--model", folder.path("none")}, "Path does not exist");
+  EXPECT_THAT(folder.files(), testing::IsEmpty()) << "nothing is made for what cannot be";
+}
+
+TEST(EvalOutput, WhatIsGivenBesideQuickCounts) {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run_command({"eval", "--quick", "--out", folder.path("out"), "--policies", "window,random", "--variants", "none",
+                   "--tasks", "needle", "--modes", "known", "--examples", "2", "--length", "200", "--budgets", "0.4"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const json report = json::parse(read_text(folder.path("out/report.json")));
+  EXPECT_EQ(report["settings"]["length"], 200);
+  EXPECT_EQ(report["settings"]["num_examples_per_task_and_seed"], 2);
+  ASSERT_EQ(report["sections"]["known"].size(), 2U);
+  EXPECT_EQ(report["sections"]["known"][0]["budget"], 0.4);
+  EXPECT_EQ(report["sections"]["known"][0]["score"]["samples"], 6);
+  EXPECT_TRUE(report["sections"]["known"][0]["over_full"]["mean"].is_null()) << "the full cache was not measured";
+  EXPECT_THAT(result.errors, HasSubstr("no figures were drawn"));
+}
+
+TEST(EvalOutput, HelpNamesPoliciesTasksAndModes) {
+  const CommandResult result = run_command({"eval", "--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* expected : {"  random_pinned ", "  exact_superseded ", "superseded with exact angles",
+                               "Tasks: needle multi", "decoys text all", "Modes: streamed known generated"}) {
+    EXPECT_THAT(result.output, HasSubstr(expected));
+  }
 }
 
 }  // namespace

@@ -33,6 +33,19 @@ void validate_texts(const engine::ModelConfig& model, const EvalOptions& options
   }
 }
 
+// Tasks that no mode has would be left out without a word.
+void validate_modes(const EvalOptions& options) {
+  const auto& tasks = options.tasks;
+  const bool any = std::any_of(options.modes.begin(), options.modes.end(), [&](Mode mode) {
+    return std::any_of(tasks.begin(), tasks.end(), [&](Task task) { return is_asked(mode, task); });
+  });
+  if (any || tasks.empty()) return;
+  std::string names;
+  for (const Task task : tasks) names.append(names.empty() ? "" : ",").append(name(task));
+  refuse(fmt::format("modes, tasks: {} has the task {} alone, so of {} nothing would be measured",
+                     name(Mode::generated), name(Task::needle), names));
+}
+
 void describe(const Runtime& runtime, Evaluation& evaluation) {
   const Capabilities capabilities = Cache::capabilities(Backend::cpu);
   evaluation.version =
@@ -65,6 +78,7 @@ void validate(const Runtime& runtime, const EvalOptions& options) {
     refuse(fmt::format("text: half of its {} bytes is not more than a sequence of {}", options.text.size(),
                        options.length));
   }
+  validate_modes(options);
   validate_texts(model, options);
   const Config shape = harness_shape(model);
   const auto try_out = [&](const PolicyChoice& choice, double budget) {
