@@ -141,13 +141,8 @@ class Drawing {
   std::string svg_;
 };
 
-}  // namespace
-
-std::string to_svg(const Chart& chart) {
-  return Drawing(chart).draw();
-}
-
-std::string color_rules(const std::vector<std::string>& policies) {
+// Red, green and blue of each policy, with blanks between.
+std::vector<std::string_view> colors_of(const std::vector<std::string>& policies) {
   static constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kKnown = {{
       {"full", "28 31 36"},
       {"paper", "201 66 41"},
@@ -159,13 +154,38 @@ std::string color_rules(const std::vector<std::string>& policies) {
   }};
   static constexpr std::array<std::string_view, 7> kOthers = {"214 134 16", "20 150 165", "140 86 40",  "95 140 20",
                                                               "80 80 200",  "170 150 20", "225 105 105"};
-  std::string rules;
+  std::vector<std::string_view> colors;
   size_t next = 0;
   for (const std::string& policy : policies) {
     const auto* known = std::find_if(kKnown.begin(), kKnown.end(), [&](const auto& k) { return k.first == policy; });
-    const std::string_view color = known != kKnown.end() ? known->second : kOthers[next++ % kOthers.size()];
-    rules += fmt::format(".{} {{ --c: {}; }}\n", policy, color);
+    colors.push_back(known != kKnown.end() ? known->second : kOthers[next++ % kOthers.size()]);
   }
+  return colors;
+}
+
+// What color_rules() says, for a file of its own: not every program that draws SVG knows variables, or colours without
+// commas.
+std::string plain_color_rules(const std::vector<std::string>& policies) {
+  const std::vector<std::string_view> colors = colors_of(policies);
+  std::string rules;
+  for (size_t i = 0; i < policies.size(); ++i) {
+    std::string color(colors[i]);
+    std::replace(color.begin(), color.end(), ' ', ',');
+    rules += fmt::format(".{} {{ color: rgb({}); }}\n", policies[i], color);
+  }
+  return rules;
+}
+
+}  // namespace
+
+std::string to_svg(const Chart& chart) {
+  return Drawing(chart).draw();
+}
+
+std::string color_rules(const std::vector<std::string>& policies) {
+  const std::vector<std::string_view> colors = colors_of(policies);
+  std::string rules;
+  for (size_t i = 0; i < policies.size(); ++i) rules += fmt::format(".{} {{ --c: {}; }}\n", policies[i], colors[i]);
   return rules;
 }
 
@@ -173,15 +193,15 @@ std::string to_svg_file(const Chart& chart) {
   constexpr std::string_view kFileStyle =
       "svg { background: #ffffff; font-family: system-ui, sans-serif; overflow: visible; }\n"
       "text { fill: #1c1f24; font-size: 12.5px; } .title { font-weight: 640; font-size: 15px; }\n"
-      ".note, .tick { fill: #626a75; } .tick { font-size: 11px; } .label { fill: rgb(var(--c)); font-size: 12.5px; }\n"
+      ".note, .tick { fill: #626a75; } .tick { font-size: 11px; } .label { fill: currentColor; font-size: 12.5px; }\n"
       ".grid { stroke: #e2e3e0; } .reference { stroke: #1c1f24; stroke-dasharray: 4 4; stroke-opacity: .55; }\n"
-      ".series path { fill: none; stroke: rgb(var(--c)); stroke-width: 2; } .error { stroke: rgb(var(--c)); }\n"
-      ".series rect, .series circle, .series polygon { fill: rgb(var(--c)); stroke: #ffffff; }\n";
+      ".series path { fill: none; stroke: currentColor; stroke-width: 2; } .error { stroke: currentColor; }\n"
+      ".series rect, .series circle, .series polygon { fill: currentColor; stroke: #ffffff; }\n";
   std::vector<std::string> policies{std::string(kFull)};
   for (const Chart::Line& line : chart.lines) policies.push_back(line.policy);
   std::string svg = to_svg(chart);
   const size_t first_end = svg.find('>');
-  svg.insert(first_end + 1, fmt::format("\n<style>\n{}{}</style>", kFileStyle, color_rules(policies)));
+  svg.insert(first_end + 1, fmt::format("\n<style>\n{}{}</style>", kFileStyle, plain_color_rules(policies)));
   svg.insert(svg.find(' '), " xmlns=\"http://www.w3.org/2000/svg\"");
   return svg;
 }
