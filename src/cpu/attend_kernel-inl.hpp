@@ -155,13 +155,16 @@ HWY_INLINE void dot_keys(const typename Loader::Element* keys, const int64_t* of
 
 /// Twice as many vector registers as SSE and AVX2 have: sums of 16 products beside each other instead of 8, or 12.
 constexpr bool kManyRegisters = kLanes == 16;
+/// Keys, or vectors of values, that kQueries queries are multiplied with at a time: as many as registers hold sums.
+template <int kQueries>
+constexpr int kFactors = kManyRegisters ? 8 / HWY_MAX(kQueries / 2, 1) : 8 / kQueries;
 
-/// dots[j * kQueries + query] = <query, key j> for j < count and, because offsets repeat the last one up to a multiple
-/// of 8, some more. Fetches the tile's values.
+/// dots[j * kQueries + query] = <query, key j> for j < count and, because offsets repeat the last one to the tile's
+/// end, some more. Fetches the tile's values.
 template <class Loader, int kQueries>
 HWY_NOINLINE void dot_tile(const typename Loader::Element* keys, const RowsAhead<typename Loader::Element>& values,
                            int count, const float* queries, int head_dim, float* dots) {
-  constexpr int kKeys = kManyRegisters ? 8 / HWY_MAX(kQueries / 2, 1) : kQueries == 4 ? 3 : 8 / kQueries;
+  constexpr int kKeys = !kManyRegisters && kQueries == 4 ? 3 : kFactors<kQueries>;
   constexpr int kRest = kKeys == 3 ? 2 : kKeys;
   static_assert(kTileSlots % kKeys == 0 || kTileSlots % kKeys == kRest, "no key is read beyond the offsets");
   const int64_t* const offsets = values.offsets;
@@ -268,7 +271,7 @@ HWY_INLINE int accumulate_strips(const WeightedValues<Loader>& tile, int dim) {
 /// The weighted sum over all dimensions, as many vectors at a time as registers hold.
 template <class Loader, int kQueries>
 HWY_NOINLINE void accumulate_tile(const WeightedValues<Loader>& tile) {
-  constexpr int kVectors = kManyRegisters ? 8 / HWY_MAX(kQueries / 2, 1) : 8 / kQueries;
+  constexpr int kVectors = kFactors<kQueries>;
   int dim = accumulate_strips<Loader, kQueries, kVectors>(tile, 0);
   if constexpr (kVectors > 4) dim = accumulate_strips<Loader, kQueries, 4>(tile, dim);
   if constexpr (kVectors > 2) dim = accumulate_strips<Loader, kQueries, 2>(tile, dim);

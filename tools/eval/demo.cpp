@@ -11,6 +11,7 @@
 #include "continuation.hpp"
 #include "policies.hpp"
 #include "retention.hpp"
+#include "text.hpp"
 
 namespace hashevict::eval {
 namespace {
@@ -40,20 +41,12 @@ struct Material {
   std::vector<LabelledExample> examples;
 };
 
-// Pieces spread evenly over the text, none overlapping another.
-std::vector<std::string_view> cut_texts(std::string_view text, size_t size, size_t count) {
-  count = std::min(count, text.size() / size);
-  std::vector<std::string_view> pieces;
-  for (size_t i = 0; i < count; ++i) pieces.push_back(text.substr(i * (text.size() / count), size));
-  return pieces;
-}
-
 Material make_material(const DemoOptions& options) {
   require_valid(options);
   const auto length = static_cast<size_t>(options.length);
   Material material;
   // The mark that begins a sequence is a token too.
-  material.texts = cut_texts(options.text, length - 1, static_cast<size_t>(options.num_texts));
+  material.texts = cut_evenly(options.text, length - 1, static_cast<size_t>(options.num_texts));
   const Ingredients ingredients{options.text, split_words(embedded_words())};
   Random random(options.seed);
   for (const Task task : kTasks) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text.hpp"
 
+#include <algorithm>
+
 namespace hashevict::eval {
 namespace {
 
@@ -50,6 +52,13 @@ std::string one_line(std::string_view bytes) {
     }
   }
   return text;
+}
+
+std::vector<std::string_view> cut_evenly(std::string_view text, size_t size, size_t count) {
+  count = std::min(count, text.size() / size);
+  std::vector<std::string_view> pieces;
+  for (size_t i = 0; i < count; ++i) pieces.push_back(text.substr(i * (text.size() / count), size));
+  return pieces;
 }
 
 }  // namespace hashevict::eval

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 
+#include "eval/text.hpp"
+
 namespace hashevict::eval {
 
 RunningText::RunningText(const engine::ModelConfig& model, std::string_view text, SeedSet set, int32_t length)
     : model_(model), set_(set) {
   const std::string_view half = half_of(text, set);
   const auto size = static_cast<size_t>(length - num_marks(model));
-  const size_t count = half.size() / size;
-  for (size_t i = 0; i < count; ++i) pieces_.push_back(half.substr(i * (half.size() / count), size));
+  pieces_ = cut_evenly(half, size, half.size() / size);
   Random random(seeds(set).front());
   random.shuffle(pieces_);
 }
