@@ -7,7 +7,7 @@
 
 #include "workload.hpp"
 
-// What the benchmarks of both backends range over, and the shape that one point of a range stands for.
+// The axes of both backends' benchmarks, and the shape at a point on them.
 namespace hashevict::bench {
 
 /// A point of (sequences, slots, bits, group, dtype); dtype: 0 fp32, 1 fp16, 2 bf16.
@@ -38,9 +38,9 @@ inline Shape prefill_shape(const benchmark::State& state) {
   return shape;
 }
 
-inline Step prefill_step(const benchmark::State& state, const Workload& load) {
-  Step prompt = load.prompt();
-  prompt.prefill_mode = static_cast<PrefillMode>(state.range(2));
+inline PrefillArgs prefill_step(const benchmark::State& state, const Workload& load) {
+  PrefillArgs prompt = load.prompt();
+  prompt.mode = static_cast<PrefillMode>(state.range(2));
   return prompt;
 }
 

@@ -6,11 +6,11 @@
 
 namespace hashevict::bench {
 
-/// The peer of the code scan: FAISS's exhaustive binary index, on one thread as our scan of a head is. FAISS looks for
-/// the nearest code where we look for the farthest; the work is the same.
+/// The peer of the code scan: FAISS's exhaustive binary index, on one thread like our scan of a head. FAISS finds the
+/// nearest code, our scan the farthest; the work is the same.
 class BinaryFlat {
  public:
-  static bool available();  ///< whether FAISS was found at build time
+  static bool available();  ///< whether the build found FAISS
   BinaryFlat(int32_t bits, int64_t num_codes, const uint8_t* codes);
   ~BinaryFlat();
   BinaryFlat(const BinaryFlat&) = delete;

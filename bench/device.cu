@@ -1,17 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device.hpp"
 
+#include <algorithm>
+#include <cstdint>
+
 namespace hashevict::bench {
 namespace {
 
+constexpr int kReadThreads = 256;
+constexpr int kBlocksPerMultiprocessor = 8;
+constexpr int kLoads = 4;  // loads of 16 bytes in flight per thread: 128 KB per multiprocessor
+
 __global__ void do_nothing() {}
+
+/// Reads `count` elements and adds their sum to `sum`, so that the compiler cannot omit a load.
+__global__ void __launch_bounds__(kReadThreads)
+    read_all(const uint4* __restrict__ data, std::size_t count, uint32_t* sum) {
+  const std::size_t stride = std::size_t{gridDim.x} * kReadThreads;
+  std::size_t i = std::size_t{blockIdx.x} * kReadThreads + threadIdx.x;
+  uint32_t own = 0;
+  for (; i + (kLoads - 1) * stride < count; i += kLoads * stride) {
+    uint4 loaded[kLoads];
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) loaded[k] = __ldcs(data + i + k * stride);
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) own += loaded[k].x + loaded[k].y + loaded[k].z + loaded[k].w;
+  }
+  for (; i < count; i += stride) {
+    const uint4 x = __ldcs(data + i);
+    own += x.x + x.y + x.z + x.w;
+  }
+  own = __reduce_add_sync(0xFFFFFFFFU, own);
+  if (threadIdx.x % warpSize == 0) atomicAdd(sum, own);
+}
 
 /// A captured graph, ready to be launched.
 class Graph {
  public:
-  Graph(cudaStream_t stream, const std::function<void()>& call) {
+  Graph(cudaStream_t stream, int calls, const std::function<void()>& call) {
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    call();
+    try {
+      for (int i = 0; i < calls; ++i) call();
+    } catch (...) {  // a stream that is still capturing would make all later calls fail
+      static_cast<void>(cudaStreamEndCapture(stream, &graph_));
+      if (graph_ != nullptr) static_cast<void>(cudaGraphDestroy(graph_));
+      throw;
+    }
     check(cudaStreamEndCapture(stream, &graph_));
   }
   ~Graph() {
@@ -36,6 +70,16 @@ class Graph {
   cudaGraphExec_t executable_ = nullptr;
 };
 
+/// The best bytes per second over several rounds of a call that moves `bytes`.
+double best_rate(DeviceClock& clock, double bytes, const std::function<void()>& call) {
+  constexpr int kRounds = 5;
+  constexpr int kRepeats = 5;
+  clock.seconds(kRepeats, call);  // warm-up
+  double best = clock.seconds(kRepeats, call);
+  for (int round = 1; round < kRounds; ++round) best = std::min(best, clock.seconds(kRepeats, call));
+  return bytes / best;
+}
+
 }  // namespace
 
 DeviceClock::DeviceClock() {
@@ -51,6 +95,7 @@ DeviceClock::~DeviceClock() {
 }
 
 double DeviceClock::seconds(int repeats, const std::function<void()>& call) {
+  check(cudaDeviceSynchronize());
   check(cudaEventRecord(start_, stream_));
   for (int i = 0; i < repeats; ++i) call();
   check(cudaEventRecord(end_, stream_));
@@ -61,25 +106,42 @@ double DeviceClock::seconds(int repeats, const std::function<void()>& call) {
 }
 
 int DeviceClock::num_launches(const std::function<void()>& call) {
-  return Graph{stream_, call}.num_nodes();
+  return Graph{stream_, 1, call}.num_nodes();
 }
 
-double DeviceClock::replay_seconds(int repeats, const std::function<void()>& call) {
-  Graph graph{stream_, call};
+double DeviceClock::replay_seconds(int calls, int repeats, const std::function<void()>& call) {
+  check(cudaDeviceSynchronize());
+  Graph graph{stream_, calls, call};
   graph.launch(stream_);
-  return seconds(repeats, [&] { graph.launch(stream_); });
+  return seconds(repeats, [&] { graph.launch(stream_); }) / calls;
 }
 
-double copy_rate() {
-  constexpr std::size_t kBytes = std::size_t{1} << 30;
-  constexpr int kRepeats = 20;
+DeviceFacts measure_device() {
+  constexpr std::size_t kBytes = std::size_t{2} << 30;
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0));
+  DeviceFacts facts{.name = properties.name,
+                    .num_multiprocessors = properties.multiProcessorCount,
+                    .memory_bytes = properties.totalGlobalMem,
+                    .l2_bytes = static_cast<std::size_t>(properties.l2CacheSize),
+                    .read_rate = 0,
+                    .copy_rate = 0};
   DeviceBuffers buffers;
   void* const source = buffers.allocate(kBytes);
   void* const target = buffers.allocate(kBytes);
+  auto* const sum = static_cast<uint32_t*>(buffers.allocate(sizeof(uint32_t)));
+  check(cudaMemset(source, 1, kBytes));
+  check(cudaMemset(sum, 0, sizeof *sum));
   DeviceClock clock;
-  const auto copy = [&] { check(cudaMemcpyAsync(target, source, kBytes, cudaMemcpyDeviceToDevice, clock.stream())); };
-  clock.seconds(kRepeats, copy);  // warms up
-  return 2.0 * static_cast<double>(kBytes) / clock.seconds(kRepeats, copy);
+  facts.read_rate = best_rate(clock, static_cast<double>(kBytes), [&] {
+    read_all<<<static_cast<unsigned>(facts.num_multiprocessors * kBlocksPerMultiprocessor), kReadThreads, 0,
+               clock.stream()>>>(static_cast<const uint4*>(source), kBytes / sizeof(uint4), sum);
+    check(cudaGetLastError());
+  });
+  facts.copy_rate = best_rate(clock, 2.0 * static_cast<double>(kBytes), [&] {
+    check(cudaMemcpyAsync(target, source, kBytes, cudaMemcpyDeviceToDevice, clock.stream()));
+  });
+  return facts;
 }
 
 void launch_nothing(cudaStream_t stream) {

@@ -9,14 +9,14 @@
 #include <string>
 #include <vector>
 
-/// What benchmarks of the CUDA backend need of the device.
+/// The device, as benchmarks of the CUDA backend need it.
 namespace hashevict::bench {
 
 inline void check(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error{cudaGetErrorString(error)};
 }
 
-/// Device memory that lives until its owner goes.
+/// Device memory that lives as long as its owner.
 class DeviceBuffers {
  public:
   DeviceBuffers() = default;
@@ -30,6 +30,7 @@ class DeviceBuffers {
     check(cudaMalloc(&buffers_.emplace_back(nullptr), bytes));
     return buffers_.back();
   }
+  /// Pageable memory: the copy may still run on the default stream afterwards.
   void* place(const void* host, std::size_t bytes) {
     void* const device = allocate(bytes);
     check(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
@@ -40,7 +41,7 @@ class DeviceBuffers {
   std::vector<void*> buffers_;
 };
 
-/// A stream and two events on it.
+/// A stream that no other stream waits for, with two events.
 class DeviceClock {
  public:
   DeviceClock();
@@ -49,12 +50,12 @@ class DeviceClock {
   DeviceClock& operator=(const DeviceClock&) = delete;
 
   [[nodiscard]] cudaStream_t stream() const { return stream_; }
-  /// Seconds that one of `repeats` calls took on the device, put there back to back.
+  /// Seconds on the device per call, for `repeats` calls back to back. Earlier work of other streams is finished first.
   double seconds(int repeats, const std::function<void()>& call);
-  /// Nodes of the graph that `call` captures as: what it launches.
+  /// The number of nodes in the graph of `call`: its launches.
   int num_launches(const std::function<void()>& call);
-  /// The same work replayed from a graph: seconds per replay.
-  double replay_seconds(int repeats, const std::function<void()>& call);
+  /// Seconds per call if `calls` of them form one graph that is replayed `repeats` times.
+  double replay_seconds(int calls, int repeats, const std::function<void()>& call);
 
  private:
   cudaStream_t stream_ = nullptr;
@@ -62,10 +63,20 @@ class DeviceClock {
   cudaEvent_t end_ = nullptr;
 };
 
-/// Bytes per second, read and written, of a copy within device memory that is far larger than its caches.
-double copy_rate();
+/// The device under the benchmarks and the rates of its memory.
+struct DeviceFacts {
+  std::string name;
+  int num_multiprocessors;
+  std::size_t memory_bytes;
+  std::size_t l2_bytes;
+  double read_rate;  ///< bytes per second of a kernel that only reads, over far more memory than the caches hold
+  double copy_rate;  ///< bytes per second, read plus written, of a copy of the same size
+};
 
-/// Puts a kernel on the stream that does nothing.
+/// Measures the rates: best of several rounds.
+[[nodiscard]] DeviceFacts measure_device();
+
+/// Launches an empty kernel on the stream.
 void launch_nothing(cudaStream_t stream);
 
 }  // namespace hashevict::bench

@@ -16,30 +16,61 @@
 #include "flash_infer.hpp"
 #endif
 
-/// One benchmark per operation of the CUDA backend, timed by events on the device. Counters: `of_copy`, bytes moved per
-/// second over the rate of a copy within device memory, measured at the start; `launches` per call. Axes as in
-/// operations_bench.cpp. Peers: `launch`, a kernel that does nothing, `attend` beside `decode`, and where its headers
-/// were found `flash_infer`: FlashInfer's attention over the same keys and values, planned beforehand.
+/// One benchmark per operation of the CUDA backend, timed by events on the device. Axes as in operations_bench.cpp.
+/// Peers: `launch`, an empty kernel; `attend` beside `decode`; and, if the build found its headers, `flash_infer`:
+/// FlashInfer's attention over the same keys and values, planned beforehand.
+///
+/// Each call takes the next of `layers` layers. Together they have four times the bytes of the L2 cache (`of_l2`), or
+/// fill a third of the free memory. Counters: `bytes` per call; `median_us`; `of_read` and `of_copy`, bytes per second
+/// relative to the rates of a kernel that only reads and of a copy within device memory, both measured at the start;
+/// `launches` per call; `graph_us`, time per call if `graph_calls` of them form one graph that is replayed, which
+/// excludes the host's cost of a launch.
 namespace hashevict::bench {
 namespace {
 
-double measured_copy_rate = 0;
+DeviceFacts device;
+int failures = 0;
 
-/// A workload on the device, with the memory that its inputs lie in.
+/// The number of layers to cycle through, so that none is still in the L2 cache at its next turn.
+int32_t cold_layers(const Shape& shape, int64_t bytes) {
+  constexpr double kOfL2 = 4;
+  std::size_t free = 0;
+  std::size_t total = 0;
+  check(cudaMemGetInfo(&free, &total));
+  const double wanted = std::ceil(kOfL2 * static_cast<double>(device.l2_bytes) / static_cast<double>(bytes));
+  const double most = static_cast<double>(free) / 3 / static_cast<double>(kv_bytes(shape) + code_bytes(shape));
+  return static_cast<int32_t>(std::max(1.0, std::min(wanted, std::floor(most))));
+}
+
+/// A workload on the device, with the memory of its inputs.
 class DeviceWorkload {
  public:
-  explicit DeviceWorkload(Shape shape, int64_t prompt_tokens = 0)
-      : load_{(shape.backend = Backend::cuda, shape), prompt_tokens,
-              [this](const void* host, std::size_t bytes) { return buffers_.place(host, bytes); }} {}
+  /// @param bytes that a call reads in one layer; 0: a single layer suffices
+  explicit DeviceWorkload(Shape shape, int64_t bytes, int64_t prompt_tokens = 0)
+      : load_{on_device(shape, bytes), prompt_tokens,
+              [this](const void* host, std::size_t size) { return buffers_.place(host, size); }} {}
 
   Workload& operator*() { return load_; }
   Workload* operator->() { return &load_; }
   DeviceBuffers& buffers() { return buffers_; }
 
  private:
-  DeviceBuffers buffers_;  // made before what lies in it
+  static Shape on_device(Shape shape, int64_t bytes) {
+    shape.backend = Backend::cuda;
+    if (bytes > 0) shape.num_layers = cold_layers(shape, bytes);
+    return shape;
+  }
+
+  DeviceBuffers buffers_;  // created before its contents
   Workload load_;
 };
+
+constexpr int kRounds = 20;
+constexpr int kCalls = 20;  ///< calls in a round, and the minimum in a graph
+
+void time_by_events(benchmark::internal::Benchmark* benchmark) {
+  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond)->Iterations(kRounds);
+}
 
 void step_axes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype"});
@@ -48,65 +79,102 @@ void step_axes(benchmark::internal::Benchmark* benchmark) {
   for (const int64_t group : {1, 2, 8}) benchmark->Args({32, 4096, 16, group, 2});
   for (const int64_t slots : {1024, 9824, 16384, 32768}) benchmark->Args({8, slots, 16, 4, 2});  // 9824: 30 % of 32768
   benchmark->Args({32, 4096, 16, 4, 1});
-  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+  time_by_events(benchmark);
 }
 
-/// The bits that are learned.
+/// The most telling of the benchmarks with the axes above, for a short run.
+constexpr const char* kShortFilter =
+    "^(decode/paper|attend|evict/paper)/sequences:(1/slots:4096|8/slots:4096|32/slots:4096|8/slots:32768)/"
+    "bits:16/group:4/dtype:2/";
+constexpr std::size_t kShortBenchmarks = 12;
+
+/// The hash widths of learned codes.
 void recall_axes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype"});
   for (const int64_t bits : {32, 64}) benchmark->Args({32, 4096, bits, 4, 2});
-  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+  time_by_events(benchmark);
 }
 
-/// Times `call` and adds its counters.
-void measure(benchmark::State& state, DeviceClock& clock, double bytes, const std::function<void()>& call) {
-  constexpr int kRepeats = 20;
-  clock.seconds(kRepeats, call);  // warms up
-  double seconds = 0;
-  for (auto _ : state) {
-    seconds = clock.seconds(kRepeats, call);
-    state.SetIterationTime(seconds);
+/// Runs a benchmark's body. A failure ends this benchmark; the next one continues.
+void guarded(benchmark::State& state, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const std::exception& failure) {
+    ++failures;
+    state.SkipWithError(failure.what());
   }
-  state.counters["of_copy"] = bytes / seconds / measured_copy_rate;
+}
+
+/// Times `call`, which moves `bytes` and cycles through `layers` layers, and adds its counters.
+void measure(benchmark::State& state, DeviceClock& clock, double bytes, int layers, const std::function<void()>& call) {
+  clock.seconds(std::max(kCalls, layers), call);  // warm-up
+  std::vector<double> rounds;
+  for (auto _ : state) {
+    rounds.push_back(clock.seconds(kCalls, call));
+    state.SetIterationTime(rounds.back());
+  }
+  const auto middle = rounds.begin() + std::ssize(rounds) / 2;
+  std::nth_element(rounds.begin(), middle, rounds.end());
+  const double median = *middle;
+  const int graph_calls = std::max(kCalls, layers);
   state.counters["bytes"] = bytes;
+  state.counters["layers"] = layers;
+  state.counters["of_l2"] = bytes * layers / static_cast<double>(device.l2_bytes);
+  state.counters["median_us"] = median * 1e6;
+  state.counters["of_read"] = bytes / median / device.read_rate;
+  state.counters["of_copy"] = bytes / median / device.copy_rate;
   state.counters["launches"] = clock.num_launches(call);
-  state.counters["graph_us"] = clock.replay_seconds(kRepeats, call) * 1e6;
+  const double replayed = clock.replay_seconds(graph_calls, 5, call);
+  state.counters["graph_us"] = replayed * 1e6;
+  state.counters["graph_calls"] = graph_calls;
+  state.counters["graph_of_read"] = bytes / replayed / device.read_rate;
 }
 
 void launch(benchmark::State& state) {
-  DeviceClock clock;
-  measure(state, clock, 0, [&] { launch_nothing(clock.stream()); });
+  guarded(state, [&] {
+    DeviceClock clock;
+    measure(state, clock, 0, 1, [&] { launch_nothing(clock.stream()); });
+  });
 }
-BENCHMARK(launch)->UseManualTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(launch)->Apply(time_by_events);
 
 void evict(benchmark::State& state, Preset preset) {
-  DeviceWorkload load{step_shape(state, preset)};
-  DeviceClock clock;
-  const auto bytes = static_cast<double>(load->code_bytes());
-  measure(state, clock, bytes, [&] { load->cache().evict(load->step(), Stream{clock.stream()}); });
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, preset);
+    DeviceWorkload load{shape, code_bytes(shape)};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->code_bytes()), load->shape().num_layers,
+            [&] { load->cache().evict(of_step<EvictArgs>(load->step()), Stream{clock.stream()}); });
+  });
 }
 BENCHMARK_CAPTURE(evict, paper, Preset::paper)->Apply(step_axes);
 BENCHMARK_CAPTURE(evict, recall, Preset::recall)->Apply(recall_axes);
 
 void attend(benchmark::State& state) {
-  DeviceWorkload load{step_shape(state, Preset::paper)};
-  DeviceClock clock;
-  const auto bytes = static_cast<double>(load->kv_bytes());
-  measure(state, clock, bytes, [&] { load->cache().attend(load->step(), Stream{clock.stream()}); });
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, Preset::paper);
+    DeviceWorkload load{shape, kv_bytes(shape)};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->kv_bytes()), load->shape().num_layers,
+            [&] { load->cache().attend(of_step<AttendArgs>(load->step()), Stream{clock.stream()}); });
+  });
 }
 BENCHMARK(attend)->Apply(step_axes);
 
 void decode(benchmark::State& state, Preset preset) {
-  DeviceWorkload load{step_shape(state, preset)};
-  DeviceClock clock;
-  const auto bytes = static_cast<double>(load->kv_bytes() + load->code_bytes());
-  measure(state, clock, bytes, [&] { load->cache().decode(load->step(), Stream{clock.stream()}); });
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, preset);
+    DeviceWorkload load{shape, kv_bytes(shape)};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->kv_bytes() + load->code_bytes()), load->shape().num_layers,
+            [&] { load->cache().decode(load->step(), Stream{clock.stream()}); });
+  });
 }
 BENCHMARK_CAPTURE(decode, paper, Preset::paper)->Apply(step_axes);
 BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
 
 #ifdef HASHEVICT_HAS_FLASHINFER
-/// Whether two calls write the same to `out`, but for the rounding of what lies between.
+/// Whether two calls write the same to `out`, up to intermediate rounding.
 bool agree(const Tensor& out, const std::function<void()>& one, const std::function<void()>& other) {
   constexpr float kTolerance = 0.03F;  // of the largest element: a few units of bf16
   const std::vector<float> a = written_by(one, out);
@@ -118,18 +186,21 @@ bool agree(const Tensor& out, const std::function<void()>& one, const std::funct
 }
 
 void flash_infer(benchmark::State& state) {
-  DeviceWorkload load{step_shape(state, Preset::paper)};
-  DeviceClock clock;
-  const auto path = static_cast<FlashInferPath>(state.range(5));
-  const Attend peer = plan_flash_infer(*load, path, load.buffers(), clock.stream());
-  const Step step = load->step();
-  const auto attend = [&] { load->cache().attend(step, Stream{clock.stream()}); };
-  if (!agree(step.out, attend, [&] { peer(step, clock.stream()); })) {
-    state.SkipWithError("its output is not that of attend");
-    return;
-  }
-  const auto bytes = static_cast<double>(load->kv_bytes());
-  measure(state, clock, bytes, [&] { peer(load->step(), clock.stream()); });
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, Preset::paper);
+    DeviceWorkload load{shape, kv_bytes(shape)};
+    DeviceClock clock;
+    check(cudaDeviceSynchronize());  // planning reads the cache's pages on the clock's stream
+    const auto path = static_cast<FlashInferPath>(state.range(5));
+    const Attend peer = plan_flash_infer(*load, path, load.buffers(), clock.stream());
+    const DecodeArgs step = load->step();
+    const auto attend = [&] { load->cache().attend(of_step<AttendArgs>(step), Stream{clock.stream()}); };
+    if (!agree(step.out, attend, [&] { peer(step, clock.stream()); })) {
+      throw std::runtime_error{"its output is not that of attend"};
+    }
+    measure(state, clock, static_cast<double>(load->kv_bytes()), load->shape().num_layers,
+            [&] { peer(load->step(), clock.stream()); });
+  });
 }
 
 void peer_axes(benchmark::internal::Benchmark* benchmark) {
@@ -140,58 +211,97 @@ void peer_axes(benchmark::internal::Benchmark* benchmark) {
     for (const int64_t slots : {1024, 16384, 32768}) benchmark->Args({8, slots, 16, 4, 2, tensor_cores});
     benchmark->Args({32, 4096, 16, 4, 1, tensor_cores});
   }
-  benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+  time_by_events(benchmark);
 }
 BENCHMARK(flash_infer)->Apply(peer_axes);
 #endif
 
 void prefill(benchmark::State& state) {
-  const Shape shape = prefill_shape(state);
-  DeviceWorkload load{shape, kPromptTokens};
-  const Step prompt = prefill_step(state, *load);
-  DeviceClock clock;
-  const double token = 2.0 * shape.num_kv_heads * shape.head_dim * sizeof(uint16_t);
-  // Keys and queries are encoded, then keys and values of those that stay are copied.
-  const double bytes = token * (0.5 * (1 + shape.group_size) * kPromptTokens + 2.0 * shape.capacity);
-  measure(state, clock, bytes, [&] {
-    load->cache().reset(Stream{clock.stream()});
-    load->cache().prefill(prompt, Stream{clock.stream()});
+  guarded(state, [&] {
+    const Shape shape = prefill_shape(state);
+    DeviceWorkload load{shape, 0, kPromptTokens};
+    const PrefillArgs prompt = prefill_step(state, *load);
+    DeviceClock clock;
+    const double token = 2.0 * shape.num_kv_heads * shape.head_dim * sizeof(uint16_t);
+    // Keys and queries are encoded, then keys and values of the survivors are copied. The prompt alone takes 100 MB.
+    const double bytes = token * (0.5 * (1 + shape.group_size) * kPromptTokens + 2.0 * shape.capacity);
+    measure(state, clock, bytes, 1, [&] {
+      load->cache().reset(Stream{clock.stream()});
+      load->cache().prefill(prompt, Stream{clock.stream()});
+    });
   });
 }
-BENCHMARK(prefill)->Apply(prefill_axes)->UseManualTime();
+BENCHMARK(prefill)->Apply(prefill_axes)->Apply(time_by_events);
 
 void encode(benchmark::State& state) {
-  constexpr int64_t kTokens = 32768;
-  const Shape shape = encode_shape(state);
-  DeviceWorkload load{shape, kTokens};
-  const int64_t code_bytes = shape.hash_bits / 8;
-  const int64_t codes = kTokens * shape.num_kv_heads * code_bytes;
-  const Tensor target(static_cast<uint8_t*>(load.buffers().allocate(static_cast<std::size_t>(codes))),
-                      {kTokens, shape.num_kv_heads, code_bytes});
-  DeviceClock clock;
-  const auto bytes = static_cast<double>(kTokens * shape.num_kv_heads * shape.head_dim * 2 + codes);
-  measure(state, clock, bytes,
-          [&] { load->cache().encode(0, 0, EncodeAs::keys, load->prompt().k, target, Stream{clock.stream()}); });
+  guarded(state, [&] {
+    constexpr int64_t kTokens = 131072;  // 268 MB
+    const Shape shape = encode_shape(state);
+    DeviceWorkload load{shape, 0, kTokens};
+    const int64_t code_bytes = shape.hash_bits / 8;
+    const int64_t codes = kTokens * shape.num_kv_heads * code_bytes;
+    const Tensor target(static_cast<uint8_t*>(load.buffers().allocate(static_cast<std::size_t>(codes))),
+                        {kTokens, shape.num_kv_heads, code_bytes});
+    DeviceClock clock;
+    const auto bytes = static_cast<double>(kTokens * shape.num_kv_heads * shape.head_dim * 2 + codes);
+    measure(state, clock, bytes, 1,
+            [&] { load->cache().encode(0, 0, EncodeAs::keys, load->prompt().k, target, Stream{clock.stream()}); });
+  });
 }
-BENCHMARK(encode)->Apply(encode_axes)->UseManualTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(encode)->Apply(encode_axes)->Apply(time_by_events);
+
+/// Whether the arguments ask only for names, which needs no device.
+bool lists_only(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](const char* x) { return std::string{x} == "--benchmark_list_tests"; });
+}
+
+/// Removes `--short` from the arguments and returns whether it was there.
+bool take_short(int& argc, char** argv) {
+  char** const end = std::remove_if(argv + 1, argv + argc, [](const char* x) { return std::string{x} == "--short"; });
+  const bool found = end != argv + argc;
+  argc = static_cast<int>(end - argv);
+  return found;
+}
+
+void describe_device() {
+  device = measure_device();
+  benchmark::AddCustomContext("device", device.name);
+  benchmark::AddCustomContext("device_l2_bytes", std::to_string(device.l2_bytes));
+  benchmark::AddCustomContext("device_memory_bytes", std::to_string(device.memory_bytes));
+  benchmark::AddCustomContext("read_bytes_per_second", std::to_string(device.read_rate));
+  benchmark::AddCustomContext("copy_bytes_per_second", std::to_string(device.copy_rate));
+}
+
+/// Runs the requested benchmarks and returns the exit status.
+int run(bool only_short, bool only_list) {
+  if (!only_list && Cache::capabilities(Backend::automatic).num_cuda_devices == 0) {
+    std::fprintf(stderr, "hashevict_device_bench: no CUDA device can be used here\n");
+    return 2;
+  }
+  if (!only_list) describe_device();
+  const std::size_t ran =
+      only_short ? benchmark::RunSpecifiedBenchmarks(kShortFilter) : benchmark::RunSpecifiedBenchmarks();
+  if (only_short && ran != kShortBenchmarks) {
+    std::fprintf(stderr, "hashevict_device_bench: --short ran %zu benchmarks, expected %zu\n", ran, kShortBenchmarks);
+    return 1;
+  }
+  if (failures > 0) std::fprintf(stderr, "hashevict_device_bench: %d benchmarks failed\n", failures);
+  return failures > 0 ? 1 : 0;
+}
 
 }  // namespace
 }  // namespace hashevict::bench
 
+/// Takes the options of Google Benchmark, and `--short`: only twelve configurations.
 int main(int argc, char** argv) {
+  const bool only_short = hashevict::bench::take_short(argc, argv);
+  const bool only_list = hashevict::bench::lists_only(argc, argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   try {
-    if (hashevict::Cache::capabilities(hashevict::Backend::automatic).num_cuda_devices == 0) {
-      std::fprintf(stderr, "hashevict_device_bench: no CUDA device can be used here\n");
-      return 2;
-    }
-    hashevict::bench::measured_copy_rate = hashevict::bench::copy_rate();
-    benchmark::AddCustomContext("copy_bytes_per_second", std::to_string(hashevict::bench::measured_copy_rate));
-    benchmark::RunSpecifiedBenchmarks();
+    return hashevict::bench::run(only_short, only_list);
   } catch (const std::exception& failure) {
     std::fprintf(stderr, "hashevict_device_bench: %s\n", failure.what());
     return 1;
   }
-  return 0;
 }

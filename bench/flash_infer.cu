@@ -30,7 +30,7 @@ constexpr uint32_t kQueryTile = 16;  // rows of a tile: a token's queries of a g
 constexpr auto kNoRotation = fi::PosEncodingMode::kNone;
 using Attention = fi::DefaultAttention<false, false, false, false>;  // no mask, window, soft-cap or ALiBi
 
-/// Its workspaces on the device; 128 MiB is what its documents advise for the first.
+/// FlashInfer's workspaces on the device. Its documentation advises 128 MiB for the first.
 constexpr std::size_t kFloatBytes = std::size_t{128} << 20;
 constexpr std::size_t kIntBytes = std::size_t{8} << 20;
 
@@ -43,7 +43,7 @@ int32_t* place(DeviceBuffers& buffers, const std::vector<int32_t>& values) {
   return static_cast<int32_t*>(buffers.place(values.data(), values.size() * sizeof(int32_t)));
 }
 
-/// What both paths share: the cache as pages, the softmax's scale, and the workspace.
+/// Shared by both paths: each layer as pages, the softmax scale, and the workspace.
 template <class T>
 class Plan {
  public:
@@ -52,8 +52,8 @@ class Plan {
         float_workspace_{buffers.allocate(kFloatBytes)},
         int_workspace_{buffers.allocate(kIntBytes)},
         host_workspace_(kIntBytes) {
-    const View view = load.cache().view(0);
-    const int64_t slot = view.keys.stride[2];
+    const View view = load.cache().view(0, 0);  // all layers have the same layout, dense over heads
+    const int64_t slot = view.keys.stride[1];
     const int64_t page = kPageSize * slot;
     const auto pages = shape_.capacity / kPageSize;
     std::vector<int32_t> indices;
@@ -65,11 +65,17 @@ class Plan {
       query_offsets_.push_back(sequence + 1);
     }
     const std::vector<int32_t> last_lengths(static_cast<std::size_t>(shape_.num_sequences), kPageSize);
-    const std::array<int64_t, 3> strides = {page, view.keys.stride[1], slot};
-    pages_ = fi::paged_kv_t<T, int32_t>(
-        static_cast<uint32_t>(shape_.num_kv_heads), kPageSize, kHeadDim, static_cast<uint32_t>(shape_.num_sequences),
-        fi::QKVLayout::kHND, static_cast<T*>(view.keys.data), static_cast<T*>(view.values.data), strides.data(),
-        place(buffers, indices), place(buffers, page_offsets_), place(buffers, last_lengths));
+    const std::array<int64_t, 3> strides = {page, shape_.capacity * slot, slot};
+    int32_t* const indices_on_device = place(buffers, indices);
+    int32_t* const offsets_on_device = place(buffers, page_offsets_);
+    int32_t* const lengths_on_device = place(buffers, last_lengths);
+    for (int32_t layer = 0; layer < shape_.num_layers; ++layer) {
+      const View at = load.cache().view(layer, 0);
+      layers_.emplace_back(static_cast<uint32_t>(shape_.num_kv_heads), kPageSize, kHeadDim,
+                           static_cast<uint32_t>(shape_.num_sequences), fi::QKVLayout::kHND,
+                           static_cast<T*>(at.keys.data), static_cast<T*>(at.values.data), strides.data(),
+                           indices_on_device, offsets_on_device, lengths_on_device);
+    }
     int capability = 0;
     check(cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, 0));
     overlaps_launches_ = capability >= 9;
@@ -78,11 +84,15 @@ class Plan {
  protected:
   [[nodiscard]] uint32_t num_qo_heads() const { return static_cast<uint32_t>(shape_.num_kv_heads * shape_.group_size); }
 
-  /// Fields that parameters of both paths have.
+  [[nodiscard]] const fi::paged_kv_t<T, int32_t>& pages(const DecodeArgs& step) const {
+    return layers_[static_cast<std::size_t>(step.layer)];
+  }
+
+  /// Sets the fields that the parameters of both paths share.
   template <class Params>
   [[nodiscard]] Params params() const {
     Params params;
-    params.paged_kv = pages_;
+    params.paged_kv = layers_.front();
     params.num_qo_heads = num_qo_heads();
     params.q_stride_n = static_cast<int32_t>(num_qo_heads() * kHeadDim);
     params.q_stride_h = kHeadDim;
@@ -98,7 +108,7 @@ class Plan {
   void* int_workspace_;
   std::vector<std::byte> host_workspace_;
   std::vector<int32_t> page_offsets_{0}, query_offsets_{0};
-  fi::paged_kv_t<T, int32_t> pages_;
+  std::vector<fi::paged_kv_t<T, int32_t>> layers_;
   bool overlaps_launches_ = false;
 };
 
@@ -130,9 +140,10 @@ class CudaCores : Plan<T> {
     }
   }
 
-  void operator()(const Step& step, cudaStream_t stream) {
+  void operator()(const DecodeArgs& step, cudaStream_t stream) {
     params_.q = static_cast<T*>(step.q.data);
     params_.o = static_cast<T*>(step.out.data);
+    params_.paged_kv = this->pages(step);
     check(fi::BatchDecodeWithPagedKVCacheDispatched<kHeadDim, kNoRotation, Attention, Params>(
         params_, partial_outputs_, partial_lse_, this->overlaps_launches_, stream));
   }
@@ -143,7 +154,7 @@ class CudaCores : Plan<T> {
   float* partial_lse_ = nullptr;
 };
 
-/// Releases differ in one argument, `uniform_q_len`, which counts with their graphs only.
+/// Releases differ in one argument, `uniform_q_len`, which matters only with their graphs.
 template <class... Arguments>
 auto plan_prefill(cudaStream_t stream, Arguments... arguments)
     -> decltype(fi::PrefillPlan<int32_t>(arguments..., stream)) {
@@ -187,9 +198,10 @@ class TensorCores : Plan<T> {
     }
   }
 
-  void operator()(const Step& step, cudaStream_t stream) {
+  void operator()(const DecodeArgs& step, cudaStream_t stream) {
     params_.q = static_cast<T*>(step.q.data);
     params_.o = static_cast<T*>(step.out.data);
+    params_.paged_kv = this->pages(step);
     check(fi::BatchPrefillWithPagedKVCacheDispatched<kQueryTile, kHeadDim, kHeadDim, kNoRotation, false,
                                                      fi::MaskMode::kNone, Attention, Params>(
         params_, partial_outputs_, partial_lse_, this->overlaps_launches_, stream));

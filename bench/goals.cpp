@@ -15,14 +15,15 @@
 #include "binary_flat.hpp"
 #include "core/rule.hpp"
 #include "cpu/scan_kernel.hpp"
+#include "cpu/select_kernel.hpp"
 #include "read_bandwidth.hpp"
 #include "workload.hpp"
 
-/// The ratios that docs/performance.md states goals for. Both sides of a ratio are measured in turn, in one run, since
-/// only that means anything on a machine that others share: the figure is the median over rounds of the rounds' ratios.
+/// The ratios for which docs/performance.md states goals. Both sides of a ratio are measured in turn in one run, since
+/// no other comparison is valid on a machine that others share. The figure is the median of the rounds' ratios.
 ///
-/// `hashevict_goals [--only TEXT] [FILE [ROUNDS]]` writes them to FILE as JSON as well. `--only attend` measures those
-/// alone whose names hold the text.
+/// `hashevict_goals [--only TEXT] [FILE [ROUNDS]]` also writes them to FILE as JSON. `--only attend` measures only
+/// those whose names contain the text.
 namespace hashevict::bench {
 namespace {
 
@@ -36,7 +37,7 @@ struct Options {
   int rounds = 21;
 };
 
-/// None for arguments that are not to be understood.
+/// nullopt for invalid arguments.
 std::optional<Options> parse(std::vector<std::string_view> arguments, Options options = {}) {
   if (arguments.size() >= 2 && arguments[0] == "--only") {
     options.only = arguments[1];
@@ -82,7 +83,7 @@ Ratio compare(const Action& first, const Action& second, int rounds, int repeats
   return {median(ratios), median(firsts), median(seconds_)};
 }
 
-/// One ratio, not measured yet.
+/// A ratio to measure.
 struct Goal {
   std::string name;
   std::function<nlohmann::json(const std::string& name, int rounds)> measure;
@@ -98,8 +99,8 @@ nlohmann::json evict_over_attend(const std::string& name, int rounds, Preset pre
   shape.preset = preset;
   if (preset == Preset::recall) shape.hash_bits = 32;
   Workload load{shape};
-  const Ratio r = compare([&] { load.cache().append(load.step(), Stream{}); },
-                          [&] { load.cache().attend(load.step(), Stream{}); }, rounds, 4, 1);
+  const Ratio r = compare([&] { load.cache().append(of_step<AppendArgs>(load.step()), Stream{}); },
+                          [&] { load.cache().attend(of_step<AttendArgs>(load.step()), Stream{}); }, rounds, 4, 1);
   auto result = goal(name, r.ratio, "<= 0.02", r.ratio <= 0.02);
   result["evict_us"] = r.first * 1e6;
   result["attend_us"] = r.second * 1e6;
@@ -115,8 +116,8 @@ nlohmann::json attend_over_bandwidth(const std::string& name, int rounds, int32_
   Workload load{shape};
   ReadBandwidth memory{load.kv_bytes(), threads};
   uint64_t sum = 0;
-  const Ratio r =
-      compare([&] { sum += memory.read_once(); }, [&] { load.cache().attend(load.step(), Stream{}); }, rounds, 1, 1);
+  const Ratio r = compare([&] { sum += memory.read_once(); },
+                          [&] { load.cache().attend(of_step<AttendArgs>(load.step()), Stream{}); }, rounds, 1, 1);
   auto result = goal(name, r.ratio, ">= 0.85", r.ratio >= 0.85);
   result["attend_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.second * 1e-9;
   result["read_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.first * 1e-9;
@@ -124,7 +125,7 @@ nlohmann::json attend_over_bandwidth(const std::string& name, int rounds, int32_
   return result;
 }
 
-/// Codes as a head holds them, and one query code.
+/// The codes of a head, and one query code.
 struct Codes {
   std::vector<uint8_t> codes, probe;
   std::vector<int32_t> positions;
@@ -143,7 +144,7 @@ struct Codes {
     for (int32_t i = 0; i < num_codes; ++i) positions[static_cast<std::size_t>(i)] = i;
   }
 
-  /// The farthest code, by the library's scan.
+  /// Finds the farthest code by the library's scan.
   int32_t scan() {
     cpu::hamming_distances(codes.data(), bytes, num_slots, probe.data(), 1, scores.data());
     return cpu::select_slot({scores.data(), positions.data(), num_slots, 0, num_slots, true, false});

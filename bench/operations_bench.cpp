@@ -31,7 +31,7 @@ void step_axes(benchmark::internal::Benchmark* benchmark) {
   benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
 
-/// The bits that are learned.
+/// The hash widths of learned codes.
 void recall_axes(benchmark::internal::Benchmark* benchmark) {
   name_axes(benchmark);
   for (const int64_t bits : {32, 64}) benchmark->Args({8, 4096, bits, 4, 2, 0});
@@ -40,7 +40,7 @@ void recall_axes(benchmark::internal::Benchmark* benchmark) {
 
 void evict(benchmark::State& state, Preset preset) {
   Workload load{shape_of(state, preset)};
-  for (auto _ : state) load.cache().evict(load.step(), Stream{});
+  for (auto _ : state) load.cache().evict(of_step<EvictArgs>(load.step()), Stream{});
   state.SetBytesProcessed(state.iterations() * load.code_bytes());
 }
 BENCHMARK_CAPTURE(evict, paper, Preset::paper)->Apply(step_axes);
@@ -48,7 +48,7 @@ BENCHMARK_CAPTURE(evict, recall, Preset::recall)->Apply(recall_axes);
 
 void append(benchmark::State& state, Preset preset) {
   Workload load{shape_of(state, preset)};
-  for (auto _ : state) load.cache().append(load.step(), Stream{});
+  for (auto _ : state) load.cache().append(of_step<AppendArgs>(load.step()), Stream{});
   state.SetBytesProcessed(state.iterations() * load.code_bytes());
 }
 BENCHMARK_CAPTURE(append, paper, Preset::paper)->Apply(step_axes);
@@ -56,12 +56,12 @@ BENCHMARK_CAPTURE(append, recall, Preset::recall)->Apply(recall_axes);
 
 void attend(benchmark::State& state) {
   Workload load{shape_of(state)};
-  for (auto _ : state) load.cache().attend(load.step(), Stream{});
+  for (auto _ : state) load.cache().attend(of_step<AttendArgs>(load.step()), Stream{});
   state.SetBytesProcessed(state.iterations() * load.kv_bytes());
 }
 BENCHMARK(attend)->Apply(step_axes);
 
-/// One head on one thread, out of the processor's caches: what attention costs when memory costs nothing.
+/// One head on one thread, from the processor's caches: the cost of attention without that of memory.
 void attend_in_cache(benchmark::State& state) {
   Shape shape;
   shape.num_sequences = shape.num_kv_heads = shape.num_threads = 1;
@@ -69,7 +69,7 @@ void attend_in_cache(benchmark::State& state) {
   shape.group_size = static_cast<int32_t>(state.range(0));
   shape.dtype = static_cast<DType>(state.range(1));
   Workload load{shape};
-  for (auto _ : state) load.cache().attend(load.step(), Stream{});
+  for (auto _ : state) load.cache().attend(of_step<AttendArgs>(load.step()), Stream{});
   state.SetItemsProcessed(state.iterations() * shape.capacity);  // slots
   state.SetBytesProcessed(state.iterations() * load.kv_bytes());
 }
@@ -89,7 +89,7 @@ BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
 
 void prefill(benchmark::State& state) {
   Workload load{prefill_shape(state), kPromptTokens};
-  const Step prompt = prefill_step(state, load);
+  const PrefillArgs prompt = prefill_step(state, load);
   for (auto _ : state) {
     load.cache().reset(Stream{});
     load.cache().prefill(prompt, Stream{});

@@ -14,7 +14,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "read_bandwidth.cpp"
 #include <hwy/foreach_target.h>
-// clang-format: Highway wants this order
+// This comment keeps clang-format from sorting: Highway requires this order
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -26,7 +26,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 uint64_t SumOf(const uint64_t* HWY_RESTRICT first, std::size_t num_words) {
   const hn::ScalableTag<uint64_t> d;
   const std::size_t lanes = hn::Lanes(d);
-  auto a = hn::Zero(d), b = a, c = a, e = a;  // four, so that no addition waits for the one before it
+  auto a = hn::Zero(d), b = a, c = a, e = a;  // four, so that no addition waits for the previous one
   for (std::size_t i = 0; i < num_words; i += 4 * lanes) {
     a = hn::Add(a, hn::Load(d, first + i));
     b = hn::Add(b, hn::Load(d, first + i + lanes));
@@ -47,7 +47,7 @@ namespace {
 HWY_EXPORT(SumOf);
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kUnit = kHugePage / sizeof(uint64_t);  // a multiple of four vectors of any machine
+constexpr std::size_t kUnit = kHugePage / sizeof(uint64_t);  // a multiple of four vectors on any machine
 
 std::size_t count_threads(int32_t wanted) {
   return wanted > 0 ? static_cast<std::size_t>(wanted) : std::max(1U, std::thread::hardware_concurrency());

@@ -8,11 +8,11 @@
 
 namespace hashevict::bench {
 
-/// What attention's bytes per second are held against: threads that read a buffer far larger than the caches, with the
-/// widest loads of the machine from huge pages where there are any, and do nothing else.
+/// The upper bound of attention's bytes per second: threads that only read a buffer far larger than the caches, with
+/// the machine's widest loads, from huge pages if available.
 class ReadBandwidth {
  public:
-  /// @param num_threads 0: all of the machine
+  /// @param num_threads 0: all threads of the machine
   ReadBandwidth(int64_t bytes, int32_t num_threads);
   /// Reads the whole buffer once; the sum keeps the loads alive.
   uint64_t read_once();

@@ -8,33 +8,74 @@
 namespace hashevict::bench {
 namespace {
 
-Config make_config(const Shape& shape, int64_t prompt_tokens) {
-  Config config = Config::preset(shape.preset);
-  config.backend = shape.backend;
-  config.num_layers = 1;
-  config.num_sequences = shape.num_sequences;
-  config.num_kv_heads = shape.num_kv_heads;
-  config.num_qo_heads = shape.num_kv_heads * shape.group_size;
-  config.head_dim = shape.head_dim;
-  config.capacity = shape.capacity;
-  config.hash_bits = shape.hash_bits;
-  config.dtype = shape.dtype;
-  config.layout = shape.layout;
-  config.num_threads = shape.num_threads;
-  config.max_batch_tokens = std::max<int64_t>({prompt_tokens, shape.num_sequences, 1});
-  return config;
-}
-
+/// Elements behind a pool that its windows may reach.
 constexpr int64_t kPoolElements = int64_t{1} << 20;
+/// A prime, so that no two rows of a tensor which repeats these random numbers are equal.
+constexpr int64_t kRandomElements = 1048573;
+constexpr int64_t kMostFillTokens = 8192;
 
 int32_t element_bytes(DType dtype) {
   return dtype == DType::float32 ? 4 : 2;
 }
 
+/// Tokens per sequence in one chunk of the filling; a divisor of the capacity.
+int32_t fill_tokens(const Shape& shape) {
+  auto tokens = static_cast<int32_t>(std::clamp<int64_t>(kMostFillTokens / shape.num_sequences, 1, shape.capacity));
+  while (shape.capacity % tokens != 0) --tokens;
+  return tokens;
+}
+
+Config make_config(const Shape& shape, int64_t prompt_tokens) {
+  Config config;
+  config.rule = Rule{shape.preset};
+  config.placement.backend = shape.backend;
+  config.shape.num_layers = shape.num_layers;
+  config.shape.num_sequences = shape.num_sequences;
+  config.shape.num_kv_heads = shape.num_kv_heads;
+  config.shape.num_qo_heads = shape.num_kv_heads * shape.group_size;
+  config.shape.head_dim = shape.head_dim;
+  config.shape.capacity = shape.capacity;
+  config.rule.hash_bits = shape.hash_bits;
+  config.shape.dtype = shape.dtype;
+  config.placement.layout = shape.layout;
+  config.execution.num_threads = shape.num_threads;
+  config.execution.max_batch_tokens = std::max(prompt_tokens, int64_t{shape.num_sequences} * fill_tokens(shape));
+  return config;
+}
+
+/// Normal numbers whose bits are finite in each of the three dtypes, read as halves or, for fp32, as wholes.
+std::vector<unsigned char> random_elements(DType dtype, std::mt19937& generator) {
+  std::normal_distribution<float> normal;
+  std::vector<unsigned char> bytes(static_cast<std::size_t>(kRandomElements * element_bytes(dtype)));
+  const auto size = static_cast<std::size_t>(element_bytes(dtype));
+  for (std::size_t i = 0; i < bytes.size(); i += size) {
+    const float value = normal(generator);
+    uint32_t word = 0;
+    std::memcpy(&word, &value, sizeof word);
+    if (dtype != DType::float32) word >>= 16;
+    if (dtype == DType::float16) word &= 0xBFFFU;
+    std::memcpy(&bytes[i], &word, size);  // little-endian, as all backends are
+  }
+  return bytes;
+}
+
 }  // namespace
 
+int64_t kv_bytes(const Shape& shape) {
+  return int64_t{2} * shape.num_sequences * shape.num_kv_heads * shape.capacity * shape.head_dim *
+         element_bytes(shape.dtype);
+}
+
+int64_t code_bytes(const Shape& shape) {
+  return int64_t{shape.num_sequences} * shape.num_kv_heads * shape.capacity * (shape.hash_bits / 8 + 4);
+}
+
 Workload::Workload(const Shape& shape, int64_t prompt_tokens, Place place)
-    : shape_{shape}, place_{std::move(place)}, cache_{make_config(shape, prompt_tokens)} {
+    : shape_{shape},
+      place_{std::move(place)},
+      cache_{make_config(shape, prompt_tokens)},
+      random_{random_elements(shape.dtype, generator_)} {
+  if (cache_.config().rule.projection_kind == ProjectionKind::learned) set_projections();
   const int64_t rows = shape.num_sequences;
   const int64_t qo_heads = int64_t{shape.num_kv_heads} * shape.group_size;
   step_.q = random_tensor(rows, qo_heads, kPoolElements);
@@ -46,17 +87,48 @@ Workload::Workload(const Shape& shape, int64_t prompt_tokens, Place place)
     prompt_.q = random_tensor(prompt_tokens, qo_heads);
     prompt_.k = random_tensor(prompt_tokens, shape.num_kv_heads);
     prompt_.v = random_tensor(prompt_tokens, shape.num_kv_heads);
-    prompt_offsets_ = {0, static_cast<int32_t>(prompt_tokens)};
-    prompt_rows_ = {0};
-    prompt_.cu_seqlens = placed(prompt_offsets_);
-    prompt_.row_to_sequence = placed(prompt_rows_);
-    return;
+    prompt_.batch.cu_seqlens = placed<int32_t>({0, static_cast<int32_t>(prompt_tokens)});
+    prompt_.batch.row_to_sequence = placed<int32_t>({0});
+  } else {
+    fill();
   }
-  for (int32_t token = 0; token < shape.capacity; ++token) cache_.append(step(), Stream{});
 }
 
-const Step& Workload::step() {
+void Workload::fill() {
+  const int32_t tokens = fill_tokens(shape_);
+  const int64_t all = int64_t{shape_.num_sequences} * tokens;
+  const std::size_t kept = buffers_.size();
+  DecodeArgs pool;
+  pool.q = random_tensor(all, int64_t{shape_.num_kv_heads} * shape_.group_size, kPoolElements);
+  pool.k = random_tensor(all, shape_.num_kv_heads, kPoolElements);
+  pool.v = random_tensor(all, shape_.num_kv_heads, kPoolElements);
+  std::vector<int32_t> offsets(static_cast<std::size_t>(shape_.num_sequences) + 1);
+  for (std::size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<int32_t>(i) * tokens;
+  PrefillArgs chunk;
+  chunk.batch.cu_seqlens = placed(std::move(offsets));
+  for (chunk.layer = 0; chunk.layer < shape_.num_layers; ++chunk.layer) {
+    for (int32_t filled = 0; filled < shape_.capacity; filled += tokens) {
+      ++num_steps_;
+      chunk.q = window(pool.q);
+      chunk.k = window(pool.k);
+      chunk.v = window(pool.v);
+      cache_.prefill(chunk, Stream{});
+    }
+  }
+  buffers_.resize(kept);
+}
+
+void Workload::set_projections() {
+  std::normal_distribution<float> normal;
+  std::vector<float> rows(static_cast<std::size_t>(shape_.num_kv_heads * shape_.hash_bits * shape_.head_dim));
+  for (float& x : rows) x = normal(generator_);
+  const Tensor projection(rows.data(), {shape_.num_kv_heads, shape_.hash_bits, shape_.head_dim});
+  for (int32_t layer = 0; layer < shape_.num_layers; ++layer) cache_.set_projection(layer, projection);
+}
+
+const DecodeArgs& Workload::step() {
   ++num_steps_;
+  step_.layer = static_cast<int32_t>(num_steps_ % shape_.num_layers);
   step_.q = window(pool_.q);
   step_.k = window(pool_.k);
   step_.v = window(pool_.v);
@@ -64,7 +136,7 @@ const Step& Workload::step() {
 }
 
 Tensor Workload::window(const Tensor& pool) const {
-  constexpr int64_t kStride = 8 * 9973;  // elements; keeps rows aligned and visits the whole pool
+  constexpr int64_t kStride = int64_t{8} * 9973;  // elements; keeps rows aligned and visits the whole pool
   Tensor shifted = pool;
   const int64_t offset = num_steps_ * kStride % kPoolElements * element_bytes(shape_.dtype);
   shifted.data = static_cast<unsigned char*>(pool.data) + offset;
@@ -73,35 +145,26 @@ Tensor Workload::window(const Tensor& pool) const {
 
 Tensor Workload::random_tensor(int64_t tokens, int64_t heads, int64_t extra) {
   const int64_t elements = tokens * heads * shape_.head_dim + extra;
-  const int64_t bytes = elements * element_bytes(shape_.dtype);
-  std::vector<uint32_t>& buffer = buffers_.emplace_back(static_cast<std::size_t>((bytes + 3) / 4));
-  std::normal_distribution<float> normal;
-  for (uint32_t& word : buffer) {
-    // Two halves of a normal number, or one: finite in each of the three dtypes.
-    const float value = normal(generator_);
-    std::memcpy(&word, &value, sizeof word);
-    if (shape_.dtype != DType::float32) word = (word & 0xFFFF0000U) | word >> 16;
-    if (shape_.dtype == DType::float16) word &= 0xBFFFBFFFU;
+  std::vector<unsigned char> bytes(static_cast<std::size_t>(elements * element_bytes(shape_.dtype)));
+  std::size_t from = generator_() % kRandomElements * static_cast<std::size_t>(element_bytes(shape_.dtype));
+  for (std::size_t done = 0; done < bytes.size(); from = 0) {
+    const std::size_t part = std::min(random_.size() - from, bytes.size() - done);
+    std::memcpy(bytes.data() + done, random_.data() + from, part);
+    done += part;
   }
-  void* data = buffer.data();
-  if (place_) data = place_(data, buffer.size() * sizeof(uint32_t));
-  return Tensor(data, shape_.dtype, {tokens, heads, shape_.head_dim});
+  return Tensor(keep(std::move(bytes)), shape_.dtype, {tokens, heads, shape_.head_dim});
 }
 
 template <class T>
-Tensor Workload::placed(std::vector<T>& values) const {
-  void* data = values.data();
-  if (place_) data = place_(data, values.size() * sizeof(T));
-  return Tensor(static_cast<T*>(data), {static_cast<int64_t>(values.size())});
+Tensor Workload::placed(std::vector<T> values) {
+  std::vector<unsigned char> bytes(values.size() * sizeof(T));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return Tensor(static_cast<T*>(keep(std::move(bytes))), {static_cast<int64_t>(values.size())});
 }
 
-int64_t Workload::kv_bytes() const {
-  return int64_t{2} * shape_.num_sequences * shape_.num_kv_heads * shape_.capacity * shape_.head_dim *
-         element_bytes(shape_.dtype);
-}
-
-int64_t Workload::code_bytes() const {
-  return int64_t{shape_.num_sequences} * shape_.num_kv_heads * shape_.capacity * (shape_.hash_bits / 8 + 4);
+void* Workload::keep(std::vector<unsigned char> bytes) {
+  if (place_) return place_(bytes.data(), bytes.size());
+  return buffers_.emplace_back(std::move(bytes)).data();
 }
 
 }  // namespace hashevict::bench

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Decides whether the CUDA backend is built: hashevict_with_cuda, and hashevict_backends for the summary. AUTO builds it
-# where there is a CUDA compiler; whether there is a device is asked at run time.
+# Decides whether to build the CUDA backend: sets hashevict_with_cuda, and hashevict_backends for the summary. AUTO
+# builds it if there is a CUDA compiler. The library looks for a device at run time.
 set(hashevict_with_cuda OFF)
 set(hashevict_backends "cpu (no CUDA compiler)")
 if(NOT HASHEVICT_CUDA)
@@ -14,16 +14,25 @@ else()
       set(CMAKE_CUDA_COMPILER ${HASHEVICT_NVCC})
     endif()
   endif()
-  if(NOT CMAKE_CUDA_ARCHITECTURES)
+  # If an enclosing project enabled CUDA without choosing architectures, CMake chose the oldest that the compiler knows.
+  set(older_around ${CMAKE_CUDA_ARCHITECTURES})
+  list(FILTER older_around EXCLUDE REGEX "^(native|([89]|1[0-9])[0-9][af]?(-real|-virtual)?)$")
+  if(NOT CMAKE_CUDA_ARCHITECTURES OR (older_around AND NOT PROJECT_IS_TOP_LEVEL))
     set(CMAKE_CUDA_ARCHITECTURES ${HASHEVICT_CUDA_ARCHITECTURES})
   endif()
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
-    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that nvcc has it
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that nvcc supports it
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
       set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    endif()
+    if("${CMAKE_CUDA_FLAGS} ${CMAKE_CUDA_FLAGS_RELEASE} ${hashevict_options_around}"
+       MATCHES "use_fast_math|ftz=true|prec-(div|sqrt)=false")
+      message(FATAL_ERROR "CMAKE_CUDA_FLAGS or the options of the project around have ${CMAKE_MATCH_0}, with which the "
+                          "CUDA backend would evict other tokens than the CPU. Give it to targets of your own, or "
+                          "configure with HASHEVICT_CUDA=OFF.")
     endif()
     find_package(CUDAToolkit REQUIRED)
     set(hashevict_with_cuda ON)

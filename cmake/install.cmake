@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-# Headers, library, package config, pkg-config file, the command and its assets. Nothing installed knows its prefix.
+# Headers, library, package config, pkg-config file, the command and its assets. No installed file contains its prefix.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hashevict)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-install(TARGETS hashevict EXPORT hashevict-targets)
+install(TARGETS hashevict_library EXPORT hashevict-targets)
 install(DIRECTORY include/hashevict DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(
   EXPORT hashevict-targets
   NAMESPACE hashevict::
   DESTINATION ${package_dir})
 
-# The C++ runtime under the compiler's own choice of name, for those who link without a C++ compiler.
-set(HASHEVICT_CXX_RUNTIME stdc++ m)
-if("c++" IN_LIST CMAKE_CXX_IMPLICIT_LINK_LIBRARIES)
-  set(HASHEVICT_CXX_RUNTIME c++ m)
-endif()
+set(HASHEVICT_CXX_RUNTIME ${hashevict_cxx_runtime})
 set(HASHEVICT_CONFIG_STATIC TRUE)
 if(BUILD_SHARED_LIBS)
   set(HASHEVICT_CONFIG_STATIC FALSE)
 endif()
 set(HASHEVICT_CONFIG_SYSTEM_HWY TRUE)
-if("hwy" IN_LIST hashevict_fetched)
+if(hashevict_highway_inside)
   set(HASHEVICT_CONFIG_SYSTEM_HWY FALSE)
 endif()
 set(HASHEVICT_CONFIG_CUDA FALSE)
@@ -32,18 +28,22 @@ endif()
 configure_package_config_file(cmake/hashevict-config.cmake.in hashevict-config.cmake INSTALL_DESTINATION ${package_dir})
 set(compatibility SameMajorVersion)
 if(PROJECT_VERSION_MAJOR EQUAL 0)
-  set(compatibility SameMinorVersion)  # as the name of the shared library says, see src/CMakeLists.txt
+  set(compatibility SameMinorVersion)  # as in the name of the shared library, see src/CMakeLists.txt
 endif()
 write_basic_package_version_file(hashevict-config-version.cmake COMPATIBILITY ${compatibility})
 install(FILES ${PROJECT_BINARY_DIR}/hashevict-config.cmake ${PROJECT_BINARY_DIR}/hashevict-config-version.cmake
         DESTINATION ${package_dir})
 
-# Where only the static library is installed, linking it needs the private parts whether or not --static is given.
+# If only the static library is installed, every link needs the private parts, with or without --static.
 list(TRANSFORM HASHEVICT_CXX_RUNTIME PREPEND " -l" OUTPUT_VARIABLE private_libs)
 list(JOIN private_libs "" private_libs)
 string(APPEND private_libs " -pthread")
 if(hashevict_with_cuda)
   string(APPEND private_libs " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt")
+endif()
+set(HASHEVICT_PC_CFLAGS "")
+if(HASHEVICT_HIDDEN)
+  set(HASHEVICT_PC_CFLAGS " -DHASHEVICT_HIDDEN")
 endif()
 set(private_requires "")
 if(HASHEVICT_CONFIG_SYSTEM_HWY)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The launchers of all kernels: one file an operation, compiled by nvcc for the library and by the host compiler for
+# The launchers of all kernels, one file per operation. nvcc compiles them for the library, the host compiler for
 # tests/simt.
 set(hashevict_kernel_sources
     attend.cu
@@ -11,15 +11,15 @@ set(hashevict_kernel_sources
     prefill.cu)
 list(TRANSFORM hashevict_kernel_sources PREPEND ${PROJECT_SOURCE_DIR}/kernels/)
 
-# What turns operations into launches: all of src/cuda but runtime.cpp, which speaks to the device and which tests/simt
-# replaces.
+# The code that turns operations into launches: all of src/cuda but runtime.cpp, which calls the device. tests/simt
+# replaces it.
 set(hashevict_cuda_sources
     attend.cpp
     cuda_backend.cpp
     decode.cpp
+    devices.cpp
     encode.cpp
     evict.cpp
-    params.cpp
     prefill.cpp
     sequences.cpp
     workspace.cpp)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# What was configured, on one screen.
+# The result of the configuration, on one screen.
 if(PROJECT_IS_TOP_LEVEL)
   set(library_kind static)
   if(BUILD_SHARED_LIBS)
     set(library_kind shared)
+  endif()
+  if(HASHEVICT_HIDDEN)
+    set(library_kind "static, hidden")
   endif()
   set(sanitizers none)
   if(HASHEVICT_SANITIZE)
@@ -17,6 +20,7 @@ if(PROJECT_IS_TOP_LEVEL)
   message(STATUS "  library     ${library_kind}, ${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
   message(STATUS "  backends    ${hashevict_backends}")
   message(STATUS "  tools       ${HASHEVICT_BUILD_TOOLS}")
+  message(STATUS "  laboratory  ${HASHEVICT_BUILD_LAB}")
   message(STATUS "  tests       ${HASHEVICT_BUILD_TESTS}")
   message(STATUS "  benchmarks  ${HASHEVICT_BUILD_BENCHMARKS}")
   message(STATUS "  examples    ${HASHEVICT_BUILD_EXAMPLES}")

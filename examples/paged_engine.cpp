@@ -2,9 +2,9 @@
 // A serving engine that owns its pages and its block table, and lends both to the cache.
 //
 // Requests of different lengths share one pool of pages. The engine gives a request as many pages as the capacity
-// needs, and from then on neither allocates pages for it nor touches its row of the block table, however long the
-// request grows: every KV head evicts tokens of its own, but always by overwriting a slot in place, so that one table
-// serves all heads and layers and never changes.
+// needs. However long the request grows, the engine then neither allocates pages for it nor changes its row of the
+// block table: every KV head evicts its own tokens, but always overwrites a slot in place. So one table serves all
+// heads and layers.
 #include <hashevict/cache.hpp>
 
 #include <algorithm>
@@ -29,29 +29,29 @@ constexpr int32_t kPages = 32;
 
 hashevict::Config make_config() {
   hashevict::Config config;
-  config.backend = hashevict::Backend::cpu;  // pages and block table lie in the host's memory
-  config.num_layers = kLayers;
-  config.num_sequences = kSequences;
-  config.num_qo_heads = kQoHeads;
-  config.num_kv_heads = kKvHeads;
-  config.head_dim = kDim;
-  config.dtype = hashevict::DType::float32;
-  config.capacity = kCapacity;
-  config.layout = hashevict::Layout::paged;
-  config.page_size = kPageSize;
+  config.placement.backend = hashevict::Backend::cpu;  // pages and block table are host memory
+  config.shape.num_layers = kLayers;
+  config.shape.num_sequences = kSequences;
+  config.shape.num_qo_heads = kQoHeads;
+  config.shape.num_kv_heads = kKvHeads;
+  config.shape.head_dim = kDim;
+  config.shape.dtype = hashevict::DType::float32;
+  config.shape.capacity = kCapacity;
+  config.placement.layout = hashevict::Layout::paged;
+  config.placement.page_size = kPageSize;
   return config;
 }
 
-/// The engine's memory: pages of every layer, `[kPages, kKvHeads, kPageSize, kDim]`, and who owns which.
+/// The engine's memory: the pages of every layer, `[kPages, kKvHeads, kPageSize, kDim]`, and the block table.
 class PagePool {
  public:
   PagePool() : pages_(2 * kLayers, std::vector<float>(std::size_t{kPages} * kKvHeads * kPageSize * kDim)) {
     for (int32_t page = 0; page < kPages; ++page) free_.push_back(page);
-    std::shuffle(free_.begin(), free_.end(), std::mt19937{7});  // as after some hours of serving
+    std::shuffle(free_.begin(), free_.end(), std::mt19937{7});  // as after hours of serving
     block_table_.assign(std::size_t{kSequences} * kPagesPerSequence, -1);
   }
 
-  /// Gives a request its pages: the only time that its row of the block table is written.
+  /// Gives a request its pages. Nothing else writes its row of the block table.
   void admit(int32_t sequence) {
     for (int32_t i = 0; i < kPagesPerSequence; ++i) {
       block_table_[static_cast<std::size_t>(sequence * kPagesPerSequence + i)] = free_.back();
@@ -59,7 +59,7 @@ class PagePool {
     }
   }
 
-  /// What is lent to the cache; everything else the cache allocates itself.
+  /// The memory lent to the cache, which allocates the rest.
   hashevict::Memory memory() {
     hashevict::Memory memory;
     for (int32_t layer = 0; layer < kLayers; ++layer) {
@@ -81,7 +81,7 @@ class PagePool {
   std::vector<int32_t> block_table_;
 };
 
-/// Stands in for the model: random queries, keys and values of `tokens` tokens, and room for the attention output.
+/// Stands in for the model: draws random queries, keys and values, and holds the output of attention.
 struct Activations {
   explicit Activations(int32_t tokens) {
     static std::mt19937 generator{1};
@@ -93,33 +93,37 @@ struct Activations {
     for (std::vector<float>* const numbers : {&q, &k, &v}) {
       for (float& number : *numbers) number = normal(generator);
     }
-    step.q = hashevict::Tensor{q.data(), {tokens, kQoHeads, kDim}};
-    step.k = hashevict::Tensor{k.data(), {tokens, kKvHeads, kDim}};
-    step.v = hashevict::Tensor{v.data(), {tokens, kKvHeads, kDim}};
-    step.out = hashevict::Tensor{out.data(), {tokens, kQoHeads, kDim}};
   }
-  Activations(const Activations&) = delete;  // `step` points into this object
-  Activations& operator=(const Activations&) = delete;
 
   std::vector<float> q, k, v, out;
-  hashevict::Step step;
 };
 
-/// Prompts of 40, 200 and 90 tokens in one ragged batch.
+/// Takes prompts of 40, 200 and 90 tokens in one ragged batch.
 void prefill(hashevict::Cache& cache, int32_t layer) {
   const std::vector<int32_t> offsets{0, 40, 240, 330};
-  Activations activations{330};
-  activations.step.layer = layer;
-  activations.step.cu_seqlens = hashevict::Tensor{offsets.data(), {4}};
-  cache.prefill(activations.step, hashevict::Stream{});
+  const int32_t tokens = offsets.back();
+  Activations model{tokens};
+  hashevict::PrefillArgs args;
+  args.layer = layer;
+  args.batch.cu_seqlens = hashevict::Tensor{offsets.data(), {4}};
+  args.q = hashevict::Tensor{model.q.data(), {tokens, kQoHeads, kDim}};
+  args.k = hashevict::Tensor{model.k.data(), {tokens, kKvHeads, kDim}};
+  args.v = hashevict::Tensor{model.v.data(), {tokens, kKvHeads, kDim}};
+  cache.prefill(args, hashevict::kDefaultStream);
 }
 
-/// One decode step of the requests that are still running.
+/// Decodes one token of each running request.
 void decode(hashevict::Cache& cache, int32_t layer, const std::vector<int32_t>& running) {
-  Activations activations{static_cast<int32_t>(running.size())};
-  activations.step.layer = layer;
-  activations.step.row_to_sequence = hashevict::Tensor{running.data(), {static_cast<int64_t>(running.size())}};
-  cache.decode(activations.step, hashevict::Stream{});
+  const auto tokens = static_cast<int32_t>(running.size());
+  Activations model{tokens};
+  hashevict::DecodeArgs args;
+  args.layer = layer;
+  args.batch.row_to_sequence = hashevict::Tensor{running.data(), {tokens}};
+  args.q = hashevict::Tensor{model.q.data(), {tokens, kQoHeads, kDim}};
+  args.k = hashevict::Tensor{model.k.data(), {tokens, kKvHeads, kDim}};
+  args.v = hashevict::Tensor{model.v.data(), {tokens, kKvHeads, kDim}};
+  args.out = hashevict::Tensor{model.out.data(), {tokens, kQoHeads, kDim}};
+  cache.decode(args, hashevict::kDefaultStream);
 }
 
 void print_table(const char* when, const std::vector<int32_t>& table) {
@@ -133,13 +137,12 @@ void print_table(const char* when, const std::vector<int32_t>& table) {
   }
 }
 
-/// How many of the positions that two KV heads hold of a sequence differ: heads evict independently.
+/// Counts the positions of a sequence that KV head 0 holds and KV head 1 does not: heads evict independently.
 int32_t positions_held_by_one_head_only(const hashevict::Cache& cache, int32_t layer, int32_t sequence) {
-  const hashevict::Tensor positions = cache.view(layer).positions;
   std::vector<int32_t> heads[2];
   for (int32_t head = 0; head < 2; ++head) {
-    const int32_t* const first =
-        positions.data_as<const int32_t>() + sequence * positions.stride[0] + head * positions.stride[1];
+    const hashevict::Tensor positions = cache.view(layer, head).positions;
+    const int32_t* const first = positions.data_as<const int32_t>() + sequence * positions.stride[0];
     heads[head].assign(first, first + kCapacity);
     std::sort(heads[head].begin(), heads[head].end());
   }
@@ -170,7 +173,7 @@ int main() {
   bool evicted = true;
   std::printf("\nrequest  tokens seen  slots used  evicted per head  held by head 0 but not by head 1\n");
   for (int32_t sequence = 0; sequence < kSequences; ++sequence) {
-    const hashevict::Statistics s = cache.statistics(0, sequence, hashevict::Stream{});
+    const hashevict::Statistics s = cache.statistics(0, 0, sequence, hashevict::kDefaultStream);
     const int32_t differing = positions_held_by_one_head_only(cache, 0, sequence);
     std::printf("%7d %12lld %11lld %17lld %33d\n", sequence, static_cast<long long>(s.tokens_seen),
                 static_cast<long long>(s.slots_used), static_cast<long long>(s.evictions), differing);

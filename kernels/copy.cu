@@ -6,9 +6,12 @@
 
 namespace hashevict::kernels {
 
-const char* launch_copy(const CopyParams& params, void* stream) {
-  const int32_t tiles = (params.layer.capacity + kCopySlots - 1) / kCopySlots;
-  return simt::launch(copy_slots, {tiles, params.layer.num_kv_heads, kCopyThreads, 0}, params, stream);
+Prepared prepare_copy(const Layer& /*layer*/) {
+  return simt::prepare(copy_slots);
+}
+
+const char* launch_copy(const CopyParams& params, const Queue& queue) {
+  return simt::launch(copy_slots, {params.layer.num_splits, kSplitSlots / kCopySlots, kCopyThreads, 0}, params, queue);
 }
 
 }  // namespace hashevict::kernels

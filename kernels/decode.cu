@@ -8,24 +8,39 @@
 #include "kernels/launch.hpp"
 
 namespace hashevict::kernels {
+namespace {
 
-const char* launch_decode(const DecodeParams& params, void* stream) {
+/// Calls `visitor(kernel, dynamic shared memory of a block)` with the kernel for queries of a type.
+template <class Visitor>
+auto visit_decode(const Layer& layer, DType query_dtype, const Visitor& visitor) {
+  const bool mma = uses_mma(layer.shape.group_size, query_dtype, layer.shape.format.dtype);
+  return visit_tile(layer.shape.group_size, mma, [&](auto tile) {
+    return visitor(decode<decltype(tile)>, decode_bytes<decltype(tile)::kQueries>(layer));
+  });
+}
+
+}  // namespace
+
+Prepared prepare_decode(const Layer& layer) {
+  return simt::for_queries_of_any_type([&](DType dtype) {
+    return visit_decode(layer, dtype, [](auto kernel, int32_t /*bytes*/) { return simt::prepare(kernel); });
+  });
+}
+
+const char* launch_decode(const DecodeParams& params, const Queue& queue) {
   const Layer& layer = params.evict.layer;
-  const bool mma = uses_mma(layer.group_size, params.evict.q.dtype, layer.kv.dtype);
-  return visit_tile(layer.group_size, mma, [&](auto tile) {
-    constexpr int32_t kTile = decltype(tile)::kQueries;
-    const int32_t blocks = params.evict.batch.rows * layer.num_kv_heads * params.partials.num_splits;
-    return simt::launch(decode<decltype(tile)>, {blocks, 1, kAttendThreads, decode_bytes<kTile>(layer)}, params,
-                        stream);
+  const int32_t blocks = params.evict.batch.rows * layer.num_splits;
+  return visit_decode(layer, params.evict.q.dtype, [&](auto kernel, int32_t bytes) {
+    return simt::launch(kernel, {blocks, 1, kAttendThreads, bytes}, params, queue);
   });
 }
 
 int32_t attention_shared_bytes(const Layer& layer) {
-  // Queries may have any type: tensor cores take more at a time.
-  const bool mma = uses_mma(layer.group_size, layer.kv.dtype, layer.kv.dtype);
-  return visit_tile(layer.group_size, mma, [&](auto tile) {
+  // The type of the queries is not known here. Assume that of the keys: tensor cores need the most shared memory.
+  const bool mma = uses_mma(layer.shape.group_size, layer.shape.format.dtype, layer.shape.format.dtype);
+  return visit_tile(layer.shape.group_size, mma, [&](auto tile) {
     constexpr int32_t kTile = decltype(tile)::kQueries;
-    return std::max(decode_bytes<kTile>(layer), attend_bytes<kTile>(layer.head_dim));
+    return std::max(decode_bytes<kTile>(layer), attend_bytes<kTile>(layer.shape.head_dim));
   });
 }
 

@@ -6,11 +6,15 @@
 
 namespace hashevict::kernels {
 
-const char* launch_evict(const EvictParams& params, void* stream) {
+Prepared prepare_evict(const Layer& layer) {
+  return visit_bits(layer.rule.hash_bits, [](auto bits) { return simt::prepare(evict<decltype(bits)::value>); });
+}
+
+const char* launch_evict(const EvictParams& params, const Queue& queue) {
   const Layer& layer = params.layer;
-  return visit_bits(layer.facts.hash_bits, [&](auto bits) {
-    const simt::Extents extents{params.batch.rows, layer.num_kv_heads, kEvictThreads, step_bytes(layer)};
-    return simt::launch(evict<decltype(bits)::value>, extents, params, stream);
+  return visit_bits(layer.rule.hash_bits, [&](auto bits) {
+    const simt::Extents extents{params.batch.rows, layer.shape.num_kv_heads, kEvictThreads, step_bytes(layer)};
+    return simt::launch(evict<decltype(bits)::value>, extents, params, queue);
   });
 }
 

@@ -1,62 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/prefill_accumulate.cuh"
 #include "kernels/detail/prefill_center.cuh"
 #include "kernels/detail/prefill_gather.cuh"
 #include "kernels/detail/prefill_replay.cuh"
 #include "kernels/detail/prefill_select.cuh"
-#include "kernels/detail/prefill_supersede.cuh"
+#include "kernels/detail/prefill_weigh.cuh"
 
 namespace hashevict::kernels {
 
 inline constexpr int32_t kCountThreads = 128;
 
-/// Shared memory of a block that chooses.
+/// Shared memory of a block of prefill_choose().
 template <int32_t kBits>
 HASHEVICT_HOST_DEVICE inline int32_t choose_bytes(const Layer& layer) {
-  const int32_t replay = replay_shape<kBits>(layer).bytes;
+  const int32_t replay = replay_bytes<kBits>(layer);
   return replay > select_bytes<kBits>() ? replay : select_bytes<kBits>();
 }
 
-/// Chooses the slots of a prompt's tokens, from codes alone: codes, positions, accumulators and running sums of the
-/// state become those after the last token. Grid: (rows, H), kChooseThreads threads: a block a head.
-/// Threads: in a replay, thread t owns slots t, t + kChooseThreads, ...: it scans them, and overwrites those that lose;
-/// in a selection, positions likewise.
-/// Bytes: codes of the prompt, in and out of the state once where its slots fit into shared memory.
+/// Chooses the slots of a prompt's tokens from codes alone. It leaves codes, positions, accumulators and running sums
+/// as they are after the last token. Grid: (rows, H), kChooseThreads threads: a block a head.
+/// Threads: in a replay, thread t owns slots t, t + kChooseThreads, ...: it scans them and overwrites the victims among
+/// them. In a selection, it owns positions in the same way.
+/// Bytes: codes of the prompt; the state is read and written once where its slots fit into shared memory.
 /// Bound: tokens of a replay follow one another: a scan of C / kChooseThreads slots and one block-wide maximum each.
-/// Races: slots are touched by their owners alone, codes of a chunk of tokens lie between two barriers; a selection
+/// Races: slots are touched by their owners alone; codes of a chunk of tokens lie between two barriers. A selection
 /// reads a turn of positions, then writes slots at or below them behind a barrier.
 /// Budget: 128 registers, no spills; 98 KiB of shared memory at most.
 template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
-  const PrefillRow row = prefill_row(p, simt::block_x());
+  const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
   if (row.plan == Plan::skip) return;
   const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
-  const Prompt prompt{p, row, head, rule_facts(p.evict.layer.rule)};
+  const Prompt prompt{p, row, head};
   if (row.plan == Plan::refuse) {
     report_none(prompt);
   } else if (row.plan == Plan::one_shot) {
-    select_survivors<kBits>(prompt);
+    select_survivors<kBits>(p);
   } else {
     replay<kBits>(prompt);
   }
 }
 
-/// Moves the counters on, which ends what other kernels of the series decide from them. Grid: (rows / kCountThreads,
-/// 1), kCountThreads threads, a row each. Races: a row's thread alone touches its sequence's counters.
+/// Moves the counters on. It comes last, since the other kernels of the series decide by them. Grid: (rows /
+/// kCountThreads, 1), kCountThreads threads, a row each.
+/// Races: only a row's own thread touches its sequence's counters.
 /// Budget: no shared memory, below 32 registers.
 HASHEVICT_KERNEL(kCountThreads) prefill_count(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
   const int32_t index = simt::block_x() * kCountThreads + simt::thread_index();
   if (index >= p.evict.batch.rows) return;
-  const PrefillRow row = prefill_row(p, index);
+  const PrefillRow row = prefill_row(p, index, 0);
   if (!takes_tokens(row)) return;
-  const State& state = p.evict.layer.state;
-  simt::store(state.tokens_seen + row.sequence, row.total());
+  const Layer& layer = p.evict.layer;
+  const core::StatePointers& state = layer.state;
+  for (int32_t kv_head = 0; kv_head < layer.shape.num_kv_heads; ++kv_head) {
+    const int64_t counter = counter_of(layer, row.sequence, kv_head);
+    simt::store(state.tokens_seen + counter, row.total());
+    simt::store(state.lengths + counter, settings_of(layer, kv_head).length(row.total()));
+  }
   simt::store(state.prompt_lengths + row.sequence, row.total());
-  simt::store(state.lengths + row.sequence, length_after(p, row));
   if (row.sets_centers) simt::store(state.center_set + row.sequence, int32_t{core::kCenterFromPrompt});
 }
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Usage: scripts/bench.sh [ARGUMENT OF GOOGLE BENCHMARK...]
 #
-# Builds the benchmarks into build/bench, with FAISS as a peer where it can be had. Measures the ratios that
-# docs/performance.md states goals for (build/bench/goals.json), then every operation (build/bench/operations.json).
-# Arguments go to the latter, for instance --benchmark_filter=attend; the ratios of attention alone are those of
-# build/bench/bin/hashevict_goals --only attend. Wants an otherwise idle machine.
+# Builds the benchmarks into build/bench, with FAISS as a peer if available. Measures the ratios for which
+# docs/performance.md states goals (build/bench/goals.json), then every operation (build/bench/operations.json).
+# Arguments go to the latter, for instance --benchmark_filter=attend. For the ratios of attention alone, run
+# build/bench/bin/hashevict_goals --only attend. Needs an otherwise idle machine.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"

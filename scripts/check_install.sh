@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Usage: scripts/check_install.sh static|shared
+# Usage: scripts/check_install.sh static|shared [CMAKE ARGUMENT...]
 #
 # Installs the library and the command, moves the installed tree elsewhere, and builds and runs the consumers in
-# tests/consumer against it: through find_package in C++ and in plain C, and through pkg-config in C. A package of
-# another ABI must not be found. For the shared library it also checks the exported symbols and the ABI in its name.
+# tests/consumer against it: through find_package in C++ and in plain C, and through pkg-config in C. find_package must
+# reject a package of another ABI. For the shared library it also checks the exported symbols and the ABI in its name.
+# Then it builds the library inside another project, in C (static) or in hostile C++ (shared): see check_subproject.sh.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
@@ -21,7 +22,7 @@ trap 'rm -rf "$work"' EXIT
 prefix=$work/moved
 
 say "Installing ($1) and moving"
-configure "$preset" >/dev/null
+configure "$preset" "${@:2}" >/dev/null
 build "$preset"
 cmake --install "$root/build/$preset" --prefix "$work/installed" >/dev/null
 mv "$work/installed" "$prefix"
@@ -50,7 +51,8 @@ library_dir=$(pkg-config --variable=libdir hashevict)
 read -ra flags < <(pkg-config --cflags hashevict)
 read -ra libraries < <(pkg-config --libs hashevict)
 gcc -std=c11 "${flags[@]}" "$root"/tests/consumer/c/*.c -o "$work/by_pkg_config" "${libraries[@]}"
-LD_LIBRARY_PATH=$library_dir "$work/by_pkg_config"
+installed_says=$(LD_LIBRARY_PATH=$library_dir "$work/by_pkg_config")
+echo "$installed_says"
 
 IFS=. read -r major minor _ <<<"$version"
 abi=$major
@@ -63,7 +65,7 @@ say "Versions that find_package takes"
 # takes VERSION: whether a project that asks for VERSION finds the package.
 takes() {
   mkdir -p "$work/takes"
-  printf '%s\n' 'cmake_minimum_required(VERSION 3.24)' 'project(takes LANGUAGES CXX)' \
+  printf '%s\n' 'cmake_minimum_required(VERSION 3.22)' 'project(takes LANGUAGES CXX)' \
     "find_package(hashevict $1 CONFIG REQUIRED)" >"$work/takes/CMakeLists.txt"
   cmake -S "$work/takes" -B "$work/takes/build" -DCMAKE_PREFIX_PATH="$prefix" >"$work/takes/log" 2>&1
 }
@@ -79,4 +81,11 @@ if [[ $1 == shared ]]; then
   soname=$(objdump -p "$library_dir/libhashevict.so" | awk '$1 == "SONAME" { print $2 }')
   [[ $soname == libhashevict.so.$abi ]] || die "the library is called $soname: expected libhashevict.so.$abi"
 fi
+
+case $1 in
+  static) language=c ;;
+  shared) language=cpp ;;
+esac
+"$root/scripts/check_subproject.sh" "$language" | tee "$work/subproject"
+[[ $(tail -n 1 "$work/subproject") == "$installed_says" ]] || die "codes differ between subproject and installed library"
 echo "install: $1 library relocatable, usable from C++, C and pkg-config"

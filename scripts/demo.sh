@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Usage: scripts/demo.sh [ARGUMENT OF hashevict demo...]
 #
-# Installs what is missing (Debian and its kin), builds the library and the command into build/release, and shows what
-# a bounded cache costs and saves on real text. The report goes to ./hashevict-demo, or to the folder after --out.
+# Installs missing packages (Debian and derivatives), builds the library and the command into build/release, and shows
+# what a bounded cache costs and saves on real text. The report goes to ./hashevict-demo, or to the folder after --out.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Usage: scripts/format.sh [--check]
 #
-# Formats every C and C++ file in place; with --check changes nothing and fails if a file would change. Other versions
-# of clang-format than 14 break some lines differently.
+# Formats every C and C++ file in place. With --check it changes nothing and fails if a file would change. Versions of
+# clang-format other than 14 break some lines differently.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"

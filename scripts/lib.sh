@@ -1,15 +1,16 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# What the scripts beside this file share. To be sourced, not run.
-# shellcheck disable=SC2034  # used where it is sourced
+# Functions shared by the scripts next to this file. Source it; do not run it.
+# shellcheck disable=SC2034  # used by the scripts that source it
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Debian packages, by purpose. CMake fetches what is missing elsewhere (cmake/dependencies.cmake).
+# Debian packages, by purpose. CMake fetches other missing dependencies (cmake/dependencies.cmake).
 library_packages=(g++ cmake ninja-build libhwy-dev libfmt-dev)
 tools_packages=(libcli11-dev nlohmann-json3-dev)
 test_packages=(libgtest-dev libgmock-dev libboost-context-dev)
 bench_packages=(libbenchmark-dev)
+lab_packages=(python3-matplotlib python3-numpy)
 check_packages=(clang clang-format clang-tidy ccache pkg-config shellcheck binutils gcc)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -19,7 +20,8 @@ die() {
   exit 1
 }
 
-# usage_if_asked FILE ARGUMENT...: prints the comment that opens the script FILE and ends, if an argument asks for help.
+# usage_if_asked FILE ARGUMENT...: if an argument asks for help, prints the opening comment of the script FILE and
+# exits.
 usage_if_asked() {
   local file=$1 argument
   shift
@@ -33,7 +35,7 @@ usage_if_asked() {
 
 is_installed() { [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-# ensure_packages PACKAGE...: installs those that are missing; fails if it cannot.
+# ensure_packages PACKAGE...: installs the missing ones; fails if it cannot.
 ensure_packages() {
   local package missing=() as_root=()
   if ! command -v apt-get >/dev/null; then
@@ -44,16 +46,17 @@ ensure_packages() {
     is_installed "$package" || missing+=("$package")
   done
   if ((${#missing[@]} == 0)); then return 0; fi
-  say "Installing ${missing[*]}"
   if ((EUID != 0)); then
-    command -v sudo >/dev/null || die "not root and no sudo: please install ${missing[*]}"
+    command -v sudo >/dev/null ||
+      die "not root, and no sudo: as root, run this, then start again: apt-get install ${missing[*]}"
     as_root=(sudo)
   fi
+  say "Installing ${missing[*]}"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# use_fast_build: Ninja and ccache where they are present, one job per processor.
+# use_fast_build: uses Ninja and ccache if present, with one job per processor.
 use_fast_build() {
   if command -v ninja >/dev/null; then export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}; fi
   if command -v ccache >/dev/null; then
@@ -73,10 +76,10 @@ configure() {
 # build PRESET [ARGUMENT...]
 build() { (cd "$root" && cmake --build --preset "$@"); }
 
-# source_files: every C and C++ file of the project, one a line.
+# source_files: every C and C++ file of the project, one per line.
 source_files() {
   local folder folders=()
-  for folder in include src kernels tests tools bench examples; do
+  for folder in include src kernels tests tools lab bench examples; do
     if [[ -d $root/$folder ]]; then folders+=("$root/$folder"); fi
   done
   find "${folders[@]}" -type f \

@@ -3,17 +3,21 @@
 
 #include <hashevict/hashevict.h>
 
+#if defined(__GNUC__) && !defined(__EXCEPTIONS)
+#error "the C++ face of hashevict reports errors as exceptions: without them include <hashevict/hashevict.h>, the C ABI"
+#endif
+
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace hashevict {
 
-/// What a call came to: the values of ::hashevict_status.
+/// The status of a call: the values of ::hashevict_status.
 enum class Status : int {
   ok = HASHEVICT_OK,
   invalid_argument = HASHEVICT_INVALID_ARGUMENT,  ///< out of range, or arguments contradict each other
-  invalid_state = HASHEVICT_INVALID_STATE,        ///< the cache's present state does not admit the call
+  invalid_state = HASHEVICT_INVALID_STATE,        ///< the arguments are valid, but not in the cache's present state
   unsupported = HASHEVICT_UNSUPPORTED,            ///< this build, backend or device cannot do it
   out_of_memory = HASHEVICT_OUT_OF_MEMORY,        ///< the system gave no memory, or not the threads asked for
   invalid_data = HASHEVICT_INVALID_DATA,          ///< the bytes given to Cache::load() are not a state of this cache

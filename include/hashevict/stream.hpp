@@ -3,22 +3,41 @@
 
 #include <hashevict/hashevict.h>
 
+#include <type_traits>
+
+struct CUstream_st;  // a `cudaStream_t` points to it; the CUDA headers define it
+
 namespace hashevict {
 
-/// The queue an operation is put into: a `cudaStream_t`, held as an opaque pointer so that no CUDA header is needed.
+/// The queue that runs an operation: a `cudaStream_t`, held as an opaque pointer so that no CUDA header is needed.
 ///
-/// Neither owns nor keeps alive the stream it names. The CPU backend ignores it: its operations are done when they
-/// return. It is the last parameter of every operation and never has a default, so that a call on the default stream
-/// is always one that somebody wrote down: `cache.decode(step, hashevict::Stream{})`.
+/// Does not own the stream. The CPU backend ignores it: its operations are done when they return. It is the last
+/// parameter of every operation and has no default, so that a call on the default stream says so:
+/// `cache.decode(args, hashevict::kDefaultStream)`.
 class Stream {
  public:
-  /// @param stream a `cudaStream_t`; null is the default stream
-  explicit Stream(void* stream = nullptr) noexcept : stream_{stream} {}
+  /// The default stream, as kDefaultStream.
+  constexpr Stream() noexcept = default;
 
-  [[nodiscard]] hashevict_stream get() const noexcept { return stream_; }
+  /// @param stream a `cudaStream_t`; null is the default stream
+  constexpr explicit Stream(CUstream_st* stream) noexcept : stream_{stream} {}
+
+  /// @param stream a `cudaStream_t` as an opaque pointer
+  constexpr explicit Stream(hashevict_stream stream) noexcept : stream_{stream} {}
+
+  /// Refuses everything else: numbers, nullptr (write kDefaultStream), and pointers to other types, which would convert
+  /// to `void*` unseen.
+  template <class T,
+            std::enable_if_t<!std::is_same_v<T, hashevict_stream> && !std::is_same_v<T, CUstream_st*>, int> = 0>
+  explicit Stream(T) = delete;
+
+  [[nodiscard]] constexpr hashevict_stream get() const noexcept { return stream_; }
 
  private:
-  hashevict_stream stream_;
+  hashevict_stream stream_ = nullptr;
 };
+
+/// The default stream of the cache's device.
+inline constexpr Stream kDefaultStream{};
 
 }  // namespace hashevict

@@ -25,7 +25,7 @@ static_assert(static_cast<int>(DType::uint8) == 4, "a dtype was added to hashevi
 
 namespace detail {
 
-/// The dtype that a C++ element type stands for; no member `value` where there is none.
+/// Maps a C++ element type to its dtype. Other types have no member `value`.
 template <class T>
 struct DTypeOf {};
 template <>
@@ -39,12 +39,11 @@ struct DTypeOf<uint8_t> : std::integral_constant<DType, DType::uint8> {};
 
 /// A strided view of memory that somebody else owns; trivially copyable, the size of ::hashevict_tensor.
 ///
-/// A default-constructed tensor is *absent*, which optional arguments may be. Whether the elements are read or written
-/// is said by the parameter that a tensor is given to. Memory behind a `const` pointer is never written by parameters
-/// documented as read-only; giving it to one that is written is the caller's mistake.
+/// A default-constructed tensor is *absent*, which optional arguments may be. The parameter that takes a tensor says
+/// whether its elements are read or written. Memory behind a `const` pointer must go to read-only parameters alone.
 ///
-/// The memory must stay valid until the operation that was given the tensor is done: on CUDA, until the stream has
-/// passed it.
+/// The memory must stay valid until the operation that takes the tensor is done: on CUDA, until the stream has passed
+/// it.
 ///
 /// @code
 /// std::vector<float> keys(tokens * num_kv_heads * head_dim);
@@ -91,12 +90,13 @@ struct Tensor : hashevict_tensor {
   Tensor(T* pointer, std::initializer_list<int64_t> extents, std::initializer_list<int64_t> strides)
       : Tensor{pointer, element_type, extents, strides} {}
 
-  /// Whether there is a tensor at all.
+  /// Whether the tensor has memory.
   [[nodiscard]] bool present() const noexcept { return data != nullptr; }
 
   [[nodiscard]] DType element_type() const noexcept { return static_cast<DType>(dtype); }
 
-  /// The data as elements of type T. The caller knows that the dtype is T's and that the host can read the memory.
+  /// The data as elements of type T. The caller guarantees that T has the tensor's dtype, and that the host can read
+  /// the memory.
   template <class T>
   [[nodiscard]] T* data_as() const noexcept {
     return static_cast<T*>(data);

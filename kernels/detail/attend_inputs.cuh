@@ -6,12 +6,13 @@
 
 namespace hashevict::kernels {
 
-/// Splits that `length` slots make; an empty sequence has one, so that somebody writes its result.
+/// Number of splits of `length` slots. An empty sequence counts as one split, so that one block writes its result.
 HASHEVICT_HOST_DEVICE constexpr int32_t splits_of(int32_t length) {
   return length <= kSplitSlots ? 1 : (length + kSplitSlots - 1) / kSplitSlots;
 }
 
-/// All threads lay a token's queries down, from query head `first_head` on; zeros from `count` on.
+/// All threads stage a token's queries in shared memory, from query head `first_head` on; rows from `count` on are
+/// zero.
 template <int32_t kTile>
 HASHEVICT_DEVICE void stage_queries(const Vectors& q, int64_t token, int32_t first_head, int32_t count,
                                     int32_t head_dim, const AttendShared& shared) {
@@ -23,9 +24,9 @@ HASHEVICT_DEVICE void stage_queries(const Vectors& q, int64_t token, int32_t fir
   }
 }
 
-/// All threads look up where the slots of a split lie. Slots behind the end, and those of positions after
-/// `last_position`, are not to be read.
-/// @param positions [slots of the head]; nullptr: none is after it
+/// All threads look up where the slots of a split lie. Slots behind the end and slots whose position exceeds
+/// `last_position` get -1: they must not be read.
+/// @param positions [slots of the head]; nullptr: no position exceeds it
 HASHEVICT_DEVICE void stage_offsets(const core::SlotAddress& address, int32_t first_slot, int32_t length,
                                     const int32_t* positions, int32_t last_position, const AttendShared& shared) {
   for (int32_t i = simt::thread_index(); i < kSplitSlots; i += kAttendThreads) {
@@ -39,12 +40,9 @@ HASHEVICT_DEVICE void stage_offsets(const core::SlotAddress& address, int32_t fi
 HASHEVICT_DEVICE SplitInput split_input(const Layer& layer, const Softmax& softmax, int32_t first_slot,
                                         int32_t length) {
   const int32_t left = length - first_slot;
-  return {layer.kv.keys,
-          layer.kv.values,
-          rows_are_aligned(layer.kv),
-          layer.head_dim,
-          left < kSplitSlots ? left : kSplitSlots,
-          softmax};
+  return {
+      layer.keys, layer.values, rows_are_aligned(layer), layer.shape.head_dim, left < kSplitSlots ? left : kSplitSlots,
+      softmax};
 }
 
 /// Calls `visitor(query, e)` for this thread's elements of `queries` rows of head_dim.

@@ -3,22 +3,23 @@
 
 #include "kernels/detail/attend_split.cuh"
 
-/// The same as attend_split.cuh on tensor cores, for groups of four and more whose queries have the type of the keys:
-/// there the multiprocessor's arithmetic, not memory, would be what attention waits for.
+/// attend_split() on tensor cores, for groups of four or more queries of the keys' type. With so many queries a key,
+/// arithmetic on CUDA cores would limit the kernel instead of memory.
 ///
 /// A warp takes 16 slots at a time. Slots are the rows of the first product and dimensions those of the second, so the
 /// eight columns are the queries, and no half of a tile is wasted on padding. Rows of keys and values go from global
-/// memory straight into fragments: a sum over dimensions or slots may be taken in any order, so the lanes that an
-/// instruction expects two neighbours from load eight, and the elements are numbered accordingly. Products are exact
-/// and sums fp32; weights are split into parts of 16 bits that add up to them, so nothing is lost to narrow weights.
+/// memory straight into fragments: a sum over dimensions or slots may be taken in any order, so where an instruction
+/// expects two neighbours from a lane, the lane loads eight and the elements are numbered accordingly. Products are
+/// exact and sums fp32. Weights are split into 16-bit parts that add up to them, so narrow weights lose nothing.
 namespace hashevict::kernels {
 
-inline constexpr int32_t kMmaSlots = 16;    ///< of a warp's turn
-inline constexpr int32_t kKeyDims = 32;     ///< that four lanes load of a key at a time
-inline constexpr int32_t kValueDims = 64;   ///< that eight lanes load of a value at a time
-inline constexpr float kHalfScale = 16384;  ///< of fp16 weights, so that their last parts are not subnormal
+inline constexpr int32_t kMmaSlots = 16;   ///< slots that a warp takes per turn
+inline constexpr int32_t kKeyDims = 32;    ///< dimensions of a key that four lanes load at a time
+inline constexpr int32_t kValueDims = 64;  ///< dimensions of a value that eight lanes load at a time
+inline constexpr float kHalfScale =
+    16384;  ///< scale of fp16 weights, which keeps their last parts out of the subnormal range
 
-/// Where a lane stands in fragments: it has two columns of a result, and rows `row` and `row + 8`.
+/// A lane's place in fragments: it holds two columns of a result, in rows `row` and `row + 8`.
 struct MmaLane {
   int32_t row;   ///< 0..7
   int32_t pair;  ///< 0..3
@@ -30,7 +31,7 @@ HASHEVICT_DEVICE MmaLane mma_lane() {
   return {simt::lane() / 4, simt::lane() % 4};
 }
 
-/// The low halves of two words side by side, and the high ones.
+/// Packs the low halves of two words, or the high ones, into one word.
 HASHEVICT_DEVICE uint32_t low_halves(uint32_t a, uint32_t b) {
   return (a & 0xFFFFU) | b << 16;
 }
@@ -38,11 +39,11 @@ HASHEVICT_DEVICE uint32_t high_halves(uint32_t a, uint32_t b) {
   return a >> 16 | (b & 0xFFFF0000U);
 }
 
-/// Splits a value: what one part leaves, the next one takes.
+/// Splits a value into 16-bit parts; each part takes the remainder of the one before.
 template <bool kIsBfloat>
 HASHEVICT_DEVICE uint16_t take_part(float& rest) {
   if constexpr (kIsBfloat) {
-    const uint32_t bits = simt::bits_of_float(rest) & 0xFFFF0000U;  // truncated: what is left has 8 bits less
+    const uint32_t bits = simt::bits_of_float(rest) & 0xFFFF0000U;  // truncated: the remainder has 8 bits less
     rest = simt::subtract(rest, simt::float_from_bits(bits));
     return static_cast<uint16_t>(bits >> 16);
   } else {
@@ -52,7 +53,7 @@ HASHEVICT_DEVICE uint16_t take_part(float& rest) {
   }
 }
 
-/// What a lane keeps of its two queries over its turns.
+/// A lane's results for its two queries, over all its turns.
 template <class Shape>
 struct MmaState {
   float maxima[2];
@@ -60,11 +61,11 @@ struct MmaState {
   float values[Shape::kDims / 16][4];
 };
 
-/// Eight elements of a row, zeros where there is none.
+/// Loads eight elements of a row, or zeros if the slot is not to be read.
 template <class Shape, bool kAligned>
 HASHEVICT_DEVICE Piece<Shape::kDtype> load_mma_piece(const void* data, int64_t offset, int32_t dim, int32_t head_dim) {
   if (offset < 0 || dim >= head_dim) return {};
-  return load_piece<Shape::kDtype, kAligned>(data, offset + dim);
+  return load_piece<Shape::kDtype, kAligned>(data, offset, dim);
 }
 
 /// Logits of a turn: [row, row + 8] by [query(0), query(1)], in this order.
@@ -84,7 +85,7 @@ class MmaQueries {
     for (int32_t c = 0; c < kKept; ++c) load(c, kept_[c]);
   }
 
-  /// 32 dimensions, two to a word.
+  /// Two dimensions per word, 32 in all.
   HASHEVICT_DEVICE void get(int32_t chunk, uint32_t (&words)[4]) const {
     if constexpr (kKept == 0) {
       load(chunk, words);
@@ -95,7 +96,7 @@ class MmaQueries {
   }
 
  private:
-  /// Rows that take many registers leave none for them.
+  /// Long rows leave no registers for cached queries.
   static constexpr int32_t kKept = Shape::kDims > 128 ? 0 : Shape::kDims / kKeyDims;
 
   HASHEVICT_DEVICE void load(int32_t chunk, uint32_t (&words)[4]) const {
@@ -106,7 +107,7 @@ class MmaQueries {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < 4; ++i) words[i] = low_halves(narrow(elements[2 * i]), narrow(elements[2 * i + 1]));
   }
-  /// They came from this type: nothing is rounded.
+  /// Exact: the element was widened from this type.
   static HASHEVICT_DEVICE uint32_t narrow(float element) {
     return Shape::kIsBfloat ? narrow_to_bfloat(element) : narrow_to_half(element);
   }
@@ -116,12 +117,12 @@ class MmaQueries {
   uint32_t kept_[kKept == 0 ? 1 : kKept][4];
 };
 
-/// Dots of a turn's keys with all queries.
+/// Dot products of a turn's keys with all queries.
 template <class Shape, bool kAligned>
 HASHEVICT_DEVICE void mma_dots(const SplitInput& input, const AttendShared& shared, int32_t first_slot,
                                const MmaQueries<Shape>& queries, MmaLogits<Shape>& dots) {
   constexpr int32_t kChunks = Shape::kDims / kKeyDims;
-  constexpr int32_t kTogether = kChunks < 4 ? kChunks : 4;  // on their way at a time
+  constexpr int32_t kTogether = kChunks < 4 ? kChunks : 4;  // chunks whose loads are in flight at a time
   const MmaLane lane = mma_lane();
   const int64_t offsets[2] = {shared.offsets.load(first_slot + lane.row),
                               shared.offsets.load(first_slot + lane.row + 8)};
@@ -149,7 +150,8 @@ HASHEVICT_DEVICE void mma_dots(const SplitInput& input, const AttendShared& shar
   }
 }
 
-/// Turns dots into logits, -infinity where a slot does not count, and tells those of the slot held out.
+/// Turns dots into logits; a slot that does not count gets -infinity. The logits of the held-out slot are written
+/// separately.
 template <class Shape>
 HASHEVICT_DEVICE void mma_logits(const SplitInput& input, const AttendShared& shared, int32_t first_slot,
                                  const HeldOut& held_out, MmaLogits<Shape>& dots) {
@@ -168,7 +170,7 @@ HASHEVICT_DEVICE void mma_logits(const SplitInput& input, const AttendShared& sh
   }
 }
 
-/// values += a turn's weights times its values, 64 dimensions at a time.
+/// values += weights * values of a turn, 64 dimensions at a time.
 template <class Shape, bool kAligned>
 HASHEVICT_DEVICE void mma_values(const SplitInput& input, const AttendShared& shared, int32_t first_slot,
                                  int32_t held_out, const MmaLogits<Shape>& weights,
@@ -215,7 +217,7 @@ HASHEVICT_DEVICE void mma_values(const SplitInput& input, const AttendShared& sh
   }
 }
 
-/// Leaves the warp's result in shared memory. `values[4 c + j]` has dimensions 64 c + 8 row + 2 j and the one after it.
+/// Stores the warp's result in shared memory. `values[4 c + j]` has dimensions 64 c + 8 row + 2 j and the next one.
 template <class Shape>
 HASHEVICT_DEVICE void store_mma_warp(const AttendShared& shared, int32_t head_dim, const MmaState<Shape>& state) {
   const MmaLane lane = mma_lane();
@@ -243,7 +245,7 @@ HASHEVICT_DEVICE void store_mma_warp(const AttendShared& shared, int32_t head_di
   }
 }
 
-/// Turns logits into weights; all that was before them is rescaled.
+/// Turns logits into weights and rescales the results of earlier turns.
 template <class Shape>
 HASHEVICT_DEVICE void mma_weights(MmaLogits<Shape>& logits, MmaState<Shape>& state) {
   HASHEVICT_UNROLL
@@ -271,7 +273,7 @@ template <class Shape, bool kAligned>
 HASHEVICT_DEVICE void attend_mma(const SplitInput& input, const AttendShared& shared, const HeldOut& held_out) {
   const MmaQueries<Shape> queries{shared, input.head_dim};
   MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
-  // Not unrolled: it would keep several turns' rows in registers, and there are none to spare.
+  // Not unrolled: rows of several turns would not fit into registers.
   HASHEVICT_NO_UNROLL
   for (int32_t slot = simt::warp() * kMmaSlots; slot < input.num_slots; slot += kAttendWarps * kMmaSlots) {
     MmaLogits<Shape> logits;
@@ -290,7 +292,7 @@ HASHEVICT_DEVICE void attend_mma(const SplitInput& input, const AttendShared& sh
 }
 
 /// attend_split() for these shapes.
-template <int32_t kDtype, int32_t kDims>
+template <DType kDtype, int32_t kDims>
 HASHEVICT_DEVICE void attend_split(MmaShape<kDtype, kDims> /*shape*/, const SplitInput& input,
                                    const AttendShared& shared, const HeldOut& held_out) {
   using Shape = MmaShape<kDtype, kDims>;

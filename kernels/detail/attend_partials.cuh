@@ -3,11 +3,11 @@
 
 #include "kernels/detail/attend_state.cuh"
 
-/// What the blocks of a head leave for the last of them. All of it goes through relaxed accesses: it is written and
-/// read once, by different blocks.
+/// Results that the blocks of a head leave in the workspace for its last block. All accesses are relaxed: each number
+/// is written once and read once, by different blocks.
 namespace hashevict::kernels {
 
-/// The part of the workspace that belongs to one KV head of one item.
+/// The workspace of one KV head of one item.
 struct HeadPartials {
   float* states;  ///< [splits, G, 2 + head_dim]
   uint64_t* keys;
@@ -21,15 +21,15 @@ struct HeadPartials {
   }
 };
 
-HASHEVICT_DEVICE HeadPartials partials_of(const Partials& p, const Layer& layer, int32_t item, int32_t kv_head) {
-  const int64_t first = (int64_t{item} * layer.num_kv_heads + kv_head) * p.num_splits;
-  const int64_t query = first * layer.group_size;
-  return {p.states + query * (2 + layer.head_dim),
+HASHEVICT_DEVICE HeadPartials partials_of(const Partials& p, const Layer& layer, int32_t item, int32_t first_split) {
+  const int64_t first = int64_t{item} * layer.num_splits + first_split;
+  const int64_t query = first * layer.shape.group_size;
+  return {p.states + query * (2 + layer.shape.head_dim),
           p.keys + first,
           p.slots + first,
           p.logits + query,
-          layer.group_size,
-          layer.head_dim};
+          layer.shape.group_size,
+          layer.shape.head_dim};
 }
 
 HASHEVICT_DEVICE void store_partial(const HeadPartials& to, int32_t split, int32_t query, int32_t e,
@@ -41,7 +41,15 @@ HASHEVICT_DEVICE void store_partial(const HeadPartials& to, int32_t split, int32
   simt::store_relaxed(state + 1, partial.sum);
 }
 
-/// The first `num_splits` splits of a query, for one element.
+/// The slot of a split's candidate, or 0 if the stored number is no slot of the head. Where two rows name one sequence,
+/// their blocks share tickets, and the last block may read what another launch, or another use of the workspace, left
+/// there.
+HASHEVICT_DEVICE int32_t candidate_of(const HeadPartials& from, int32_t split, int32_t capacity) {
+  const int32_t slot = simt::load_relaxed(from.slots + split);
+  return slot >= 0 && slot < capacity ? slot : 0;
+}
+
+/// Merges element `e` of a query over its first `num_splits` splits.
 HASHEVICT_DEVICE Partial merge_partials(const HeadPartials& from, int32_t num_splits, int32_t query, int32_t e) {
   Partial all = empty_partial();
   for (int32_t split = 0; split < num_splits; ++split) {
@@ -51,8 +59,8 @@ HASHEVICT_DEVICE Partial merge_partials(const HeadPartials& from, int32_t num_sp
   return all;
 }
 
-/// Whether this block is the last of `blocks` that come here with one ticket, which is 0 again then: it sees all that
-/// the others did before. All threads call it. `shared` has one element.
+/// Whether this block is the last of `blocks` that come here with one ticket. The last block resets the ticket to 0 and
+/// sees all that the others wrote before. All threads call it. `shared` has one element.
 HASHEVICT_DEVICE bool is_last_block(uint32_t* ticket, int32_t blocks, const simt::SharedArray<int32_t>& shared) {
   simt::block_sync();
   if (simt::thread_index() == 0) {

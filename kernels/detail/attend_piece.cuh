@@ -3,54 +3,56 @@
 
 #include "kernels/detail/element.cuh"
 
-/// What one lane holds of a row of keys or values: eight neighbouring elements.
+/// The part of a key or value row that one lane holds: eight neighbouring elements.
 namespace hashevict::kernels {
 
 inline constexpr int32_t kPieceElements = 8;
 
-/// As they lie in memory: 16 or 32 bytes.
-template <int32_t kDtype>
+/// The elements as stored: 16 or 32 bytes.
+template <DType kDtype>
 struct Piece {
-  static constexpr int32_t kParts = kDtype == HASHEVICT_FLOAT32 ? 2 : 1;
+  static constexpr int32_t kParts = kDtype == DType::float32 ? 2 : 1;
   simt::Bytes16 parts[kParts];
 };
 
-/// Whether every row of a layer starts on a boundary of 16 bytes.
-HASHEVICT_DEVICE bool rows_are_aligned(const Slots& kv) {
-  const uint64_t elements = static_cast<uint64_t>(kv.slot_stride) | static_cast<uint64_t>(kv.head_stride) |
-                            static_cast<uint64_t>(kv.block_table == nullptr ? kv.sequence_stride : kv.page_stride);
-  const uint64_t bytes = elements * static_cast<uint64_t>(size_of(kv.dtype)) | reinterpret_cast<uintptr_t>(kv.keys) |
-                         reinterpret_cast<uintptr_t>(kv.values);
+/// Whether every row of a layer starts at a multiple of 16 bytes.
+HASHEVICT_DEVICE bool rows_are_aligned(const Layer& layer) {
+  const core::KvLayout& kv = layer.kv;
+  const int64_t outer = layer.table.entries == nullptr ? kv.sequence_stride : kv.page_stride;
+  const uint64_t bytes = static_cast<uint64_t>(kv.slot_stride | kv.head_offsets | outer) |
+                         reinterpret_cast<uintptr_t>(layer.keys) | reinterpret_cast<uintptr_t>(layer.values);
   return bytes % sizeof(simt::Bytes16) == 0;
 }
 
-/// Elements `index` to `index + 7`; in one or two accesses if they are aligned.
-template <int32_t kDtype, bool kAligned>
-HASHEVICT_DEVICE Piece<kDtype> load_piece(const void* data, int64_t index) {
+/// Loads eight elements, from `element` on, of the row that starts `offset` bytes after `data`. Aligned rows take one
+/// or two accesses.
+template <DType kDtype, bool kAligned>
+HASHEVICT_DEVICE Piece<kDtype> load_piece(const void* data, int64_t offset, int32_t element) {
   constexpr int32_t kParts = Piece<kDtype>::kParts;
+  const auto* const address = static_cast<const unsigned char*>(data) + (offset + element * size_of(kDtype));
   Piece<kDtype> piece;
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < (kAligned ? kParts : 0); ++i) {
-    piece.parts[i] = simt::load16(static_cast<const unsigned char*>(data) + index * size_of(kDtype) + i * 16);
+    piece.parts[i] = simt::load16(address + i * 16);
   }
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < (kAligned ? 0 : 4 * kParts); ++i) {
     uint32_t& word = piece.parts[i / 4].words[i % 4];
-    if constexpr (kDtype == HASHEVICT_FLOAT32) {
-      word = simt::load(static_cast<const uint32_t*>(data) + index + i);
+    if constexpr (kDtype == DType::float32) {
+      word = simt::load(reinterpret_cast<const uint32_t*>(address) + i);
     } else {
-      const auto* const pair = static_cast<const uint16_t*>(data) + index + 2 * i;
+      const auto* const pair = reinterpret_cast<const uint16_t*>(address) + 2 * i;
       word = uint32_t{simt::load(pair)} | uint32_t{simt::load(pair + 1)} << 16;
     }
   }
   return piece;
 }
 
-template <int32_t kDtype>
+template <DType kDtype>
 HASHEVICT_DEVICE void widen_piece(const Piece<kDtype>& piece, float (&values)[kPieceElements]) {
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < kPieceElements; ++i) {
-    if constexpr (kDtype == HASHEVICT_FLOAT32) {
+    if constexpr (kDtype == DType::float32) {
       values[i] = simt::float_from_bits(piece.parts[i / 4].words[i % 4]);
     } else {
       const uint32_t word = piece.parts[0].words[i / 2];

@@ -7,16 +7,16 @@
 
 /// Attention of a tile of queries over one split of a head's slots, by one block.
 ///
-/// A lane owns eight neighbouring elements of every row, so kLanes lanes, a lane group, take a slot together and the
-/// groups of a block take neighbouring slots side by side. Every group keeps an online softmax of its own over its
-/// slots. The dots of a turn are added up across its lanes so that each lane ends up with its share of them, not with
-/// all: it turns those into weights and hands them out again. In the end the groups are merged, in a fixed order.
+/// A lane owns eight neighbouring elements of every row. So kLanes lanes, a lane group, take a slot together, and the
+/// groups of a block take neighbouring slots side by side. Every group keeps an online softmax over its own slots. The
+/// reduction of a turn's dots leaves each lane with its share of them instead of all; the lane turns them into weights
+/// and hands these out again. In the end the groups are merged in a fixed order.
 namespace hashevict::kernels {
 
-/// What a block holds in shared memory.
+/// A block's arrays in shared memory.
 struct AttendShared {
   simt::SharedArray<float> queries;    ///< [kTile, head_dim]
-  simt::SharedArray<int64_t> offsets;  ///< [kSplitSlots] where a slot's row starts; -1: not to be read
+  simt::SharedArray<int64_t> offsets;  ///< [kSplitSlots] offset of a slot's row in bytes; -1: must not be read
   simt::SharedArray<float> maxima;     ///< [kAttendWarps, kTile]
   simt::SharedArray<float> sums;       ///< [kAttendWarps, kTile]
   simt::SharedArray<float> values;     ///< [kAttendWarps, kTile, head_dim]
@@ -38,44 +38,44 @@ HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int
   return {queries, offsets, maxima, sums, memory.take<float>(kAttendWarps * kTile * head_dim)};
 }
 
-/// What a split is read with.
+/// The inputs of one split.
 struct SplitInput {
   const void* keys;
   const void* values;
   bool aligned;
   int32_t head_dim;
-  int32_t num_slots;  ///< of the split
+  int32_t num_slots;  ///< slots of the split
   Softmax softmax;
 };
 
-/// A slot whose logits are told and that is left out of the sums.
+/// A slot excluded from the sums; its logits are written separately.
 struct HeldOut {
-  int32_t index = -1;       ///< in the split; -1: there is none
-  float* logits = nullptr;  ///< [num_queries], of the tile
+  int32_t index = -1;       ///< index in the split; -1: no slot is held out
+  float* logits = nullptr;  ///< [num_queries] of the tile
   int32_t num_queries = 0;
 };
 
-/// What a lane keeps over its slots.
+/// A lane's running results over its slots.
 template <class Shape>
 struct LaneState {
   float queries[Shape::kTile][kPieceElements];
-  float values[Shape::kTile][kPieceElements];  ///< weighted
-  float maximum;                               ///< of the query whose dots the lane ends up with
-  float sum;                                   ///< of the weights that the lane makes
+  float values[Shape::kTile][kPieceElements];  ///< weighted sums
+  float maximum;                               ///< largest logit of the query whose dots the lane holds
+  float sum;                                   ///< sum of the weights that the lane computes
 };
 
-/// Rows of the slots that a lane group takes at a time.
+/// The rows that a lane group takes in one turn.
 template <class Shape>
 struct Turn {
   Piece<Shape::kDtype> keys[Shape::kTurn];
   Piece<Shape::kDtype> values[Shape::kTurn];
-  uint32_t visible;   ///< bit i: slot i takes part
+  uint32_t visible;   ///< bit i: slot i counts
   uint32_t held_out;  ///< bit i: slot i is held out
 };
 
-/// Adds each of kCount values up over the lanes that differ in the bits kLow, 2 kLow, .., kHigh / 2 of their number. As
-/// long as a lane has more than one value, it hands one half of them to its partner and gets the other half's share:
-/// the lanes whose bits, the highest first, spell n end up with the n-th part of the values, in front.
+/// Adds each of kCount values over the lanes whose numbers differ in the bits kLow, 2 kLow, .., kHigh / 2. While a lane
+/// has several values, it passes one half of them to its partner and receives the partner's share of the other half. In
+/// the end the lanes whose bits, the highest first, spell n have the n-th part of the values in front.
 template <int32_t kHigh, int32_t kLow, int32_t kCount>
 HASHEVICT_DEVICE void add_across(float (&values)[kCount]) {
   if constexpr (kHigh > kLow) {
@@ -100,7 +100,7 @@ HASHEVICT_DEVICE void add_across(float (&values)[kCount]) {
   }
 }
 
-/// Largest of the values of lanes that differ in the bits kLow, .., kHigh / 2.
+/// Maximum over lanes whose numbers differ in the bits kLow, .., kHigh / 2.
 template <int32_t kHigh, int32_t kLow>
 HASHEVICT_DEVICE float max_across(float value) {
   HASHEVICT_UNROLL
@@ -110,7 +110,7 @@ HASHEVICT_DEVICE float max_across(float value) {
   return value;
 }
 
-/// First element of a lane's pieces.
+/// Index of the first element of a lane's pieces.
 template <class Shape>
 HASHEVICT_DEVICE int32_t first_element() {
   return simt::lane() % Shape::kLanes * kPieceElements;
@@ -132,7 +132,7 @@ HASHEVICT_DEVICE void start(LaneState<Shape>& state, const AttendShared& shared,
   }
 }
 
-/// Loads the rows of one turn, all of them before any is used.
+/// Loads all rows of a turn before any of them is used.
 template <class Shape, bool kAligned>
 HASHEVICT_DEVICE void load_turn(Turn<Shape>& turn, const SplitInput& input, const AttendShared& shared,
                                 int32_t turn_slot, int32_t held_out) {
@@ -151,17 +151,17 @@ HASHEVICT_DEVICE void load_turn(Turn<Shape>& turn, const SplitInput& input, cons
   for (int32_t i = 0; i < Shape::kTurn; ++i) {
     turn.keys[i] = {};
     if (offsets[i] < 0 || first >= input.head_dim) continue;
-    turn.keys[i] = load_piece<Shape::kDtype, kAligned>(input.keys, offsets[i] + first);
+    turn.keys[i] = load_piece<Shape::kDtype, kAligned>(input.keys, offsets[i], first);
   }
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < Shape::kTurn; ++i) {
-    turn.values[i] = {};  // of slots that do not count, too: their values may be anything
+    turn.values[i] = {};  // slots that do not count get zeros: their memory may hold anything
     if (offsets[i] < 0 || first >= input.head_dim || (turn.held_out >> i & 1U) != 0) continue;
-    turn.values[i] = load_piece<Shape::kDtype, kAligned>(input.values, offsets[i] + first);
+    turn.values[i] = load_piece<Shape::kDtype, kAligned>(input.values, offsets[i], first);
   }
 }
 
-/// Dots of all queries with all keys of a turn; the lane's share of them is in front.
+/// Dot products of all queries with all keys of a turn. The lane's share comes first.
 template <class Shape>
 HASHEVICT_DEVICE void dot_turn(const Turn<Shape>& turn, const LaneState<Shape>& state, float (&dots)[Shape::kDots]) {
   HASHEVICT_UNROLL
@@ -179,7 +179,7 @@ HASHEVICT_DEVICE void dot_turn(const Turn<Shape>& turn, const LaneState<Shape>& 
   add_across<Shape::kLanes, 1>(dots);
 }
 
-/// Turns the lane's dots into weights. @return what to multiply everything before this turn by
+/// Turns the lane's dots into weights. @return the factor that rescales the results of earlier turns
 template <class Shape>
 HASHEVICT_DEVICE float weigh_turn(const Turn<Shape>& turn, const Softmax& softmax, const HeldOut& held_out,
                                   LaneState<Shape>& state, float (&dots)[Shape::kDots]) {
@@ -214,7 +214,7 @@ HASHEVICT_DEVICE float weigh_turn(const Turn<Shape>& turn, const Softmax& softma
   return rescale;
 }
 
-/// Value that the lane of this group that has dot `dot` brings.
+/// The value that the lane with dot `dot` contributes, from this group.
 template <class Shape>
 HASHEVICT_DEVICE float from_lane_of(int32_t dot, float value) {
   const int32_t group = simt::lane() / Shape::kLanes * Shape::kLanes;
@@ -246,7 +246,7 @@ HASHEVICT_DEVICE void add_values(const Turn<Shape>& turn, LaneState<Shape>& stat
   }
 }
 
-/// Merges the lane groups of a warp, and leaves the result in shared memory.
+/// Merges the lane groups of a warp and stores the result in shared memory.
 template <class Shape>
 HASHEVICT_DEVICE void store_warp(LaneState<Shape>& state, const AttendShared& shared, int32_t head_dim) {
   constexpr int32_t kAll = Shape::kTile * kPieceElements;
@@ -296,9 +296,9 @@ HASHEVICT_DEVICE void attend_slots(const SplitInput& input, const AttendShared& 
   }
 }
 
-/// One split for the tile's queries: `shared.queries` and `shared.offsets` were written before, by any threads. Its
-/// result is read through split_partial(), until the next split starts.
-template <int32_t kDtype, int32_t kLanes, int32_t kTile>
+/// Attends over one split for the tile's queries. The caller has filled `shared.queries` and `shared.offsets`; any
+/// threads may have written them. split_partial() reads the result, until the next split starts.
+template <DType kDtype, int32_t kLanes, int32_t kTile>
 HASHEVICT_DEVICE void attend_split(AttendShape<kDtype, kLanes, kTile> /*shape*/, const SplitInput& input,
                                    const AttendShared& shared, const HeldOut& held_out) {
   using Shape = AttendShape<kDtype, kLanes, kTile>;
@@ -314,7 +314,7 @@ HASHEVICT_DEVICE void attend_split(AttendShape<kDtype, kLanes, kTile> /*shape*/,
   simt::block_sync();
 }
 
-/// The split's result for element `e` of the tile's query `q`.
+/// The split's result for query `q` of the tile, element `e`.
 template <int32_t kTile>
 HASHEVICT_DEVICE Partial split_partial(const AttendShared& shared, int32_t head_dim, int32_t q, int32_t e) {
   float maximum = kNegativeInfinity;

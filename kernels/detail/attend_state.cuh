@@ -6,11 +6,12 @@
 #include "kernels/detail/element.cuh"
 #include "kernels/params.hpp"
 
-/// Logits, and sums of softmax weights and of weighted values that are taken part by part. Logits are kept in units of
-/// ln 2, so that weights are powers of two: one instruction each.
+/// Partial softmax: maximum logit, sum of weights, weighted sum of values. Logits are kept in units of ln 2, so that
+/// weights are powers of two, one instruction each.
 namespace hashevict::kernels {
 
 inline constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
+inline constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 inline constexpr float kLogTwo = 0.693147181F;
 inline constexpr float kOverLogTwo = 1.44269504F;
 
@@ -22,7 +23,7 @@ HASHEVICT_DEVICE float logit_of(const Softmax& softmax, float dot) {
   return simt::multiply(logit, kOverLogTwo);
 }
 
-/// What weights are powers relative to: with nothing but -infinity so far, any finite number gives them their value 0.
+/// The logit that weights are relative to. If all logits so far are -infinity, any finite reference gives weight 0.
 HASHEVICT_DEVICE float reference_of(float maximum) {
   return maximum == kNegativeInfinity ? 0.0F : maximum;
 }
@@ -32,19 +33,19 @@ HASHEVICT_DEVICE float weight_of(float logit, float reference) {
   return simt::exp2(simt::subtract(logit, reference));
 }
 
-/// Attention of one query over some slots, as far as one element of its output goes.
+/// Attention of one query over some slots, for one element of its output.
 struct Partial {
   float maximum;  ///< the largest logit
   float sum;      ///< of the weights relative to it
-  float value;    ///< weighted sum of the element
+  float value;    ///< weighted sum of the values' element
 };
 
-/// Over no slot.
+/// The result over no slots.
 HASHEVICT_DEVICE Partial empty_partial() {
   return {kNegativeInfinity, 0.0F, 0.0F};
 }
 
-/// Over the slots of both. Whoever merges the same parts in the same order gets the same bits.
+/// The result over the slots of both. Merging the same parts in the same order gives the same bits.
 HASHEVICT_DEVICE Partial merge(const Partial& a, const Partial& b) {
   const float maximum = simt::maximum(a.maximum, b.maximum);
   const float reference = reference_of(maximum);
@@ -54,13 +55,14 @@ HASHEVICT_DEVICE Partial merge(const Partial& a, const Partial& b) {
           simt::fma(a.value, of_a, simt::multiply(b.value, of_b))};
 }
 
-/// Where a result goes.
+/// The outputs of attention.
 struct Results {
   MutableVectors out;
   Numbers<float> lse;
 };
 
-/// Writes element `e` of a query head's output and, with the first, the log of its softmax sum. Over no slot: zeros.
+/// Writes element `e` of a query head's output and, with element 0, the log of its softmax sum. Without slots the
+/// output is zero.
 HASHEVICT_DEVICE void store_result(const Results& to, int64_t token, int32_t query_head, int32_t e,
                                    const Partial& all) {
   const bool none = all.sum == 0.0F;

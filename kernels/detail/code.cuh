@@ -5,17 +5,17 @@
 
 #include "kernels/detail/simt.cuh"
 
-/// Codes of 8 to 128 bits, as the words they are computed in and the bytes they are stored in.
+/// Codes of 8 to 128 bits: computed as words, stored as bytes.
 namespace hashevict::kernels {
 
-/// Words of a code; one is partly used below 32 bits.
+/// Words of a code. Codes below 32 bits use a part of one word.
 HASHEVICT_HOST_DEVICE constexpr int32_t code_words(int32_t hash_bits) {
   return hash_bits <= 32 ? 1 : hash_bits / 32;
 }
 template <int32_t kBits>
 inline constexpr int32_t kCodeWords = code_words(kBits);
 
-/// Calls `visitor(bits)` with `decltype(bits)::value == hash_bits`: the one switch over code sizes.
+/// Calls `visitor(bits)` with `decltype(bits)::value == hash_bits`. This is the only switch over code sizes.
 HASHEVICT_EXEC_CHECK_DISABLE
 template <class Visitor>
 HASHEVICT_HOST_DEVICE decltype(auto) visit_bits(int32_t hash_bits, Visitor&& visitor) {
@@ -38,7 +38,7 @@ struct Code {
   uint32_t words[kCodeWords<kBits>];
 };
 
-/// What one access to a stored code moves.
+/// The unit of one access to a stored code.
 template <int32_t kBits>
 struct StoredCode;
 template <>
@@ -62,7 +62,7 @@ struct alignas(16) StoredCode<128> {
   uint32_t words[4];
 };
 
-/// Code of `slot` of a head.
+/// The code of a head's slot.
 template <int32_t kBits>
 HASHEVICT_DEVICE Code<kBits> load_code(const uint8_t* codes, int32_t slot) {
   const auto stored = simt::load(reinterpret_cast<const StoredCode<kBits>*>(codes) + slot);
@@ -105,7 +105,7 @@ HASHEVICT_DEVICE uint32_t hamming_distance(const Code<kBits>& a, const Code<kBit
   return static_cast<uint32_t>(distance);
 }
 
-/// Adds kCount products of a bit's sum, the next of its chain. Their loads are on their way together.
+/// Adds the next kCount products to a bit's sum. Their loads are in flight together.
 template <int32_t kBits, int32_t kCount>
 HASHEVICT_DEVICE float add_products(float sum, const float* weights, const simt::SharedArray<float>& x, int32_t first) {
   float w[kCount];
@@ -121,9 +121,9 @@ HASHEVICT_DEVICE float add_products(float sum, const float* weights, const simt:
   return sum;
 }
 
-/// Bits [32 word, 32 word + 32) of the code of a vector that lies in shared memory from `first` on. Lane = bit: one fma
-/// an element, in increasing index, so that no sum crosses lanes; NaN compares false and gives 0. All 32 lanes call it
-/// and get the result. `projection` is [head_dim, kBits]: neighbouring lanes read neighbouring floats.
+/// Bits [32 word, 32 word + 32) of the code of the vector at `first` in shared memory. Lane = bit: one fma an element,
+/// in increasing index, so that no sum crosses lanes. NaN compares false and gives 0. All 32 lanes call it and get the
+/// result. `projection` is [head_dim, kBits]: neighbouring lanes read neighbouring floats.
 template <int32_t kBits>
 HASHEVICT_DEVICE uint32_t project_word(const simt::SharedArray<float>& x, int32_t first, int32_t head_dim,
                                        const float* projection, int32_t word) {

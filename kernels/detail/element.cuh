@@ -4,27 +4,23 @@
 #include "kernels/detail/simt.cuh"
 #include "kernels/params.hpp"
 
-/// Elements of any float type, widened exactly and narrowed to nearest even, with the bits that the CPU backend has.
+/// Elements of any float type: widened exactly, rounded to nearest even, with the same bits as on the CPU backend.
 namespace hashevict::kernels {
 
-HASHEVICT_DEVICE int32_t size_of(int32_t dtype) {
-  return dtype == HASHEVICT_FLOAT32 ? 4 : 2;
+HASHEVICT_DEVICE float widen(uint16_t bits, DType dtype) {
+  return dtype == DType::float16 ? simt::half_to_float(bits) : simt::float_from_bits(uint32_t{bits} << 16);
 }
 
-HASHEVICT_DEVICE float widen(uint16_t bits, int32_t dtype) {
-  return dtype == HASHEVICT_FLOAT16 ? simt::half_to_float(bits) : simt::float_from_bits(uint32_t{bits} << 16);
+HASHEVICT_DEVICE float load_element(const void* data, DType dtype, int64_t index) {
+  if (dtype == DType::float32) return simt::load(static_cast<const float*>(data) + index);
+  return widen(simt::load(static_cast<const uint16_t*>(data) + index), dtype);
 }
 
-HASHEVICT_DEVICE float load_element(const void* data, int32_t dtype, int64_t index) {
-  if (dtype == HASHEVICT_FLOAT32) return simt::load_constant(static_cast<const float*>(data) + index);
-  return widen(simt::load_constant(static_cast<const uint16_t*>(data) + index), dtype);
-}
-
-/// Eight neighbours from `index` on, which lie on a boundary of 16 bytes.
-HASHEVICT_DEVICE void load_eight(const void* data, int32_t dtype, int64_t index, float (&values)[8]) {
+/// Loads eight neighbours from `index` on, which must lie at a multiple of 16 bytes.
+HASHEVICT_DEVICE void load_eight(const void* data, DType dtype, int64_t index, float (&values)[8]) {
   const auto* const address = static_cast<const unsigned char*>(data) + index * size_of(dtype);
   const simt::Bytes16 first = simt::load16(address);
-  if (dtype == HASHEVICT_FLOAT32) {
+  if (dtype == DType::float32) {
     const simt::Bytes16 second = simt::load16(address + sizeof first);
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < 4; ++i) {
@@ -40,9 +36,14 @@ HASHEVICT_DEVICE void load_eight(const void* data, int32_t dtype, int64_t index,
   }
 }
 
-/// Whether vector accesses may start at this element.
-HASHEVICT_DEVICE bool is_aligned(const void* data, int32_t dtype, int64_t index) {
-  return (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(index * size_of(dtype))) % 16 == 0;
+/// Whether 16-byte accesses may start here.
+HASHEVICT_DEVICE bool is_aligned(const void* data) {
+  return reinterpret_cast<uintptr_t>(data) % sizeof(simt::Bytes16) == 0;
+}
+
+/// Whether 16-byte accesses may start at an element.
+HASHEVICT_DEVICE bool is_aligned(const void* data, DType dtype, int64_t index) {
+  return is_aligned(static_cast<const unsigned char*>(data) + index * size_of(dtype));
 }
 
 /// fp32 -> fp16; a NaN keeps its sign and the payload's leading bits.
@@ -60,25 +61,27 @@ HASHEVICT_DEVICE uint16_t narrow_to_half(float value) {
   return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
 }
 
-/// fp32 -> bf16, likewise.
+/// fp32 -> bf16; NaN as above.
 HASHEVICT_DEVICE uint16_t narrow_to_bfloat(float value) {
   const uint32_t bits = simt::bits_of_float(value);
   if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<uint16_t>(bits >> 16 | 0x0040U);
   return static_cast<uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
 }
 
-/// What is left of a value in a type.
-HASHEVICT_DEVICE float round_to(int32_t dtype, float value) {
-  if (dtype == HASHEVICT_FLOAT32) return value;
-  return widen(dtype == HASHEVICT_FLOAT16 ? narrow_to_half(value) : narrow_to_bfloat(value), dtype);
+HASHEVICT_DEVICE uint16_t narrow(float value, DType dtype) {
+  return dtype == DType::float16 ? narrow_to_half(value) : narrow_to_bfloat(value);
 }
 
-HASHEVICT_DEVICE void store_element(void* data, int32_t dtype, int64_t index, float value) {
-  if (dtype == HASHEVICT_FLOAT32) {
+/// Rounds a value to a type and widens it again.
+HASHEVICT_DEVICE float round_to(DType dtype, float value) {
+  return dtype == DType::float32 ? value : widen(narrow(value, dtype), dtype);
+}
+
+HASHEVICT_DEVICE void store_element(void* data, DType dtype, int64_t index, float value) {
+  if (dtype == DType::float32) {
     simt::store(static_cast<float*>(data) + index, value);
   } else {
-    const uint16_t bits = dtype == HASHEVICT_FLOAT16 ? narrow_to_half(value) : narrow_to_bfloat(value);
-    simt::store(static_cast<uint16_t*>(data) + index, bits);
+    simt::store(static_cast<uint16_t*>(data) + index, narrow(value, dtype));
   }
 }
 

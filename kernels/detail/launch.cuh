@@ -2,17 +2,42 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
-/// How launchers start a kernel: on a device where nvcc compiles them, on the executor where a host compiler does.
+#include "kernels/launch.hpp"
+
+/// Launchers start a kernel through these functions: on a device if nvcc compiles them, on the executor if a host
+/// compiler does.
 namespace hashevict::simt {
 
-/// Extents of a launch. One with an empty grid is not started.
+/// Extents of a launch. A launch with an empty grid is not started.
 struct Extents {
   int32_t grid_x;
   int32_t grid_y;
-  int32_t threads;       ///< of a block
+  int32_t threads;       ///< threads per block
   int32_t shared_bytes;  ///< dynamic shared memory of a block
 };
+
+using kernels::Prepared;
+using kernels::Queue;
+
+/// The combined state of several kernels; the first error is reported.
+inline Prepared all_of(std::initializer_list<Prepared> kernels) {
+  Prepared all{nullptr, INT32_MAX, true};
+  for (const Prepared& kernel : kernels) {
+    if (all.error == nullptr) all.error = kernel.error;
+    if (kernel.shared_bytes < all.shared_bytes) all.shared_bytes = kernel.shared_bytes;
+    all.overlaps = all.overlaps && kernel.overlaps;
+  }
+  return all;
+}
+
+/// Prepares the kernels for queries of every float type.
+template <class Prepare>
+Prepared for_queries_of_any_type(const Prepare& prepare) {
+  return all_of(
+      {prepare(kernels::DType::float32), prepare(kernels::DType::float16), prepare(kernels::DType::bfloat16)});
+}
 
 }  // namespace hashevict::simt
 

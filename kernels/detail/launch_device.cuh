@@ -5,37 +5,45 @@
 
 namespace hashevict::simt {
 
-/// Whether the present device starts a launch while the one before it ends (programmatic dependent launch, from sm_90
-/// on). It saves what lies between two launches, which is longer than a small step's eviction.
-inline bool overlaps_launches() {
+/// nullptr, or the runtime's message. Clears the error, which the runtime would report again at the caller's next call.
+inline const char* message_of(cudaError_t error) {
+  if (error == cudaSuccess) return nullptr;
+  static_cast<void>(cudaGetLastError());
+  return cudaGetErrorString(error);
+}
+
+/// Makes a kernel ready on the current device. Asking for its attributes loads it. The limit of shared memory is the
+/// same for every cache of the process, so no cache lowers another's. Static shared memory counts toward a block's
+/// limit. Kernels compiled for compute_90 or later wait for the launch before them. With programmatic dependent launch
+/// a launch starts while the one before ends, which saves more time than the eviction of a small step takes.
+template <class Params>
+Prepared prepare(void (*kernel)(Params)) {
+  cudaFuncAttributes attributes{};
   int device = 0;
-  int major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+  int most = 0;
+  cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error == cudaSuccess) error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  const int left = most - static_cast<int>(attributes.sharedSizeBytes);
+  if (error == cudaSuccess) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, left);
+  return {message_of(error), left, attributes.ptxVersion >= 90};
 }
 
 /// Puts a launch on a stream. @return nullptr, or the runtime's message
 template <class Params>
-const char* launch(void (*kernel)(Params), const Extents& extents, const Params& params, void* stream) {
+const char* launch(void (*kernel)(Params), const Extents& extents, const Params& params, const Queue& queue) {
   if (extents.grid_x == 0 || extents.grid_y == 0) return nullptr;
-  constexpr int32_t kSharedWithoutAsking = 48 * 1024;
-  if (extents.shared_bytes > kSharedWithoutAsking) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, extents.shared_bytes);
-    if (error != cudaSuccess) return cudaGetErrorString(error);
-  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(extents.grid_x), static_cast<unsigned>(extents.grid_y));
   config.blockDim = dim3(static_cast<unsigned>(extents.threads));
   config.dynamicSmemBytes = static_cast<size_t>(extents.shared_bytes);
-  config.stream = static_cast<cudaStream_t>(stream);
+  config.stream = static_cast<cudaStream_t>(queue.stream);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &overlap;
-  config.numAttrs = overlaps_launches() ? 1 : 0;
-  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, params);
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  config.numAttrs = queue.overlaps ? 1 : 0;
+  return message_of(cudaLaunchKernelEx(&config, kernel, params));
 }
 
 }  // namespace hashevict::simt

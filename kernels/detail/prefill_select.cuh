@@ -3,12 +3,12 @@
 
 #include "kernels/detail/prefill_replay.cuh"
 
-/// Survivors of a prompt that does not fit, chosen at once among all candidates: those cached, whose slot is their
-/// position since nothing was evicted, then the new tokens. A thread looks at positions that are its own number modulo
-/// kChooseThreads, so that scores need no barrier.
+/// Survivors of a prompt that does not fit, chosen at once among all candidates: first the cached ones, whose slot is
+/// their position since nothing was evicted, then the new tokens. Each thread takes the positions that equal its number
+/// modulo kChooseThreads, so scores need no barrier.
 namespace hashevict::kernels {
 
-/// What a block holds in shared memory.
+/// A block's arrays in shared memory.
 struct SelectShared {
   simt::SharedArray<int32_t> partials;  ///< [kChooseThreads]
   simt::SharedArray<int32_t> weights;   ///< [code bits]
@@ -29,13 +29,14 @@ HASHEVICT_DEVICE SelectShared take_select_shared() {
   return {partials, weights, memory.take<uint32_t>(2 * kChooseWarps)};
 }
 
-/// Which candidates stay: the sinks, the last ones, and of the rest those below a score, and at it the newer ones.
+/// The choice of survivors: the sinks, the last tokens, and of the rest those with a lower score than the last one
+/// kept. Of several with its score the newest stay.
 struct Survivors {
   int32_t num_sinks;
-  int32_t first_recent;    ///< position from which on all stay
-  int32_t num_nearest;     ///< of the rest
-  uint32_t score;          ///< of the last that stays
-  int32_t first_at_score;  ///< position from which on those at the score stay
+  int32_t first_recent;    ///< all positions from here on stay
+  int32_t num_nearest;     ///< survivors among the rest
+  uint32_t score;          ///< score of the last one kept
+  int32_t first_at_score;  ///< of positions with that score, those from here on stay
 
   /// Whether a position's score decides.
   [[nodiscard]] HASHEVICT_DEVICE bool is_scored(int32_t position) const {
@@ -46,7 +47,8 @@ struct Survivors {
   }
 };
 
-/// All threads: how many of `count` codes, `code_of_index(i)` in memory, have each bit; thread b < kBits gets bit b's.
+/// All threads count, over `count` codes at `code_of_index(i)`, how often each bit is set; thread b < kBits gets bit
+/// b's count.
 template <int32_t kBits, class CodeOfIndex>
 HASHEVICT_DEVICE int32_t count_ones(int32_t count, const simt::SharedArray<int32_t>& partials,
                                     const CodeOfIndex& code_of_index) {
@@ -63,7 +65,7 @@ HASHEVICT_DEVICE int32_t count_ones(int32_t count, const simt::SharedArray<int32
   return ones;
 }
 
-/// Sum over the block's threads, for all of them. Orders memory like block_sync().
+/// Sum over the block's threads, returned to all of them. Orders memory like block_sync().
 HASHEVICT_DEVICE uint32_t block_sum(uint32_t value, const simt::SharedArray<uint32_t>& totals) {
   const uint32_t own = simt::warp_sum(value);
   if (simt::lane() == 0) totals.store(simt::warp(), own);
@@ -73,10 +75,10 @@ HASHEVICT_DEVICE uint32_t block_sum(uint32_t value, const simt::SharedArray<uint
   return sum;
 }
 
-/// Score of a candidate: the sum of its distances to all `num_queries` codes that have been counted. A query differs in
-/// bit b if just one of the two has it, so counts of the queries that have it are all that is needed:
-/// sum over b of (c_b ? num_queries - n_b : n_b), or the sum of all n_b, and of the weights num_queries - 2 n_b where
-/// c_b is 1.
+/// Score of a candidate: the sum of its distances to all `num_queries` counted codes. Bit b of the candidate differs
+/// from n_b queries if it is 0, and from num_queries - n_b if it is 1, where n_b queries have the bit set. So the score
+/// is sum over b of (c_b ? num_queries - n_b : n_b): the sum of all n_b, plus the weight num_queries - 2 n_b of each
+/// bit with c_b = 1.
 template <int32_t kBits>
 HASHEVICT_DEVICE uint32_t weigh(const Code<kBits>& code, uint32_t sum_of_counts, const SelectShared& shared) {
   uint32_t score = sum_of_counts;
@@ -94,8 +96,8 @@ HASHEVICT_DEVICE uint32_t weigh(const Code<kBits>& code, uint32_t sum_of_counts,
 /// The candidates of one head.
 struct Candidates {
   const Prompt& prompt;
-  uint32_t* of_slots;   ///< scores of cached ones
-  uint32_t* of_tokens;  ///< and of the batch's tokens
+  uint32_t* of_slots;   ///< scores of cached candidates
+  uint32_t* of_tokens;  ///< scores of the batch's tokens
 
   template <int32_t kBits>
   [[nodiscard]] HASHEVICT_DEVICE Code<kBits> code(int32_t position) const {
@@ -109,7 +111,7 @@ struct Candidates {
   }
 };
 
-/// How many of all threads' scored candidates a test takes.
+/// Counts the scored candidates of all threads that pass a test.
 template <class Test>
 HASHEVICT_DEVICE int32_t count_scored(const Candidates& all, const Survivors& survivors, const SelectShared& shared,
                                       const Test& test) {
@@ -121,12 +123,12 @@ HASHEVICT_DEVICE int32_t count_scored(const Candidates& all, const Survivors& su
   return static_cast<int32_t>(block_sum(count, shared.totals));
 }
 
-/// Scores the candidates by the last `window` tokens' queries. @return the largest score there may be
+/// Scores the candidates by the queries of the last `window` tokens. @return an upper bound of the scores
 template <int32_t kBits>
 HASHEVICT_DEVICE uint32_t score_candidates(const Candidates& all, const Survivors& survivors,
                                            const SelectShared& shared, int32_t window) {
   const Prompt& prompt = all.prompt;
-  const int32_t group = prompt.layer().group_size;
+  const int32_t group = prompt.layer().shape.group_size;
   const int32_t num_queries = window * group;
   const int32_t ones = count_ones<kBits>(num_queries, shared.partials, [&](int32_t i) {
     const int64_t token = prompt.token(prompt.row.num_tokens - window + i / group);
@@ -142,7 +144,8 @@ HASHEVICT_DEVICE uint32_t score_candidates(const Candidates& all, const Survivor
   return static_cast<uint32_t>(num_queries) * kBits;
 }
 
-/// Finds the score, and at it the position, that part the nearest candidates from the others: two bisections on counts.
+/// Finds the score, and within it the position, that separates the nearest candidates from the others, by two
+/// bisections on counts.
 HASHEVICT_DEVICE void part_candidates(const Candidates& all, Survivors& survivors, const SelectShared& shared,
                                       uint32_t largest) {
   uint32_t low = 0;
@@ -169,12 +172,12 @@ HASHEVICT_DEVICE void part_candidates(const Candidates& all, Survivors& survivor
   survivors.first_at_score = first;
 }
 
-/// All threads put the survivors into slots in ascending order of position. A turn takes kChooseThreads positions: all
-/// that it overwrites, slots at or below their position, has been read by then.
+/// All threads move the survivors into slots, in ascending order of position. A turn takes kChooseThreads positions. It
+/// overwrites only slots at or below these, which have been read by then.
 template <int32_t kBits>
 HASHEVICT_DEVICE void settle(const Candidates& all, const Survivors& survivors, const SelectShared& shared) {
   const Prompt& prompt = all.prompt;
-  const GlobalSlots<kBits> state{prompt.head, prompt.rule.accumulator_bytes};
+  const GlobalSlots<kBits> state{prompt.head, prompt.rule().accumulator_bytes};
   int32_t filled = 0;
   int32_t turn = 0;
   for (int32_t first = 0; first < prompt.row.total(); first += kChooseThreads, turn = 1 - turn) {
@@ -186,11 +189,16 @@ HASHEVICT_DEVICE void settle(const Candidates& all, const Survivors& survivors, 
     }
     Code<kBits> code{};
     uint32_t accumulator = 0;
+    core::Importance importance{};
     if (stays) {
       code = all.code<kBits>(position);
-      if (prompt.rule.accumulator_bytes != 0)
-        accumulator = position < prompt.row.before ? state.accumulator(position)
-                                                   : start_of<kBits>(prompt, position - prompt.row.before);
+      if (prompt.rule().accumulator_bytes != 0)
+        accumulator = position < prompt.row.before ? state.accumulator(position) : start_of(prompt.layer());
+      if (prompt.rule().needs_importance) {
+        importance = position < prompt.row.before ? state.importance(position)
+                                                  : given_importance(prompt.params.evict, prompt.head.kv_head,
+                                                                     prompt.token(position - prompt.row.before));
+      }
     }
     const uint32_t ballot = simt::ballot(simt::kFullMask, stays);
     if (simt::lane() == 0)
@@ -205,40 +213,35 @@ HASHEVICT_DEVICE void settle(const Candidates& all, const Survivors& survivors, 
     if (!stays) continue;
     state.set_code(slot, code);
     state.set_position(slot, position);
-    if (prompt.rule.accumulator_bytes != 0) state.set_accumulator(slot, accumulator);
+    if (prompt.rule().accumulator_bytes != 0) state.set_accumulator(slot, accumulator);
+    if (prompt.rule().needs_importance) state.set_importance(slot, importance);
     if (position < prompt.row.before) continue;
     store_number(prompt.params.evict.slots, prompt.token(position - prompt.row.before), prompt.head.kv_head, slot);
   }
 }
 
-/// Takes the prompt into the running mean or majority, for rules that have one.
-template <int32_t kBits>
-HASHEVICT_DEVICE void sum_keys(const Prompt& prompt, const SelectShared& shared) {
+/// Adds the prompt's keys to their running sum, for rules that need it.
+HASHEVICT_DEVICE void sum_keys(const Prompt& prompt) {
   const int32_t thread = simt::thread_index();
-  if (prompt.rule.probe == core::Probe::mean_key && thread < prompt.layer().head_dim) {
-    float sum = simt::load(prompt.head.key_sum + thread);
+  if (prompt.rule().needs_key_sums && thread < prompt.layer().shape.head_dim) {
+    float sum = simt::load(prompt.head.key_sums + thread);
     for (int32_t i = 0; i < prompt.row.num_tokens; ++i) sum = simt::add(sum, key_element(prompt, i, thread));
-    simt::store(prompt.head.key_sum + thread, sum);
-  }
-  if (prompt.rule.probe == core::Probe::majority) {
-    const int32_t ones = count_ones<kBits>(prompt.row.num_tokens, shared.partials, [&](int32_t i) {
-      return encoded_key(prompt.params, prompt.token(i), prompt.head.kv_head);
-    });
-    if (thread < kBits)
-      simt::store(prompt.head.bit_counts + thread, simt::load(prompt.head.bit_counts + thread) + ones);
+    simt::store(prompt.head.key_sums + thread, sum);
   }
 }
 
-/// Chooses the survivors of modes WINDOW and RECENT; their keys and values are left to later kernels.
+/// Chooses the survivors of modes WINDOW and RECENT. Later kernels move their keys and values. A function of its own,
+/// so that the steps of a replay have all registers.
 template <int32_t kBits>
-HASHEVICT_DEVICE void select_survivors(const Prompt& prompt) {
-  const Layer& layer = prompt.layer();
+HASHEVICT_NOINLINE void select_survivors(const PrefillParams& p) {
+  const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
+  const Prompt prompt{p, row, head_of(p.evict.layer, row.sequence, simt::block_y())};
   const SelectShared shared = take_select_shared<kBits>();
-  const int32_t scope = layer.capacity - layer.num_sink_tokens;
-  const int32_t window = prompt.params.mode == HASHEVICT_PREFILL_WINDOW ? prompt.params.window : scope;
-  const Candidates all{prompt, scores_of_slots(prompt.params, prompt.head.sequence, prompt.head.kv_head),
-                       scores_of_tokens(prompt.params, prompt.head.kv_head)};
-  Survivors survivors{layer.num_sink_tokens, prompt.row.total() - window, scope - window, 0, 0};
+  const Head& head = prompt.head;
+  const int32_t scope = head.capacity - head.num_sink_tokens;
+  const int32_t window = prompt.params.mode == HASHEVICT_PREFILL_WINDOW ? window_of(prompt.params, head) : scope;
+  const Candidates all{prompt, scores_of_slots(prompt.params, head), scores_of_tokens(prompt.params, head.kv_head)};
+  Survivors survivors{head.num_sink_tokens, prompt.row.total() - window, scope - window, 0, 0};
   report_none(prompt);
   if (survivors.num_nearest > 0) {
     const uint32_t largest = score_candidates<kBits>(all, survivors, shared, window);
@@ -246,7 +249,7 @@ HASHEVICT_DEVICE void select_survivors(const Prompt& prompt) {
   }
   simt::block_sync();
   settle<kBits>(all, survivors, shared);
-  sum_keys<kBits>(prompt, shared);
+  sum_keys(prompt);
 }
 
 }  // namespace hashevict::kernels

@@ -4,15 +4,15 @@
 #include "kernels/detail/attend_piece.cuh"
 #include "kernels/params.hpp"
 
-/// Rows of keys and values, moved as they are in the largest units that their addresses allow.
+/// Rows of keys and values, copied bit by bit in the largest units that their addresses allow.
 namespace hashevict::kernels {
 
-/// Calls `visitor(Unit{})`: 16 bytes if all rows are aligned to them, else one element.
+/// Calls `visitor(Unit{})` with units of 16 bytes if all rows are aligned to them, else with units of one element.
 template <class Visitor>
-HASHEVICT_DEVICE void visit_row_unit(bool aligned, int32_t dtype, const Visitor& visitor) {
+HASHEVICT_DEVICE void visit_row_unit(bool aligned, DType dtype, const Visitor& visitor) {
   if (aligned) {
     visitor(simt::Bytes16{});
-  } else if (dtype == HASHEVICT_FLOAT32) {
+  } else if (dtype == DType::float32) {
     visitor(uint32_t{});
   } else {
     visitor(uint16_t{});
@@ -20,19 +20,18 @@ HASHEVICT_DEVICE void visit_row_unit(bool aligned, int32_t dtype, const Visitor&
 }
 
 template <class Unit>
-HASHEVICT_DEVICE int32_t units_of_row(int32_t head_dim, int32_t dtype) {
-  return head_dim * size_of(dtype) / static_cast<int32_t>(sizeof(Unit));
+HASHEVICT_DEVICE int32_t units_of_row(const core::RowFormat& format) {
+  return format.row_bytes() / static_cast<int32_t>(sizeof(Unit));
 }
 
-/// Unit `unit` of the row that starts `offset` elements after `base`.
+/// Unit number `unit` of the row that starts `offset` bytes after `base`.
 template <class Unit>
-HASHEVICT_DEVICE const Unit* row_unit(const void* base, int32_t dtype, int64_t offset, int32_t unit) {
-  const auto* const row = static_cast<const unsigned char*>(base) + offset * size_of(dtype);
-  return reinterpret_cast<const Unit*>(row) + unit;
+HASHEVICT_DEVICE const Unit* row_unit(const void* base, int64_t offset, int32_t unit) {
+  return reinterpret_cast<const Unit*>(static_cast<const unsigned char*>(base) + offset) + unit;
 }
 template <class Unit>
-HASHEVICT_DEVICE Unit* row_unit(void* base, int32_t dtype, int64_t offset, int32_t unit) {
-  return const_cast<Unit*>(row_unit<Unit>(const_cast<const void*>(base), dtype, offset, unit));
+HASHEVICT_DEVICE Unit* row_unit(void* base, int64_t offset, int32_t unit) {
+  return const_cast<Unit*>(row_unit<Unit>(const_cast<const void*>(base), offset, unit));
 }
 
 }  // namespace hashevict::kernels

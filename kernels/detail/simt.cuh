@@ -12,15 +12,15 @@ namespace hashevict::simt {
 inline constexpr int32_t kWarpSize = 32;
 inline constexpr uint32_t kFullMask = 0xFFFFFFFFU;
 
-/// What one vector access moves.
+/// The unit of one vector access.
 struct alignas(16) Bytes16 {
   uint32_t words[4];
 };
 
-/// What dynamic shared memory is carved in: every array starts on such a boundary.
+/// Every array in dynamic shared memory starts at a multiple of it.
 inline constexpr int32_t kSharedAlignment = 16;
 
-/// Bytes that an array of `count` elements takes of a block's dynamic shared memory.
+/// Bytes of dynamic shared memory that an array of `count` elements takes.
 template <class T>
 HASHEVICT_HOST_DEVICE constexpr int32_t shared_bytes(int32_t count) {
   const auto bytes = static_cast<int32_t>(sizeof(T)) * count;

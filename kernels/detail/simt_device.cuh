@@ -8,17 +8,18 @@
 #include <cuda/functional>
 #include <cuda/std/bit>
 
-/// Marks a kernel: threads of its blocks and, where it matters, blocks that a multiprocessor is to have room for.
+/// Marks a kernel. Arguments: threads per block and, where it matters, the blocks that a multiprocessor must have room
+/// for.
 #define HASHEVICT_KERNEL(...) __global__ void __launch_bounds__(__VA_ARGS__)
 /// Marks functions that kernels call.
 #define HASHEVICT_DEVICE __device__ __forceinline__
-/// The same for what is large and called once a block: compiled once a file rather than into each kernel.
+/// Marks large functions that run once a block: compiled once per file instead of into each kernel.
 #define HASHEVICT_NOINLINE __device__ __noinline__ inline
-/// Before a kernel's parameter that such functions get a reference to: it is not copied.
+/// Marks a kernel parameter that such functions take by reference, so that it is not copied.
 #define HASHEVICT_GRID_CONSTANT const __grid_constant__
-/// Before a loop of constant extent over an array that is to stay in registers.
+/// Unrolls a loop of constant extent over an array that must stay in registers.
 #define HASHEVICT_UNROLL _Pragma("unroll")
-/// Before a loop that is to stay one.
+/// Keeps a loop rolled.
 #define HASHEVICT_NO_UNROLL _Pragma("unroll 1")
 
 /// The primitives as intrinsics; tests/simt/host.hpp says what each promises.
@@ -43,7 +44,7 @@ HASHEVICT_DEVICE int32_t warp() {
   return thread_index() / kWarpSize;
 }
 
-/// Programmatic dependent launch, which devices have from sm_90 on; elsewhere launches follow one another anyway.
+/// Programmatic dependent launch, on devices from sm_90 on. Launches on older devices never overlap.
 HASHEVICT_DEVICE void wait_for_launch_before() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
@@ -98,12 +99,15 @@ HASHEVICT_DEVICE uint64_t block_max(uint64_t key) {
   return result;
 }
 
+// load() stays an ordinary load. No pointer is __restrict__ and all come from parameters, so the compiler cannot prove
+// that the memory is constant. tests/cuda/check_loads.sh checks it.
 template <class T>
 HASHEVICT_DEVICE T load(const T* address) {
   return *address;
 }
-template <class T>
-HASHEVICT_DEVICE T load_constant(const T* address) {
+// Loads through the read-only path (ld.global.nc). It may keep lines from before the launch, and no wait for the launch
+// before orders it. For projections alone, hence floats only.
+HASHEVICT_DEVICE float load_constant(const float* address) {
   return __ldg(address);
 }
 template <class T>

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "core/step.hpp"
 #include "core/storage.hpp"
@@ -10,26 +15,67 @@
 
 namespace hashevict {
 
-/// What encode() hashes: validated arguments of hashevict_encode().
-struct EncodeArguments {
-  int32_t layer;
-  int32_t sequence;
-  bool queries;
-  int64_t tokens;
-  core::TensorView x;      ///< [tokens, heads, head_dim]
-  core::TensorView codes;  ///< [tokens, heads, code_bytes]
+using core::EncodeArguments;
+
+/// One strided copy: `count` runs of `bytes`, and the distance between run starts on either side.
+struct Runs {
+  uint64_t bytes;
+  uint64_t count = 1;
+  uint64_t host_stride = 0;
+  uint64_t memory_stride = 0;
 };
 
-/// One cache on one kind of device: a method an operation. Arguments have been validated as far as that is possible
-/// without reading backend memory; an implementation checks the rest before it changes anything, where it can.
+/// A sequence's counters in a layer. Every head has seen the same tokens.
+struct SequenceCounters {
+  int32_t tokens_seen, prompt_length, center_set;
+};
+
+/// One cache on one kind of device, with a method for each operation. The caller has validated all that can be checked
+/// without reading backend memory. An implementation checks the rest before it changes anything, where it can.
 class Backend {
  public:
-  explicit Backend(core::Storage storage) : storage_{std::move(storage)} {}
+  explicit Backend(core::Storage storage)
+      : storage_{std::move(storage)},
+        projection_checksums_(storage_.layers.size()),
+        importance_checksums_(storage_.layers.size()),
+        host_counters_(storage_.layers.size()),
+        host_numbers_(most_host_numbers(storage_.settings.shape)) {}
   virtual ~Backend() = default;
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
 
   [[nodiscard]] const core::Storage& storage() const { return storage_; }
+
+  /// Whether a layer's codes are meaningful: its projection was drawn, or a learned one was set.
+  [[nodiscard]] bool has_projection(int32_t layer) const {
+    return projection_checksums_[static_cast<std::size_t>(layer)].has_value();
+  }
+  /// Checksum of the projection in the state. Kept so that snapshots need not read the projection.
+  [[nodiscard]] uint64_t projection_checksum(int32_t layer) const {
+    return projection_checksums_[static_cast<std::size_t>(layer)].value_or(0);
+  }
+  void note_projection(int32_t layer, uint64_t checksum) {
+    projection_checksums_[static_cast<std::size_t>(layer)] = checksum;
+  }
+
+  /// Whether the weights of a layer's importances were set.
+  [[nodiscard]] bool has_importance_weights(int32_t layer) const {
+    return importance_checksums_[static_cast<std::size_t>(layer)].has_value();
+  }
+  /// Checksum of these weights; 0 if there are none.
+  [[nodiscard]] uint64_t importance_checksum(int32_t layer) const {
+    return importance_checksums_[static_cast<std::size_t>(layer)].value_or(0);
+  }
+  void note_importance_weights(int32_t layer, uint64_t checksum) {
+    importance_checksums_[static_cast<std::size_t>(layer)] = checksum;
+  }
+
+  /// Host memory for counters of one sequence, [num_layers]. Reserved here, so that calls which copy counters allocate
+  /// nothing.
+  [[nodiscard]] std::span<SequenceCounters> host_counters() { return host_counters_; }
+  /// Host memory for a counter of all sequences, [num_layers, num_sequences], or for two of each KV head of one
+  /// sequence, [num_layers, 2, num_kv_heads].
+  [[nodiscard]] std::span<int32_t> host_numbers() { return host_numbers_; }
 
   virtual void prefill(const core::Step& step, hashevict_stream stream) = 0;
   virtual void evict(const core::Step& step, hashevict_stream stream) = 0;
@@ -38,19 +84,43 @@ class Backend {
   virtual void decode(const core::Step& step, hashevict_stream stream) = 0;
   virtual void encode(const EncodeArguments& arguments, hashevict_stream stream) = 0;
 
-  /// Empties one sequence in every layer.
+  /// Empties one sequence in every layer; core::kAll empties all sequences.
   virtual void reset(int32_t sequence, hashevict_stream stream) = 0;
   virtual void fork(int32_t source, int32_t target, hashevict_stream stream) = 0;
 
-  /// Copies from backend to host memory, and waits.
-  virtual void read(void* host, const void* memory, uint64_t bytes, hashevict_stream stream) = 0;
-  /// Copies from host to backend memory, and waits.
-  virtual void write(void* memory, const void* host, uint64_t bytes, hashevict_stream stream) = 0;
-  /// A sequence's row of the block table in host memory (checked for `num_slots` slots), nullptr if not paged.
+  /// Starts a copy from backend to host memory. Both must stay in place until wait(); Transfers ensures it.
+  virtual void start_read(void* host, const void* memory, const Runs& runs, hashevict_stream stream) = 0;
+  /// Starts a copy from host to backend memory, on the same terms.
+  virtual void start_write(void* memory, const void* host, const Runs& runs, hashevict_stream stream) = 0;
+  /// Waits for all work on a stream.
+  virtual void wait(hashevict_stream stream) = 0;
+  /// Copies from backend to host memory and waits.
+  void read(void* host, const void* memory, uint64_t bytes, hashevict_stream stream) {
+    start_read(host, memory, {bytes}, stream);
+    wait(stream);
+  }
+  /// Copies from host to backend memory and waits.
+  void write(void* memory, const void* host, uint64_t bytes, hashevict_stream stream) {
+    start_write(memory, host, {bytes}, stream);
+    wait(stream);
+  }
+  /// A sequence's row of the block table in host memory, checked for `num_slots` slots; nullptr if the layout is not
+  /// PAGED.
   virtual const int32_t* host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) = 0;
 
  protected:
   core::Storage storage_;
+
+ private:
+  static std::size_t most_host_numbers(const core::Shape& shape) {
+    return static_cast<std::size_t>(shape.num_layers) *
+           static_cast<std::size_t>(std::max(shape.num_sequences, 2 * shape.num_kv_heads));
+  }
+
+  std::vector<std::optional<uint64_t>> projection_checksums_;  ///< [num_layers]; empty if the layer has none
+  std::vector<std::optional<uint64_t>> importance_checksums_;  ///< [num_layers], likewise
+  std::vector<SequenceCounters> host_counters_;
+  std::vector<int32_t> host_numbers_;
 };
 
 }  // namespace hashevict

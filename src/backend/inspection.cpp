@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <thread>
+#include <span>
+
+#include "backend/transfers.hpp"
+#include "core/machine.hpp"
+#include "core/validate.hpp"
 
 namespace hashevict {
 namespace {
 
-using core::LayerState;
+using core::Layer;
 using core::Storage;
 
 hashevict_tensor make_tensor(void* data, core::DType dtype, std::initializer_list<int64_t> shape,
@@ -22,73 +26,92 @@ hashevict_tensor make_tensor(void* data, core::DType dtype, std::initializer_lis
   return tensor;
 }
 
-hashevict_tensor kv_tensor(const Storage& storage, int32_t layer, void* base) {
-  const hashevict_config& c = storage.settings.config;
-  const auto& layout = storage.kv_layout(layer);
-  if (c.layout == HASHEVICT_LAYOUT_PAGED) {
-    return make_tensor(base, storage.settings.dtype,
-                       {storage.memory.num_pages, c.num_kv_heads, c.page_size, c.head_dim},
-                       {layout.page_stride, layout.head_stride, layout.slot_stride, 1});
+/// The keys (or values) of one head.
+hashevict_tensor kv_tensor(const Storage& storage, int32_t layer, const core::HeadSettings& head, void* base) {
+  const core::Shape& shape = storage.settings.shape;
+  const core::KvLayout& kv = storage.layer(layer).kv;
+  const int64_t element = shape.format.element_bytes();
+  void* const first = static_cast<std::byte*>(base) + head.slots_offset;
+  if (storage.settings.placement.is_paged()) {
+    return make_tensor(first, shape.format.dtype, {storage.memory.num_pages, kv.page_size, shape.head_dim},
+                       {kv.page_stride / element, kv.slot_stride / element, 1});
   }
-  return make_tensor(base, storage.settings.dtype,
-                     {c.num_sequences, c.num_kv_heads, storage.layer_settings(layer).capacity, c.head_dim},
-                     {layout.sequence_stride, layout.head_stride, layout.slot_stride, 1});
+  return make_tensor(first, shape.format.dtype, {shape.num_sequences, head.capacity, shape.head_dim},
+                     {kv.sequence_stride / element, kv.slot_stride / element, 1});
 }
 
 }  // namespace
 
-hashevict_view make_view(const Storage& storage, int32_t layer) {
+hashevict_view make_view(const Storage& storage, int32_t layer, int32_t kv_head) {
   using core::DType;
-  const hashevict_config& c = storage.settings.config;
-  const LayerState& state = storage.layer_state(layer);
-  const int64_t capacity = storage.layer_settings(layer).capacity;
-  const int64_t padded = storage.layer_settings(layer).padded_capacity;
-  const int64_t heads = c.num_kv_heads;
-  const int64_t bytes = storage.settings.code_bytes;
+  const Layer& own = storage.layer(layer);
+  const core::HeadSettings& head = storage.settings.head(layer, kv_head);
+  const core::StatePointers& state = own.state;
+  const int64_t sequences = own.shape.num_sequences;
+  const int64_t heads = own.shape.num_kv_heads;
+  const int64_t bytes = own.rule.code_bytes;
   hashevict_view view{};
-  view.keys = kv_tensor(storage, layer, storage.keys(layer));
-  view.values = kv_tensor(storage, layer, storage.values(layer));
-  view.codes = make_tensor(state.codes, DType::uint8, {c.num_sequences, heads, capacity, bytes},
-                           {heads * padded * bytes, padded * bytes, bytes, 1});
+  view.keys = kv_tensor(storage, layer, head, own.keys);
+  view.values = kv_tensor(storage, layer, head, own.values);
+  view.codes = make_tensor(state.codes + head.first_slot * bytes, DType::uint8, {sequences, head.capacity, bytes},
+                           {own.padded_slots * bytes, bytes, 1});
   view.positions =
-      make_tensor(state.positions, DType::int32, {c.num_sequences, heads, capacity}, {heads * padded, padded, 1});
-  view.lengths = make_tensor(state.lengths, DType::int32, {c.num_sequences}, {1});
-  view.tokens_seen = make_tensor(state.tokens_seen, DType::int32, {c.num_sequences}, {1});
+      make_tensor(state.positions + head.first_slot, DType::int32, {sequences, head.capacity}, {own.padded_slots, 1});
+  view.lengths = make_tensor(state.lengths + kv_head, DType::int32, {sequences}, {heads});
+  view.tokens_seen = make_tensor(state.tokens_seen + kv_head, DType::int32, {sequences}, {heads});
   return view;
 }
 
 namespace {
 
-/// Adds one layer's sequences [first, end) to the totals.
-void add_statistics(Backend& backend, int32_t layer, int32_t first, int32_t end, hashevict_stream stream,
-                    hashevict_statistics& totals) {
+/// Layers, heads or sequences [first, end): all of `count`, or the one that was asked for.
+struct Asked {
+  int32_t first, end;
+
+  Asked(int32_t one, int32_t count) : first{one == core::kAll ? 0 : one}, end{one == core::kAll ? count : one + 1} {}
+  [[nodiscard]] int32_t size() const { return end - first; }
+};
+
+/// Tokens that sequences have seen, layer by layer.
+std::span<const int32_t> read_tokens_seen(Backend& backend, const Asked& layers, const Asked& sequences,
+                                          hashevict_stream stream) {
   const Storage& storage = backend.storage();
-  const LayerState& state = storage.layer_state(layer);
-  for (int32_t sequence = first; sequence < end; ++sequence) {
-    int32_t seen = 0;
-    int32_t length = 0;
-    backend.read(&seen, state.tokens_seen + sequence, sizeof seen, stream);
-    backend.read(&length, state.lengths + sequence, sizeof length, stream);
-    totals.tokens_seen += seen;
-    totals.slots_used += length;
-    totals.slots_total += storage.layer_settings(layer).capacity;
+  const auto heads = static_cast<uint64_t>(storage.settings.shape.num_kv_heads);
+  const std::span<int32_t> counters = backend.host_numbers();
+  Transfers transfers{backend, stream};
+  int32_t* host = counters.data();
+  for (int32_t layer = layers.first; layer < layers.end; ++layer) {
+    const int32_t* const seen = storage.layer(layer).state.tokens_seen + static_cast<uint64_t>(sequences.first) * heads;
+    transfers.read(
+        host, seen,
+        {sizeof(int32_t), static_cast<uint64_t>(sequences.size()), sizeof(int32_t), heads * sizeof(int32_t)});
+    host += sequences.size();
   }
+  transfers.finish();
+  return counters;
 }
 
 }  // namespace
 
-hashevict_statistics make_statistics(Backend& backend, int32_t layer, int32_t sequence, hashevict_stream stream) {
+hashevict_statistics make_statistics(Backend& backend, int32_t layer, int32_t kv_head, int32_t sequence,
+                                     hashevict_stream stream) {
   const core::Settings& settings = backend.storage().settings;
-  const int32_t first_layer = layer == -1 ? 0 : layer;
-  const int32_t end_layer = layer == -1 ? settings.config.num_layers : layer + 1;
-  const int32_t first = sequence == -1 ? 0 : sequence;
-  const int32_t end = sequence == -1 ? settings.config.num_sequences : sequence + 1;
+  const Asked layers{layer, settings.shape.num_layers};
+  const Asked heads{kv_head, settings.shape.num_kv_heads};
+  const Asked sequences{sequence, settings.shape.num_sequences};
   hashevict_statistics totals{};
-  for (int32_t i = first_layer; i < end_layer; ++i) add_statistics(backend, i, first, end, stream, totals);
+  const int32_t* seen = read_tokens_seen(backend, layers, sequences, stream).data();
+  for (int32_t i = layers.first; i < layers.end; ++i) {
+    for (int32_t n = 0; n < sequences.size(); ++n, ++seen) {
+      for (int32_t h = heads.first; h < heads.end; ++h) {
+        totals.tokens_seen += *seen;
+        totals.slots_used += settings.head(i, h).length(*seen);
+        totals.slots_total += settings.head(i, h).capacity;
+      }
+    }
+  }
   totals.evictions = totals.tokens_seen - totals.slots_used;
-  const uint64_t slot_bytes = 2 * static_cast<uint64_t>(settings.heads()) *
-                              static_cast<uint64_t>(settings.config.head_dim) *
-                              static_cast<uint64_t>(core::size_of(settings.dtype));
+  const uint64_t slot_bytes = 2 * static_cast<uint64_t>(settings.shape.format.row_bytes());
   totals.kv_bytes = static_cast<uint64_t>(totals.slots_used) * slot_bytes;
   totals.kv_bytes_full = static_cast<uint64_t>(totals.tokens_seen) * slot_bytes;
   return totals;
@@ -99,17 +122,17 @@ hashevict_capabilities library_capabilities() {
   c.version_major = HASHEVICT_VERSION_MAJOR;
   c.version_minor = HASHEVICT_VERSION_MINOR;
   c.version_patch = HASHEVICT_VERSION_PATCH;
-  c.max_head_dim = 256;
-  c.num_hardware_threads = static_cast<int32_t>(std::thread::hardware_concurrency());
+  c.max_head_dim = core::kMaxHeadDim;
+  c.num_hardware_threads = core::usable_threads();
+  c.host_memory_bytes = core::usable_memory();
   const auto bit = [](int index) { return uint32_t{1} << index; };
   for (int log2 = 3; log2 <= 7; ++log2) c.hash_bits_mask |= bit(log2);
-  for (int policy = HASHEVICT_POLICY_HASH; policy <= HASHEVICT_POLICY_SUPERSEDED; ++policy)
-    c.policy_mask |= bit(policy);
+  for (int policy = HASHEVICT_POLICY_HASH; policy <= core::kLastPolicy; ++policy) c.policy_mask |= bit(policy);
   for (int mode = HASHEVICT_PREFILL_REPLAY; mode <= HASHEVICT_PREFILL_RECENT; ++mode) c.prefill_mode_mask |= bit(mode);
-  for (int layout = HASHEVICT_LAYOUT_HEAD_MAJOR; layout <= HASHEVICT_LAYOUT_PAGED; ++layout) {
+  for (int layout = HASHEVICT_LAYOUT_HEAD_MAJOR; layout <= core::kLastLayout; ++layout) {
     c.layout_mask |= bit(layout);
   }
-  c.storage_dtype_mask = bit(HASHEVICT_FLOAT32) | bit(HASHEVICT_FLOAT16) | bit(HASHEVICT_BFLOAT16);
+  for (const core::Choice& dtype : core::kFloatDtypes) c.storage_dtype_mask |= bit(static_cast<int>(dtype.value));
   return c;
 }
 

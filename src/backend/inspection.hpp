@@ -5,15 +5,16 @@
 
 #include "backend/backend.hpp"
 
-/// What a caller may look at: where the state lies, what the cache has done, what the library can do.
+/// Queries about a cache and the library: the addresses of the state, statistics, capabilities.
 namespace hashevict {
 
-hashevict_view make_view(const core::Storage& storage, int32_t layer);
+hashevict_view make_view(const core::Storage& storage, int32_t layer, int32_t kv_head);
 
-/// Totals over one layer and sequence, or over all of them where -1. Waits for the device.
-hashevict_statistics make_statistics(Backend& backend, int32_t layer, int32_t sequence, hashevict_stream stream);
+/// Totals over one layer, KV head and sequence; -1 stands for all of them. Waits for the device.
+hashevict_statistics make_statistics(Backend& backend, int32_t layer, int32_t kv_head, int32_t sequence,
+                                     hashevict_stream stream);
 
-/// What holds for every backend of this library.
+/// The capabilities that all backends of this library share.
 hashevict_capabilities library_capabilities();
 
 }  // namespace hashevict

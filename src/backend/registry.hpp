@@ -3,24 +3,29 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "backend/backend.hpp"
 
 namespace hashevict {
 
-/// What the library knows of a kind of device. A new backend is one folder under src/ and one entry in registry.cpp.
+/// A kind of device, as the library sees it. A new backend is one folder under src/ and one entry in registry.cpp.
 struct BackendEntry {
   hashevict_backend id;
-  bool (*available)();  ///< whether it can be used on this machine now
+  std::string (*refusal)(int32_t device);  ///< why a device of this machine cannot be used; empty if it can
   uint64_t (*workspace_bytes)(const core::Settings& settings);
   std::unique_ptr<Backend> (*create)(core::Settings settings, const hashevict_memory* memory);
   void (*describe)(hashevict_capabilities& capabilities);
 };
 
-/// The entry for a requested backend, AUTO resolved. Fails with UNSUPPORTED where this build or machine lacks it.
-const BackendEntry& find_backend(int32_t requested);
+/// The device number for callers that accept any device.
+inline constexpr int32_t kAnyDevice = -1;
 
-/// Adds what each backend of this build says of itself.
+/// The entry for a requested backend. AUTO resolves to the first one that can use `device`. Fails with UNSUPPORTED if
+/// this build or machine lacks the backend.
+const BackendEntry& find_backend(int32_t requested, int32_t device);
+
+/// Adds each backend's own capabilities.
 void describe_backends(hashevict_capabilities& capabilities);
 
 }  // namespace hashevict

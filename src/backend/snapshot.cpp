@@ -4,183 +4,142 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
+#include "backend/checksum.hpp"
+#include "backend/encoder.hpp"
+#include "backend/importance.hpp"
+#include "backend/snapshot_layout.hpp"
+#include "backend/transfers.hpp"
 #include "core/failure.hpp"
-#include "core/rule.hpp"
 
 namespace hashevict {
 namespace {
 
 using core::Storage;
+using Counters = SequenceCounters;
+using snapshot::visit_rows;
+using snapshot::visit_state;
 
 static_assert(std::endian::native == std::endian::little, "snapshots are little-endian");
 
-constexpr std::array<char, 8> kMagic{'H', 'E', 'V', 'I', 'C', 'T', '0', '1'};
+constexpr std::array<char, 8> kMagic{'H', 'E', 'V', 'I', 'C', 'T', '0', '2'};
 
-/// One thing that both caches must agree on, with its name for the message. What a rule does not read counts as 0.
+/// A property that both caches must share, with its name for the message. Properties that a rule does not read count as
+/// 0.
 struct Trait {
   const char* name;
   int64_t value;
 };
 
-constexpr std::size_t kNumTraits = 15;
+constexpr std::size_t kNumTraits = 6;
+constexpr std::size_t kNumLayerTraits = 10;
+constexpr std::size_t kNumHeadTraits = 3;
 
-std::array<Trait, kNumTraits> traits_of(const Storage& storage) {
-  const hashevict_config& c = storage.settings.config;
-  const bool hash = c.policy == HASHEVICT_POLICY_HASH;
-  const bool random = c.policy == HASHEVICT_POLICY_RANDOM;
-  return {{{"num_layers", c.num_layers},
-           {"num_qo_heads", c.num_qo_heads},
-           {"num_kv_heads", c.num_kv_heads},
-           {"kv_head_offset", c.kv_head_offset},
-           {"head_dim", c.head_dim},
-           {"dtype", c.dtype},
-           {"policy", c.policy},
-           {"hash_bits", c.hash_bits},
-           {"hash_source", hash ? c.hash_source : 0},
-           {"tie", c.tie},
-           {"score_decay_shift", c.score_decay_shift},
-           {"centering", c.centering},
-           {"pin_prompt", c.pin_prompt != 0 ? 1 : 0},
-           {"projection_per_head", c.projection_per_head != 0 ? 1 : 0},
-           {"seed", random ? static_cast<int64_t>(c.seed) : 0}}};
+std::array<Trait, kNumTraits> traits_of(const core::Shape& shape) {
+  return {{{"num_layers", shape.num_layers},
+           {"num_qo_heads", shape.num_qo_heads},
+           {"num_kv_heads", shape.num_kv_heads},
+           {"kv_head_offset", shape.kv_head_offset},
+           {"head_dim", shape.head_dim},
+           {"dtype", static_cast<int64_t>(shape.format.dtype)}}};
+}
+
+std::array<Trait, kNumLayerTraits> traits_of(const core::LayerSettings& layer) {
+  const core::RuleSettings& rule = layer.rule;
+  return {
+      {{"policy", rule.policy},
+       {"hash_bits", rule.hash_bits},
+       {"hash_source", rule.hash_source},
+       {"tie", rule.oldest_first ? HASHEVICT_TIE_OLDEST : HASHEVICT_TIE_LOWEST_SLOT},
+       {"centering", rule.centering},
+       {"pin_prompt", rule.pin_prompt ? 1 : 0},
+       {"projection_per_head", rule.projection_per_head ? 1 : 0},
+       {"seed", rule.facts.reads_seed ? static_cast<int64_t>(rule.seed) : 0},
+       {"importance_source", rule.weighs_keys ? HASHEVICT_IMPORTANCE_SOURCE_KEY : HASHEVICT_IMPORTANCE_SOURCE_GIVEN},
+       {"importance_slopes", rule.importance_slopes ? 1 : 0}}};
+}
+
+std::array<Trait, kNumHeadTraits> traits_of(const core::HeadSettings& head) {
+  return {
+      {{"capacity", head.capacity}, {"num_sink_tokens", head.num_sink_tokens}, {"recent_window", head.recent_window}}};
+}
+
+template <std::size_t kCount>
+std::array<int64_t, kCount> values_of(const std::array<Trait, kCount>& traits) {
+  std::array<int64_t, kCount> values{};
+  std::transform(traits.begin(), traits.end(), values.begin(), [](const Trait& trait) { return trait.value; });
+  return values;
 }
 
 struct Header {
   std::array<char, 8> magic;
   uint64_t total_bytes;
-  uint64_t checksum;  ///< of everything after the header
+  uint64_t checksum;  ///< of everything behind the header, then of the traits
   std::array<int64_t, kNumTraits> traits;
 };
 
+/// The heads' headers follow.
 struct LayerHeader {
-  int32_t capacity, num_sink_tokens, recent_window;
-  int32_t length, tokens_seen, prompt_length, center_set;
-  int32_t reserved;
+  std::array<int64_t, kNumLayerTraits> traits;
   uint64_t projection_checksum;
+  uint64_t importance_checksum;  ///< of the weights of importances
+  Counters counters;
+  int32_t unused;  ///< 0
 };
 
-/// A multiply-xor hash over 64-bit words. Each step is a bijection of the word and of the state, so that no damage to
-/// a single word goes unseen.
-class Checksum {
- public:
-  void add(const std::byte* data, uint64_t bytes) {
-    while (bytes > 0) {
-      uint64_t word = 0;
-      const uint64_t taken = std::min<uint64_t>(bytes, sizeof word);
-      std::memcpy(&word, data, taken);
-      state_ = std::rotl((state_ ^ word) * 0x9E3779B97F4A7C15ULL, 29);
-      data += taken;
-      bytes -= taken;
-    }
-  }
-  [[nodiscard]] uint64_t value() const { return state_; }
-
- private:
-  uint64_t state_ = 0xCBF29CE484222325ULL;
+struct HeadHeader {
+  std::array<int64_t, kNumHeadTraits> traits;
 };
 
-/// What a piece of state holds; positions are checked before they are believed.
-enum class Piece { positions, other };
+uint64_t headers_bytes(const Storage& storage) {
+  return sizeof(LayerHeader) + static_cast<uint64_t>(storage.settings.shape.num_kv_heads) * sizeof(HeadHeader);
+}
 
-/// Calls `visit(backend_memory, bytes, piece)` for every piece of a layer's state that travels, in a fixed order.
+/// Bytes of the keys and values of all heads of a layer that have seen `tokens_seen` tokens.
+uint64_t rows_bytes(const Storage& storage, int32_t layer, int32_t tokens_seen) {
+  int64_t slots = 0;
+  for (const core::HeadSettings& head : storage.settings.heads_of(layer)) slots += head.length(tokens_seen);
+  return 2 * static_cast<uint64_t>(slots * storage.settings.shape.format.row_bytes());
+}
+
+uint64_t layer_bytes(const Storage& storage, int32_t layer, int32_t tokens_seen) {
+  const uint64_t state =
+      visit_state(storage, layer, 0, tokens_seen, [](const void*, uint64_t, const Runs&, core::Content) {});
+  return headers_bytes(storage) + state + rows_bytes(storage, layer, tokens_seen);
+}
+
+/// Calls `visit(backend_memory, counter)` for each counter of a sequence that its heads share.
 template <class Visit>
-void visit_state(const Storage& storage, int32_t layer, int32_t sequence, int32_t length, const Visit& visit) {
-  const core::Settings& settings = storage.settings;
-  const hashevict_config& c = settings.config;
-  const core::LayerState& state = storage.layer_state(layer);
-  const int64_t padded = storage.layer_settings(layer).padded_capacity;
-  const int64_t accumulator = core::accumulator_bytes(c);
-  const auto visit_floats = [&](float* base, int64_t first, int64_t count) {
-    visit(base + first, static_cast<uint64_t>(count) * sizeof(float), Piece::other);
-  };
-  for (int32_t head = 0; head < c.num_kv_heads; ++head) {
-    const int64_t pair = int64_t{sequence} * c.num_kv_heads + head;
-    const int64_t slot = pair * padded;
-    const auto slots = static_cast<uint64_t>(length);
-    visit(state.codes + slot * settings.code_bytes, slots * static_cast<uint64_t>(settings.code_bytes), Piece::other);
-    visit(state.positions + slot, slots * sizeof(int32_t), Piece::positions);
-    if (accumulator > 0) {
-      visit(state.accumulators + slot * accumulator, slots * static_cast<uint64_t>(accumulator), Piece::other);
-    }
-    if (c.policy == HASHEVICT_POLICY_MEAN) visit_floats(state.key_sums, pair * c.head_dim, c.head_dim);
-    if (c.policy == HASHEVICT_POLICY_MAJORITY) {
-      visit(state.bit_counts + pair * c.hash_bits, static_cast<uint64_t>(c.hash_bits) * sizeof(int32_t), Piece::other);
-    }
-    if (settings.centered()) visit_floats(state.key_centers, pair * c.head_dim, c.head_dim);
-  }
-  if (settings.centered()) {
-    const int64_t size = int64_t{c.num_qo_heads} * c.head_dim;
-    visit_floats(state.query_centers, sequence * size, size);
-  }
+void visit_counters(const Storage& storage, int32_t layer, int32_t sequence, Counters& counters, const Visit& visit) {
+  const core::StatePointers& state = storage.layer(layer).state;
+  visit(state.prompt_lengths + sequence, counters.prompt_length);
+  visit(state.center_set + sequence, counters.center_set);
 }
 
-/// Calls `visit(backend_memory, bytes, piece)` for every run of key and value rows.
-template <class Visit>
-void visit_rows(const Storage& storage, int32_t layer, int32_t sequence, int32_t length, const int32_t* pages,
-                const Visit& visit) {
-  const core::Settings& settings = storage.settings;
-  const int64_t element = core::size_of(settings.dtype);
-  for (void* const base : {storage.keys(layer), storage.values(layer)}) {
-    for (int32_t head = 0; head < settings.config.num_kv_heads; ++head) {
-      const core::SlotAddress address = core::slot_address(storage, layer, sequence, head, pages);
-      const bool dense = address.slot_stride == settings.config.head_dim;
-      for (int32_t slot = 0; slot < length;) {
-        const int32_t run = dense ? std::min(address.run(slot), length - slot) : 1;
-        visit(static_cast<std::byte*>(base) + address(slot) * element,
-              static_cast<uint64_t>(run) * static_cast<uint64_t>(settings.config.head_dim * element), Piece::other);
-        slot += run;
-      }
-    }
-  }
-}
-
-uint64_t layer_bytes(const Storage& storage, int32_t layer, int32_t length) {
-  const hashevict_config& c = storage.settings.config;
-  uint64_t bytes = sizeof(LayerHeader);
-  visit_state(storage, layer, 0, length, [&](const void*, uint64_t size, Piece) { bytes += size; });
-  const int64_t row = int64_t{c.head_dim} * core::size_of(storage.settings.dtype);
-  return bytes + 2 * static_cast<uint64_t>(int64_t{length} * c.num_kv_heads * row);
-}
-
-uint64_t projection_checksum(Backend& backend, int32_t layer, hashevict_stream stream) {
-  const core::Settings& settings = backend.storage().settings;
-  const float* const projection = backend.storage().layer_state(layer).projection;
-  std::array<std::byte, 1024> chunk;
-  uint64_t left = static_cast<uint64_t>(settings.num_projections) * static_cast<uint64_t>(settings.config.head_dim) *
-                  static_cast<uint64_t>(settings.config.hash_bits) * sizeof(float);
-  const auto* source = reinterpret_cast<const std::byte*>(projection);
-  Checksum checksum;
-  while (left > 0) {
-    const uint64_t bytes = std::min<uint64_t>(left, chunk.size());
-    backend.read(chunk.data(), source, bytes, stream);
-    checksum.add(chunk.data(), bytes);
-    source += bytes;
-    left -= bytes;
-  }
-  return checksum.value();
-}
-
-int32_t read_counter(Backend& backend, const int32_t* counters, int32_t sequence, hashevict_stream stream) {
-  int32_t value = 0;
-  backend.read(&value, counters + sequence, sizeof value, stream);
-  return value;
-}
-
-LayerHeader layer_header(Backend& backend, int32_t layer, int32_t sequence, hashevict_stream stream) {
+std::span<const Counters> read_counters(Backend& backend, int32_t sequence, hashevict_stream stream) {
   const Storage& storage = backend.storage();
-  const core::LayerSettings& shape = storage.layer_settings(layer);
-  const core::LayerState& state = storage.layer_state(layer);
-  return LayerHeader{.capacity = shape.capacity,
-                     .num_sink_tokens = shape.num_sink_tokens,
-                     .recent_window = shape.recent_window,
-                     .length = read_counter(backend, state.lengths, sequence, stream),
-                     .tokens_seen = read_counter(backend, state.tokens_seen, sequence, stream),
-                     .prompt_length = read_counter(backend, state.prompt_lengths, sequence, stream),
-                     .center_set = read_counter(backend, state.center_set, sequence, stream),
-                     .reserved = 0,
-                     .projection_checksum = projection_checksum(backend, layer, stream)};
+  const std::span<Counters> counters = backend.host_counters();
+  Transfers transfers{backend, stream};
+  for (std::size_t layer = 0; layer < counters.size(); ++layer) {
+    const auto read = [&](const int32_t* memory, int32_t& counter) {
+      transfers.read(&counter, memory, {sizeof counter});
+    };
+    const core::Layer& own = storage.layers[layer];
+    read(own.state.tokens_seen + int64_t{sequence} * own.shape.num_kv_heads, counters[layer].tokens_seen);
+    visit_counters(storage, own.index, sequence, counters[layer], read);
+  }
+  transfers.finish();
+  return counters;
+}
+
+LayerHeader layer_header(const Backend& backend, int32_t layer, const Counters& counters) {
+  return LayerHeader{.traits = values_of(traits_of(backend.storage().settings.layer(layer))),
+                     .projection_checksum = backend.projection_checksum(layer),
+                     .importance_checksum = backend.importance_checksum(layer),
+                     .counters = counters,
+                     .unused = 0};
 }
 
 template <class... Args>
@@ -200,7 +159,7 @@ Header check_header(const Storage& storage, std::span<const std::byte> buffer) {
   checksum.add(buffer.data() + sizeof header, header.total_bytes - sizeof header);
   for (const int64_t& trait : header.traits) checksum.add(reinterpret_cast<const std::byte*>(&trait), sizeof trait);
   expect_data(checksum.value() == header.checksum, "buffer: the checksum does not match: the state is damaged");
-  const auto traits = traits_of(storage);
+  const auto traits = traits_of(storage.settings.shape);
   for (std::size_t i = 0; i < kNumTraits; ++i) {
     expect_data(header.traits[i] == traits[i].value, "buffer: saved with {} = {}: expected {}", traits[i].name,
                 header.traits[i], traits[i].value);
@@ -217,76 +176,155 @@ void check_positions(std::span<const std::byte> bytes, int32_t tokens_seen, int3
   }
 }
 
-/// Checks one layer's part at `offset` and returns where it ends.
-uint64_t check_layer(Backend& backend, int32_t layer, std::span<const std::byte> state, uint64_t offset,
-                     LayerHeader& header, hashevict_stream stream) {
+/// Refuses a centre that set_center() would refuse. The mean of a prompt may have any value.
+void check_centers(std::span<const std::byte> bytes, int32_t layer) {
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof(float)) {
+    float value = 0.0F;
+    std::memcpy(&value, bytes.data() + i, sizeof value);
+    expect_data(std::isfinite(value), "buffer: layer {} holds element {} of a centre = {}: expected a finite number",
+                layer, i / sizeof(float), value);
+  }
+}
+
+/// Checks the headers of a layer's heads, which start at `offset`.
+void check_heads(const Storage& storage, int32_t layer, std::span<const std::byte> state, uint64_t offset) {
+  const std::span<const core::HeadSettings> heads = storage.settings.heads_of(layer);
+  for (std::size_t kv_head = 0; kv_head < heads.size(); ++kv_head, offset += sizeof(HeadHeader)) {
+    HeadHeader header;
+    std::memcpy(&header, state.data() + offset, sizeof header);
+    const auto traits = traits_of(heads[kv_head]);
+    for (std::size_t i = 0; i < kNumHeadTraits; ++i) {
+      expect_data(header.traits[i] == traits[i].value, "buffer: layer {}, KV head {} saved with {} = {}: expected {}",
+                  layer, kv_head, traits[i].name, header.traits[i], traits[i].value);
+    }
+  }
+}
+
+/// Checks one layer's part, which starts at `offset`, and returns its end.
+uint64_t check_layer(const Backend& backend, int32_t layer, std::span<const std::byte> state, uint64_t offset,
+                     Counters& counters) {
   const Storage& storage = backend.storage();
-  const core::LayerSettings& shape = storage.layer_settings(layer);
-  expect_data(state.size() - offset >= sizeof header, "buffer: ends within layer {}", layer);
+  LayerHeader header;
+  expect_data(state.size() - offset >= headers_bytes(storage), "buffer: ends within layer {}", layer);
   std::memcpy(&header, state.data() + offset, sizeof header);
-  expect_data(header.capacity == shape.capacity, "buffer: layer {} saved with capacity {}: expected {}", layer,
-              header.capacity, shape.capacity);
-  expect_data(header.num_sink_tokens == shape.num_sink_tokens && header.recent_window == shape.recent_window,
-              "buffer: layer {} saved with {} sinks and a recent window of {}: expected {} and {}", layer,
-              header.num_sink_tokens, header.recent_window, shape.num_sink_tokens, shape.recent_window);
-  const uint64_t checksum = projection_checksum(backend, layer, stream);
-  expect_data(header.projection_checksum == checksum,
+  check_heads(storage, layer, state, offset + sizeof header);
+  const auto traits = traits_of(storage.settings.layer(layer));
+  for (std::size_t i = 0; i < kNumLayerTraits; ++i) {
+    expect_data(header.traits[i] == traits[i].value, "buffer: layer {} saved with {} = {}: expected {}", layer,
+                traits[i].name, header.traits[i], traits[i].value);
+  }
+  expect_data(header.projection_checksum == backend.projection_checksum(layer),
               "buffer: layer {} saved with a projection of checksum {:#x}: expected {:#x}, this cache's projection",
-              layer, header.projection_checksum, checksum);
-  expect_data(header.tokens_seen >= 0 && header.length == std::min(header.tokens_seen, shape.capacity) &&
-                  header.prompt_length >= 0 && header.prompt_length <= header.tokens_seen,
-              "buffer: layer {} has contradictory lengths {}, {}, {}", layer, header.length, header.tokens_seen,
-              header.prompt_length);
-  const uint64_t bytes = layer_bytes(storage, layer, header.length);
+              layer, header.projection_checksum, backend.projection_checksum(layer));
+  expect_data(header.importance_checksum == backend.importance_checksum(layer),
+              "buffer: layer {} saved with importance weights of checksum {:#x}: expected {:#x}, this cache's weights",
+              layer, header.importance_checksum, backend.importance_checksum(layer));
+  counters = header.counters;
+  expect_data(
+      counters.tokens_seen >= 0 && counters.prompt_length >= 0 && counters.prompt_length <= counters.tokens_seen,
+      "buffer: layer {} has contradictory counts of tokens {}, {}", layer, counters.tokens_seen,
+      counters.prompt_length);
+  expect_data(counters.center_set >= core::kCenterUnset && counters.center_set <= core::kCenterGiven,
+              "buffer: layer {} has a centre of origin {}: expected {} to {}", layer, counters.center_set,
+              int32_t{core::kCenterUnset}, int32_t{core::kCenterGiven});
+  const uint64_t bytes = layer_bytes(storage, layer, counters.tokens_seen);
   expect_data(state.size() - offset >= bytes, "buffer: ends within layer {}", layer);
-  uint64_t cursor = offset + sizeof header;
-  visit_state(storage, layer, 0, header.length, [&](const void*, uint64_t size, Piece piece) {
-    if (piece == Piece::positions) check_positions(state.subspan(cursor, size), header.tokens_seen, layer);
-    cursor += size;
-  });
+  const uint64_t first = offset + headers_bytes(storage);
+  visit_state(storage, layer, 0, counters.tokens_seen,
+              [&](const void*, uint64_t at, const Runs& runs, core::Content content) {
+                for (uint64_t run = 0; run < runs.count; ++run) {
+                  const auto bytes_of_run = state.subspan(first + at + run * runs.host_stride, runs.bytes);
+                  if (content == core::Content::positions) check_positions(bytes_of_run, counters.tokens_seen, layer);
+                  if (content == core::Content::centers && counters.center_set == core::kCenterGiven)
+                    check_centers(bytes_of_run, layer);
+                }
+              });
   return offset + bytes;
+}
+
+/// The length of a sequence's longest head. All heads and layers share the sequence's pages.
+int32_t longest(const Storage& storage, std::span<const Counters> counters) {
+  int32_t length = 0;
+  for (std::size_t layer = 0; layer < counters.size(); ++layer) {
+    length = std::max(length, std::min(counters[layer].tokens_seen, storage.layers[layer].max_capacity));
+  }
+  return length;
+}
+
+/// Starts to write the counters that each head has. `numbers` [2, num_kv_heads] must stay until the end.
+void write_head_counters(Transfers& transfers, const Storage& storage, int32_t layer, int32_t sequence,
+                         int32_t tokens_seen, std::span<int32_t> numbers) {
+  const core::Layer& own = storage.layer(layer);
+  const auto heads = static_cast<std::size_t>(own.shape.num_kv_heads);
+  for (std::size_t kv_head = 0; kv_head < heads; ++kv_head) {
+    numbers[kv_head] = storage.settings.head(layer, static_cast<int32_t>(kv_head)).length(tokens_seen);
+    numbers[heads + kv_head] = tokens_seen;
+  }
+  const std::size_t first = static_cast<std::size_t>(sequence) * heads;
+  transfers.write(own.state.lengths + first, numbers.data(), {heads * sizeof(int32_t)});
+  transfers.write(own.state.tokens_seen + first, numbers.data() + heads, {heads * sizeof(int32_t)});
+}
+
+/// Fills in everything that precedes the layers.
+void write_header(const Storage& storage, std::span<std::byte> file) {
+  Header header{kMagic, file.size(), 0, values_of(traits_of(storage.settings.shape))};
+  Checksum checksum;
+  checksum.add(file.data() + sizeof header, file.size() - sizeof header);
+  for (const int64_t& trait : header.traits) checksum.add(reinterpret_cast<const std::byte*>(&trait), sizeof trait);
+  header.checksum = checksum.value();
+  std::memcpy(file.data(), &header, sizeof header);
 }
 
 }  // namespace
 
 uint64_t snapshot_bytes(const Storage& storage) {
   uint64_t bytes = sizeof(Header);
-  for (int32_t layer = 0; layer < storage.settings.config.num_layers; ++layer) {
-    bytes += layer_bytes(storage, layer, storage.layer_settings(layer).capacity);
+  for (int32_t layer = 0; layer < storage.settings.shape.num_layers; ++layer) {
+    bytes += layer_bytes(storage, layer, storage.layer(layer).max_capacity);
   }
   return bytes;
 }
 
 uint64_t save_snapshot(Backend& backend, int32_t sequence, std::span<std::byte> buffer, hashevict_stream stream) {
   const Storage& storage = backend.storage();
-  const int32_t num_layers = storage.settings.config.num_layers;
+  const std::span<const Counters> counters = read_counters(backend, sequence, stream);
+  const auto num_layers = static_cast<int32_t>(counters.size());
+  const auto counters_of = [&](int32_t layer) -> const Counters& { return counters[static_cast<std::size_t>(layer)]; };
+  // Checked before any writing.
+  const int32_t* const pages = backend.host_pages(sequence, longest(storage, counters), stream);
   uint64_t total = sizeof(Header);
   for (int32_t layer = 0; layer < num_layers; ++layer) {
-    const int32_t length = read_counter(backend, storage.layer_state(layer).lengths, sequence, stream);
-    static_cast<void>(backend.host_pages(sequence, length, stream));  // checks the pages before anything is written
-    total += layer_bytes(storage, layer, length);
+    total += layer_bytes(storage, layer, counters_of(layer).tokens_seen);
   }
   core::require(buffer.size() >= total, "buffer_bytes = {}: expected at least {}", buffer.size(), total);
+
+  Transfers transfers{backend, stream};
   std::byte* cursor = buffer.data() + sizeof(Header);
-  const auto put = [&](const void* memory, uint64_t bytes, Piece) {
-    backend.read(cursor, memory, bytes, stream);
-    cursor += bytes;
+  const auto put = [&](const void* memory, uint64_t offset, const Runs& runs, core::Content) {
+    transfers.read(cursor + offset, memory, runs);
   };
   for (int32_t layer = 0; layer < num_layers; ++layer) {
-    const LayerHeader header = layer_header(backend, layer, sequence, stream);
-    std::memcpy(cursor, &header, sizeof header);
-    cursor += sizeof header;
-    visit_state(storage, layer, sequence, header.length, put);
-    visit_rows(storage, layer, sequence, header.length, backend.host_pages(sequence, header.length, stream), put);
+    const int32_t seen = counters_of(layer).tokens_seen;
+    cursor += headers_bytes(storage);
+    cursor += visit_state(storage, layer, sequence, seen, put);
+    visit_rows(storage, layer, sequence, seen, pages, put);
+    cursor += rows_bytes(storage, layer, seen);
   }
-  Header header{kMagic, total, 0, {}};
-  const auto traits = traits_of(storage);
-  std::transform(traits.begin(), traits.end(), header.traits.begin(), [](const Trait& trait) { return trait.value; });
-  Checksum checksum;
-  checksum.add(buffer.data() + sizeof header, total - sizeof header);
-  for (const int64_t& trait : header.traits) checksum.add(reinterpret_cast<const std::byte*>(&trait), sizeof trait);
-  header.checksum = checksum.value();
-  std::memcpy(buffer.data(), &header, sizeof header);
+  transfers.finish();
+
+  cursor = buffer.data() + sizeof(Header);
+  for (int32_t layer = 0; layer < num_layers; ++layer) {
+    const LayerHeader header = layer_header(backend, layer, counters_of(layer));
+    std::memcpy(cursor, &header, sizeof header);
+    std::byte* of_head = cursor + sizeof header;
+    for (const core::HeadSettings& head : storage.settings.heads_of(layer)) {
+      const HeadHeader own{values_of(traits_of(head))};
+      std::memcpy(of_head, &own, sizeof own);
+      of_head += sizeof own;
+    }
+    cursor += layer_bytes(storage, layer, header.counters.tokens_seen);
+  }
+  write_header(storage, buffer.first(total));
   return total;
 }
 
@@ -294,32 +332,38 @@ void load_snapshot(Backend& backend, int32_t sequence, std::span<const std::byte
   const Storage& storage = backend.storage();
   const Header file = check_header(storage, buffer);
   const std::span<const std::byte> state = buffer.first(file.total_bytes);
-  const int32_t num_layers = storage.settings.config.num_layers;
+  const std::span<Counters> counters = backend.host_counters();
+  const auto num_layers = static_cast<int32_t>(counters.size());
+  for (int32_t layer = 0; layer < num_layers; ++layer) {
+    require_projection(backend, layer, "load");
+    require_importance_weights(backend, layer, "load");
+  }
   uint64_t offset = sizeof file;
   for (int32_t layer = 0; layer < num_layers; ++layer) {
-    LayerHeader header;
-    offset = check_layer(backend, layer, state, offset, header, stream);
-    static_cast<void>(backend.host_pages(sequence, header.length, stream));
+    offset = check_layer(backend, layer, state, offset, counters[static_cast<std::size_t>(layer)]);
   }
   expect_data(offset == state.size(), "buffer: {} bytes beyond the last layer", state.size() - offset);
+  const int32_t* const pages = backend.host_pages(sequence, longest(storage, counters), stream);
   backend.reset(sequence, stream);
+  Transfers transfers{backend, stream};
   const std::byte* cursor = state.data() + sizeof file;
-  const auto get = [&](void* memory, uint64_t bytes, Piece) {
-    backend.write(memory, cursor, bytes, stream);
-    cursor += bytes;
+  const auto get = [&](void* memory, uint64_t at, const Runs& runs, core::Content) {
+    transfers.write(memory, cursor + at, runs);
   };
   for (int32_t layer = 0; layer < num_layers; ++layer) {
-    LayerHeader header;
-    std::memcpy(&header, cursor, sizeof header);
-    cursor += sizeof header;
-    const core::LayerState& target = storage.layer_state(layer);
-    backend.write(target.lengths + sequence, &header.length, sizeof(int32_t), stream);
-    backend.write(target.tokens_seen + sequence, &header.tokens_seen, sizeof(int32_t), stream);
-    backend.write(target.prompt_lengths + sequence, &header.prompt_length, sizeof(int32_t), stream);
-    backend.write(target.center_set + sequence, &header.center_set, sizeof(int32_t), stream);
-    visit_state(storage, layer, sequence, header.length, get);
-    visit_rows(storage, layer, sequence, header.length, backend.host_pages(sequence, header.length, stream), get);
+    Counters& own = counters[static_cast<std::size_t>(layer)];
+    visit_counters(storage, layer, sequence, own, [&](int32_t* memory, const int32_t& counter) {
+      transfers.write(memory, &counter, {sizeof counter});
+    });
+    const std::size_t numbers = 2 * static_cast<std::size_t>(storage.settings.shape.num_kv_heads);
+    write_head_counters(transfers, storage, layer, sequence, own.tokens_seen,
+                        backend.host_numbers().subspan(static_cast<std::size_t>(layer) * numbers, numbers));
+    cursor += headers_bytes(storage);
+    cursor += visit_state(storage, layer, sequence, own.tokens_seen, get);
+    visit_rows(storage, layer, sequence, own.tokens_seen, pages, get);
+    cursor += rows_bytes(storage, layer, own.tokens_seen);
   }
+  transfers.finish();
 }
 
 }  // namespace hashevict

@@ -7,11 +7,11 @@
 
 #include "backend/backend.hpp"
 
-/// A sequence's whole state as bytes, independent of backend, layout and batch: keys and values lie dense, in slot
-/// order. The header names everything a cache must share to continue from it; a checksum covers the rest.
+/// A sequence's whole state as bytes, independent of backend, layout and batch. Keys and values are dense, in slot
+/// order. The header lists everything that a cache must share to continue from the state; a checksum covers the rest.
 namespace hashevict {
 
-/// Bytes that any state of a sequence needs.
+/// An upper bound on the bytes of a sequence's snapshot.
 uint64_t snapshot_bytes(const core::Storage& storage);
 
 /// Writes the state of `sequence`; returns the bytes used. Fails with INVALID_ARGUMENT if `buffer` is too small.

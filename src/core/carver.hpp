@@ -11,11 +11,11 @@
 
 namespace hashevict::core {
 
-/// Fails where a size would leave 62 bits, long before any address could. Two that do not can be added unchecked.
+/// Fails if a size exceeds 62 bits, far above any address. Two sizes below that add without overflow.
 inline void check_size(bool fits) {
   require(fits,
-          "config: the cache would take more than 2^62 bytes: expected smaller num_layers, num_sequences, "
-          "num_kv_heads or capacity");
+          "config: the cache would take 2^62 bytes or more: expected smaller num_layers, num_sequences, "
+          "num_kv_heads or capacities");
 }
 
 /// Product of sizes.
@@ -30,13 +30,13 @@ inline uint64_t checked_product(std::initializer_list<int64_t> factors) {
   return result;
 }
 
-/// Sum of two sizes that passed.
+/// Sum of two checked sizes.
 inline uint64_t checked_sum(uint64_t a, uint64_t b) {
   check_size(a + b < (uint64_t{1} << 62));
   return a + b;
 }
 
-/// Lays parts out one after the other, each aligned; offsets in bytes. The same walk measures and carves.
+/// Places parts one behind the other, each aligned; offsets count bytes. The same code measures and carves.
 class Carver {
  public:
   /// Offset of a part of `count * sizeof(T)` bytes.
@@ -53,7 +53,7 @@ class Carver {
   uint64_t end_ = 0;
 };
 
-/// The part at `offset` of `base`.
+/// The part at `offset` from `base`.
 template <class T>
 T* part_at(void* base, uint64_t offset) {
   return reinterpret_cast<T*>(static_cast<unsigned char*>(base) + offset);

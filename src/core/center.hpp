@@ -5,7 +5,7 @@
 
 namespace hashevict::core {
 
-/// Values of LayerState::center_set: where a sequence's centre comes from.
+/// Values of LayerState::center_set: the origin of a sequence's centre.
 enum CenterOrigin : int32_t { kCenterUnset = 0, kCenterFromPrompt = 1, kCenterGiven = 2 };
 
 }  // namespace hashevict::core

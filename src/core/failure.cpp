@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#define FMT_HEADER_ONLY  // fmt's implementation costs seconds to compile: here, and nowhere else in the library
+#define FMT_HEADER_ONLY  // fmt's implementation takes seconds to compile, so only this file contains it
 #include <fmt/format.h>
 
 #include "core/failure.hpp"

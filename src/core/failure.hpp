@@ -11,7 +11,8 @@
 
 namespace hashevict::core {
 
-/// The library's only error path: thrown anywhere below the C ABI, caught there and turned into a status and a message.
+/// The library's only error path. Code below the C ABI throws it; the C ABI catches it and returns a status and a
+/// message.
 class Failure : public std::exception {
  public:
   Failure(hashevict_status status, std::string message) : status_{status}, message_{std::move(message)} {}
@@ -23,7 +24,7 @@ class Failure : public std::exception {
   std::string message_;
 };
 
-/// What fail() does, apart from its types, so that one file alone compiles the formatting.
+/// The part of fail() that does not depend on types, so that a single file compiles the formatting.
 [[noreturn]] void fail_formatted(hashevict_status status, fmt::string_view format, fmt::format_args args);
 
 /// Throws Failure with a formatted message: "argument = value: what was expected".

@@ -8,13 +8,13 @@
 
 namespace hashevict::core {
 
-/// Four 32-bit words, a Philox counter or result.
+/// Four 32-bit words: a counter or a result of Philox.
 struct Words4 {
   uint32_t x, y, z, w;
 };
 
-/// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter-based generator,
-/// so that any number can be drawn on its own, whatever the number of layers, heads, sequences or devices.
+/// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), a counter-based generator.
+/// Any number can be drawn by itself, whatever the number of layers, heads, sequences or devices.
 HASHEVICT_HOST_DEVICE constexpr Words4 philox4x32_10(Words4 counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53U} * counter.x;

@@ -12,13 +12,13 @@
 namespace hashevict::core {
 namespace {
 
-/// A uniform number in (0, 1) from 53 of 64 random bits; never 0, so that its logarithm is finite.
+/// A uniform number in (0, 1) from 53 of 64 random bits. It is positive, so that its logarithm is finite.
 double uniform(uint32_t high, uint32_t low) {
   const uint64_t bits = (uint64_t{high} << 32 | low) >> 11;
   return (static_cast<double>(bits) + 0.5) * 0x1p-53;
 }
 
-/// Two independent standard normal numbers, by Box-Muller.
+/// Two independent standard normal numbers by the Box-Muller transform.
 std::pair<float, float> normal_pair(const ProjectionKey& key, uint32_t index) {
   const auto seed = key.seed;
   const Words4 words = philox4x32_10({index, 0, static_cast<uint32_t>(key.layer), static_cast<uint32_t>(key.kv_head)},
@@ -34,7 +34,7 @@ double dot(std::span<const double> a, std::span<const double> b) {
   return sum;
 }
 
-/// Orthogonalises `rows` rows in place and gives each its old norm back.
+/// Orthogonalises `rows` rows in place and restores the norm of each.
 void orthogonalize(float* matrix, int32_t rows, int32_t columns) {
   const auto width = static_cast<std::size_t>(columns);
   std::vector<double> basis(static_cast<std::size_t>(rows) * width);

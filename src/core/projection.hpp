@@ -7,7 +7,7 @@
 
 namespace hashevict::core {
 
-/// What a projection is drawn from. It depends on nothing else: not on the number of layers, heads or devices.
+/// The key of a projection. The projection depends on nothing else, such as the number of layers, heads or devices.
 struct ProjectionKey {
   uint64_t seed;
   int32_t layer;
@@ -15,7 +15,7 @@ struct ProjectionKey {
   bool orthogonal;
 };
 
-/// ProjectionKey::kv_head of the one projection that all heads of a layer share.
+/// Value of ProjectionKey::kv_head for a projection that all heads of a layer share.
 inline constexpr int32_t kSharedByHeads = -1;
 
 /// Draws `R` `[hash_bits, head_dim]`, row-major (algorithm.md, *Code*): Philox 4x32-10 words, two uniforms of 53 bits
@@ -23,7 +23,7 @@ inline constexpr int32_t kSharedByHeads = -1;
 /// head_dim rows, each row scaled back to the norm it had.
 std::vector<float> draw_projection(const ProjectionKey& key, int32_t hash_bits, int32_t head_dim);
 
-/// `[rows, columns]` to `[columns, rows]`: encoders keep one bit per lane and walk head_dim.
+/// Transposes `[rows, columns]` to `[columns, rows]`. Encoders keep one bit per lane and walk along head_dim.
 void transpose(std::span<const float> source, int32_t rows, int32_t columns, float* target);
 
 }  // namespace hashevict::core

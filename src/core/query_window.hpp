@@ -9,9 +9,9 @@
 
 namespace hashevict::core {
 
-/// Last query tokens that prefill mode WINDOW looks at: sinks must fit beside them.
-inline int32_t query_window(const Step& step, const LayerSettings& shape) {
-  return std::min(step.prefill_window, shape.capacity - shape.num_sink_tokens);
+/// The number of last query tokens that prefill mode WINDOW uses in a head, at most the slots beside the sinks.
+inline int32_t query_window(const Step& step, const HeadSettings& head) {
+  return std::min(step.prefill_window, head.capacity - head.num_sink_tokens);
 }
 
 }  // namespace hashevict::core

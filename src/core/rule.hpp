@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -8,49 +9,69 @@
 #include "core/philox.hpp"
 #include "hashevict/hashevict.h"
 
-/// Every eviction rule has one shape (algorithm.md, *Rules*): the victim is the evictable slot with the largest score,
-/// and the score comes from the distance between the slot's code and a probe, and from a small accumulator per slot.
-/// A new rule is one struct, one name and its line in the two switches here; scans, kernels and state sizes follow.
+/// All eviction rules share one shape (algorithm.md, *Rules*). The victim is the evictable slot with the largest score.
+/// The score depends on the distance between the slot's code and a probe, and on a small accumulator per slot. Only the
+/// rule itself states its needs; other code reads its RuleFacts or is a template over the rule. A new rule is one
+/// struct, its line in HASHEVICT_RULES and its line in rule_kind().
 namespace hashevict::core {
 
-/// Whose code a rule measures distances to.
+/// The code that a rule measures distances to.
 enum class Probe {
-  none,      ///< no distance is needed
-  queries,   ///< the group's query codes, distances summed
-  new_key,   ///< the new key
-  mean_key,  ///< the mean of all keys seen, the new one included
-  majority   ///< the bitwise majority of all key codes seen, the new one included
+  none,      ///< no code: the rule uses no distance
+  queries,   ///< the group's query codes; their distances are summed
+  new_key,   ///< the code of the new key
+  mean_key,  ///< the code of the mean of all keys seen, the new one included
+  zero       ///< the code of all zeros: the distance is the number of bits set
 };
 
-/// What a rule may know of the step, besides the slot. Trivially copyable.
+/// The facts about a step that a rule may use besides the slot. Trivially copyable.
 struct StepFacts {
-  int32_t token_position;  ///< of the new token
+  int32_t token_position;  ///< position of the new token
   int32_t hash_bits;
-  int32_t decay_shift;
   int32_t layer;
   int32_t kv_head;  ///< global index
   uint64_t seed;
 };
 
-/// What a new token's slot starts from.
-struct NewToken {
-  uint32_t own_distance;  ///< of its own code to the probe
-  float squared_norm;     ///< of its key; computed for rules with kNeedsNorm only
+struct NoAccumulator {};
+
+/// The importance of a key, for rules that take it as their accumulator: each token brings its own, and no later step
+/// changes it. Kept in the arrays `importances` and `importance_slopes` instead of `accumulators`.
+struct Importance {
+  float value;  ///< at the key's own step
+  float slope;  ///< change per later token
+
+  /// One fused operation; ages above 2^24 are rounded to fp32.
+  [[nodiscard]] HASHEVICT_HOST_DEVICE float at(int32_t age) const {
+    return ::fmaf(slope, static_cast<float>(age), value);
+  }
 };
 
-struct NoAccumulator {};
+/// A number that grows with the value and is the same for -0 and +0; 0 if the value is not finite. It looks at bits
+/// alone, which no compiler option changes.
+HASHEVICT_HOST_DEVICE inline uint32_t order_of(float value) {
+  constexpr uint32_t kSign = 0x80000000U;
+  uint32_t bits = 0;
+  memcpy(&bits, &value, sizeof bits);
+  const uint32_t magnitude = bits & ~kSign;
+  if (magnitude >= 0x7F800000U) return 0;
+  return (bits & kSign) != 0 ? kSign - magnitude : kSign + magnitude;
+}
 
 /// Defaults that rules override.
 struct RuleDefaults {
   using Accumulator = NoAccumulator;
-  static constexpr bool kNeedsNorm = false;
-  /// True where accumulators change at every step, also while the cache is not yet full.
+  /// Whether update() changes accumulators at every step, also while the cache is not yet full. If not, they keep the
+  /// value that they started from.
   static constexpr bool kAccumulates = false;
-  /// True where accumulators depend on later keys alone: prompt modes that run no steps can then compute them.
+  /// Whether accumulators depend on later keys alone, so that prompt modes without steps can compute them. The probe of
+  /// such a rule is the new key.
   static constexpr bool kNeedsNoSteps = false;
-  /// True where the score is the number of equal bits: the distance from the complement of the probe.
+  /// Whether scores use the seed directly, apart from the projection.
+  static constexpr bool kReadsSeed = false;
+  /// Whether the score counts equal bits: the distance from the complement of the probe.
   static constexpr bool kCountsEqualBits = false;
-  HASHEVICT_HOST_DEVICE static NoAccumulator start(const NewToken& /*token*/) { return {}; }
+  HASHEVICT_HOST_DEVICE static NoAccumulator start() { return {}; }
   HASHEVICT_HOST_DEVICE static NoAccumulator update(NoAccumulator old, uint32_t /*distance*/,
                                                     const StepFacts& /*step*/) {
     return old;
@@ -67,27 +88,9 @@ struct Farthest : RuleDefaults {
   }
 };
 
-/// Farthest with distances averaged over steps, `a += (D - a) / 2^shift` in 24.8 fixed point.
-template <Probe kWhose>
-struct FarthestDecayed : RuleDefaults {
-  using Accumulator = uint32_t;
-  static constexpr Probe kProbe = kWhose;
-  static constexpr bool kAccumulates = true;
-  HASHEVICT_HOST_DEVICE static uint32_t start(const NewToken& token) { return token.own_distance << 8; }
-  HASHEVICT_HOST_DEVICE static uint32_t update(uint32_t old, uint32_t distance, const StepFacts& step) {
-    const int32_t change = static_cast<int32_t>(distance << 8) - static_cast<int32_t>(old);
-    return old + static_cast<uint32_t>(change >> step.decay_shift);
-  }
-  HASHEVICT_HOST_DEVICE static uint32_t score(uint32_t a, uint32_t /*distance*/, int32_t /*position*/,
-                                              const StepFacts& /*step*/) {
-    return a;
-  }
-};
-
-/// Evict redundancy: the slot closest to a code that stands for all keys seen.
-template <Probe kWhose>
-struct Closest : RuleDefaults {
-  static constexpr Probe kProbe = kWhose;
+/// Evicts redundancy: the slot closest to the mean of all keys seen.
+struct ClosestToMean : RuleDefaults {
+  static constexpr Probe kProbe = Probe::mean_key;
   static constexpr bool kCountsEqualBits = true;
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t distance, int32_t /*position*/,
                                               const StepFacts& step) {
@@ -95,14 +98,25 @@ struct Closest : RuleDefaults {
   }
 };
 
-/// Evict the slot that some later key has come closest to: one byte per slot holds the smallest distance so far. A
-/// minimum is idempotent, so blocks that scan the same slots redundantly may each apply it.
+/// Evicts the slot with the fewest bits set. For learned codes: each bit is a vote that a later query will want the
+/// key.
+struct Votes : RuleDefaults {
+  static constexpr Probe kProbe = Probe::zero;
+  static constexpr bool kCountsEqualBits = true;
+  HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t distance, int32_t /*position*/,
+                                              const StepFacts& step) {
+    return static_cast<uint32_t>(step.hash_bits) - distance;
+  }
+};
+
+/// Evicts the slot that some later key has come closest to. One byte per slot holds the smallest distance so far. A
+/// minimum is idempotent, so blocks that scan the same slots may each apply it.
 struct Superseded : RuleDefaults {
   using Accumulator = uint8_t;
   static constexpr Probe kProbe = Probe::new_key;
   static constexpr bool kAccumulates = true;
   static constexpr bool kNeedsNoSteps = true;
-  HASHEVICT_HOST_DEVICE static uint8_t start(const NewToken& /*token*/) { return 255; }
+  HASHEVICT_HOST_DEVICE static uint8_t start() { return 255; }
   HASHEVICT_HOST_DEVICE static uint8_t update(uint8_t old, uint32_t distance, const StepFacts& /*step*/) {
     return distance < old ? static_cast<uint8_t>(distance) : old;
   }
@@ -112,7 +126,7 @@ struct Superseded : RuleDefaults {
   }
 };
 
-/// Baseline: evict the oldest, so that sinks and the most recent stay.
+/// Baseline: evicts the oldest slot, so that sinks and the most recent tokens stay.
 struct Oldest : RuleDefaults {
   static constexpr Probe kProbe = Probe::none;
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t /*distance*/, int32_t position,
@@ -121,9 +135,10 @@ struct Oldest : RuleDefaults {
   }
 };
 
-/// Baseline: a counter-based random number per (step, position, layer, head): no state, no dependence on the batch.
+/// Baseline: a counter-based random number per (step, position, layer, head). It has no state and ignores the batch.
 struct Random : RuleDefaults {
   static constexpr Probe kProbe = Probe::none;
+  static constexpr bool kReadsSeed = true;
   static constexpr uint32_t kStreamTag = 0x52414E44;  // keeps these numbers apart from the projection's
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t /*distance*/, int32_t position,
                                               const StepFacts& step) {
@@ -134,105 +149,116 @@ struct Random : RuleDefaults {
   }
 };
 
-/// Baseline: evict the largest key. Non-negative floats order like their bits; NaN counts as infinity.
-struct LargestKey : RuleDefaults {
-  using Accumulator = uint32_t;
+/// Evicts the least important key. An importance that is not finite counts as the least.
+struct LeastImportant : RuleDefaults {
+  using Accumulator = Importance;
   static constexpr Probe kProbe = Probe::none;
-  static constexpr bool kNeedsNorm = true;
-  HASHEVICT_HOST_DEVICE static uint32_t start(const NewToken& token) {
-    constexpr uint32_t kInfinityBits = 0x7F800000U;
-    uint32_t bits;
-    std::memcpy(&bits, &token.squared_norm, sizeof bits);
-    return bits > kInfinityBits ? kInfinityBits : bits;
-  }
-  HASHEVICT_HOST_DEVICE static uint32_t update(uint32_t old, uint32_t /*distance*/, const StepFacts& /*step*/) {
-    return old;
-  }
-  HASHEVICT_HOST_DEVICE static uint32_t score(uint32_t a, uint32_t /*distance*/, int32_t /*position*/,
-                                              const StepFacts& /*step*/) {
-    return a;
+  HASHEVICT_HOST_DEVICE static uint32_t score(Importance a, uint32_t /*distance*/, int32_t position,
+                                              const StepFacts& step) {
+    return ~order_of(a.at(step.token_position - position));
   }
 };
 
+/// Whether tokens bring their importance, with or without a slope.
 template <class Rule>
-inline constexpr bool kHasAccumulator = !__is_same(typename Rule::Accumulator, NoAccumulator);
+inline constexpr bool kReadsImportance = __is_same(typename Rule::Accumulator, Importance);
 
-/// Names the rules, for code that gets one at run time.
+/// Whether slots have an item in the array of accumulators.
+template <class Rule>
+inline constexpr bool kHasAccumulator =
+    !__is_same(typename Rule::Accumulator, NoAccumulator) && !kReadsImportance<Rule>;
+
+/// All rules: RULE(name of its RuleKind, its struct). A struct with several template arguments needs an alias.
+#define HASHEVICT_RULES(RULE)                           \
+  RULE(farthest_from_queries, Farthest<Probe::queries>) \
+  RULE(farthest_from_key, Farthest<Probe::new_key>)     \
+  RULE(oldest, Oldest)                                  \
+  RULE(random, Random)                                  \
+  RULE(superseded, Superseded)                          \
+  RULE(closest_to_mean, ClosestToMean)                  \
+  RULE(votes, Votes)                                    \
+  RULE(least_important, LeastImportant)
+
+/// The rules by name, for code that learns the rule at run time.
 enum class RuleKind : int32_t {
-  farthest_from_queries,
-  farthest_from_key,
-  decayed_from_queries,
-  decayed_from_key,
-  oldest,
-  random,
-  largest_key,
-  closest_to_mean,
-  closest_to_majority,
-  superseded
+#define HASHEVICT_RULE(name, Rule) name,
+  HASHEVICT_RULES(HASHEVICT_RULE)
+#undef HASHEVICT_RULE
 };
 
-/// The rule that a config asks for.
-inline RuleKind rule_kind(const hashevict_config& config) {
-  const bool by_key = config.hash_source == HASHEVICT_HASH_SOURCE_KEY;
-  switch (config.policy) {
+/// The largest value of ::hashevict_policy.
+inline constexpr int32_t kLastPolicy = HASHEVICT_POLICY_IMPORTANCE;
+
+/// The rule of a ::hashevict_policy. Only HASH reads `hash_source`.
+constexpr RuleKind rule_kind(int32_t policy, int32_t hash_source) {
+  switch (policy) {
     case HASHEVICT_POLICY_WINDOW:
       return RuleKind::oldest;
     case HASHEVICT_POLICY_RANDOM:
       return RuleKind::random;
-    case HASHEVICT_POLICY_KEY_NORM:
-      return RuleKind::largest_key;
-    case HASHEVICT_POLICY_MEAN:
-      return RuleKind::closest_to_mean;
-    case HASHEVICT_POLICY_MAJORITY:
-      return RuleKind::closest_to_majority;
     case HASHEVICT_POLICY_SUPERSEDED:
       return RuleKind::superseded;
+    case HASHEVICT_POLICY_MEAN:
+      return RuleKind::closest_to_mean;
+    case HASHEVICT_POLICY_VOTES:
+      return RuleKind::votes;
+    case HASHEVICT_POLICY_IMPORTANCE:
+      return RuleKind::least_important;
     default:
-      break;
+      return hash_source == HASHEVICT_HASH_SOURCE_KEY ? RuleKind::farthest_from_key : RuleKind::farthest_from_queries;
   }
-  if (config.score_decay_shift > 0) return by_key ? RuleKind::decayed_from_key : RuleKind::decayed_from_queries;
-  return by_key ? RuleKind::farthest_from_key : RuleKind::farthest_from_queries;
 }
 
-/// Calls `visitor(Rule{})` with the rule of that name: the one switch over rules.
+/// Calls `visitor(Rule{})` with the named rule. This is the only switch over rules.
 HASHEVICT_EXEC_CHECK_DISABLE
 template <class Visitor>
-HASHEVICT_HOST_DEVICE decltype(auto) visit_rule(RuleKind kind, Visitor&& visitor) {
+HASHEVICT_HOST_DEVICE constexpr decltype(auto) visit_rule(RuleKind kind, Visitor&& visitor) {
   switch (kind) {
-    case RuleKind::farthest_from_key:
-      return visitor(Farthest<Probe::new_key>{});
-    case RuleKind::decayed_from_queries:
-      return visitor(FarthestDecayed<Probe::queries>{});
-    case RuleKind::decayed_from_key:
-      return visitor(FarthestDecayed<Probe::new_key>{});
-    case RuleKind::oldest:
-      return visitor(Oldest{});
-    case RuleKind::random:
-      return visitor(Random{});
-    case RuleKind::largest_key:
-      return visitor(LargestKey{});
-    case RuleKind::closest_to_mean:
-      return visitor(Closest<Probe::mean_key>{});
-    case RuleKind::closest_to_majority:
-      return visitor(Closest<Probe::majority>{});
-    case RuleKind::superseded:
-      return visitor(Superseded{});
-    default:
-      return visitor(Farthest<Probe::queries>{});
+    default:  // unreachable
+#define HASHEVICT_RULE(name, Rule) \
+  case RuleKind::name:             \
+    return visitor(Rule{}); /* NOLINT(bugprone-macro-parentheses): a type */
+      HASHEVICT_RULES(HASHEVICT_RULE)
+#undef HASHEVICT_RULE
   }
 }
 
-template <class Visitor>
-decltype(auto) visit_rule(const hashevict_config& config, Visitor&& visitor) {
-  return visit_rule(rule_kind(config), static_cast<Visitor&&>(visitor));
-}
+/// The needs of a rule, for code that is compiled once for all rules. Each layer's settings store them.
+struct RuleFacts {
+  Probe probe;
+  int32_t accumulator_bytes;  ///< per slot: 0, 1 or 4
+  bool accumulates;           ///< Rule::kAccumulates
+  bool needs_no_steps;        ///< Rule::kNeedsNoSteps
+  bool needs_queries;         ///< each step needs the group's queries
+  bool needs_key_sums;        ///< each step needs the running sum of all keys seen
+  bool reads_seed;            ///< Rule::kReadsSeed
+  bool needs_importance;      ///< each token brings the importance of its key
+};
 
-/// Bytes of accumulator per slot.
-inline int32_t accumulator_bytes(const hashevict_config& config) {
-  return visit_rule(config, [](auto rule) -> int32_t {
-    using Rule = decltype(rule);
-    if constexpr (kHasAccumulator<Rule>) return static_cast<int32_t>(sizeof(typename Rule::Accumulator));
-    return 0;
+/// Derives the facts of a rule from its struct alone.
+constexpr RuleFacts facts_of(RuleKind kind) {
+  return visit_rule(kind, [](auto example) -> RuleFacts {
+    using Rule = decltype(example);
+    static_assert(!Rule::kNeedsNoSteps || (Rule::kProbe == Probe::new_key && kHasAccumulator<Rule>),
+                  "accumulators that need no steps depend on distances to later keys alone");
+    static_assert(!Rule::kAccumulates || kHasAccumulator<Rule>, "update() needs an accumulator to change");
+    static_assert(!Rule::kNeedsNoSteps || Rule::kAccumulates, "only what changes may need steps or not");
+    static_assert(!Rule::kCountsEqualBits ||
+                      (!kHasAccumulator<Rule> && Rule::kProbe != Probe::none && Rule::kProbe != Probe::queries),
+                  "equal bits are counted against one code, and are the score");
+    int32_t bytes = 0;
+    if constexpr (kHasAccumulator<Rule>) {
+      static_assert(sizeof(typename Rule::Accumulator) == 1 || sizeof(typename Rule::Accumulator) == 4);
+      bytes = static_cast<int32_t>(sizeof(typename Rule::Accumulator));
+    }
+    return {.probe = Rule::kProbe,
+            .accumulator_bytes = bytes,
+            .accumulates = Rule::kAccumulates,
+            .needs_no_steps = Rule::kNeedsNoSteps,
+            .needs_queries = Rule::kProbe == Probe::queries,
+            .needs_key_sums = Rule::kProbe == Probe::mean_key,
+            .reads_seed = Rule::kReadsSeed,
+            .needs_importance = kReadsImportance<Rule>};
   });
 }
 

@@ -1,45 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "core/dtype.hpp"
+#include "core/layer_settings.hpp"
 #include "hashevict/hashevict.h"
 
 namespace hashevict::core {
 
-/// What a layer's slots and protected zones come to, once fractions are resolved.
-struct LayerSettings {
-  int32_t capacity;         ///< slots per KV head
-  int32_t padded_capacity;  ///< capacity rounded up, so that scans read whole vectors; padding is never evictable
-  int32_t num_sink_tokens;
-  int32_t recent_window;
+/// Stands for every layer or every sequence.
+inline constexpr int32_t kAll = -1;
+
+/// The largest value of ::hashevict_layout.
+inline constexpr int32_t kLastLayout = HASHEVICT_LAYOUT_PAGED;
+/// The largest head size: a warp of the attention kernels holds eight elements a lane.
+inline constexpr int32_t kMaxHeadDim = 256;
+
+/// The device of a cache, and the layout of its keys and values.
+struct Placement {
+  int32_t backend;    ///< ::hashevict_backend, AUTO resolved
+  int32_t device;     ///< CUDA device ordinal
+  int32_t layout;     ///< ::hashevict_layout
+  int32_t page_size;  ///< slots per page; PAGED only
+
+  [[nodiscard]] bool is_head_major() const { return layout == HASHEVICT_LAYOUT_HEAD_MAJOR; }
+  [[nodiscard]] bool is_paged() const { return layout == HASHEVICT_LAYOUT_PAGED; }
+  [[nodiscard]] bool is_on_device() const { return backend == HASHEVICT_BACKEND_CUDA; }
 };
 
-/// A validated config with everything that can be derived from it. Made by validate_config() alone.
+/// How operations run.
+struct Execution {
+  int64_t max_batch_tokens;             ///< tokens of all rows
+  int32_t num_threads;                  ///< CPU: as given; 0: all that this process may use
+  int32_t num_workers;                  ///< CPU: parallel tasks, each with its own part of the workspace
+  hashevict_parallel_for parallel_for;  ///< CPU: the caller's loop, or NULL
+  void* parallel_for_context;
+};
+
+/// A validated config with all derived values. Only validate_config() makes one.
 struct Settings {
   Settings() = default;
   Settings(Settings&&) = default;
   Settings& operator=(Settings&&) = default;
-  Settings(const Settings&) = delete;  // `config.layer_capacities` would point into the original
+  Settings(const Settings&) = delete;  // `config` points into the original
 
-  hashevict_config config{};  ///< as given; `layer_capacities` points into `layer_capacities` below or is NULL
-  std::vector<int32_t> layer_capacities;
+  Shape shape{};
   std::vector<LayerSettings> layers;
-  int32_t group_size{};       ///< query heads per KV head
-  int32_t code_bytes{};       ///< hash_bits / 8
-  int32_t num_projections{};  ///< per layer: 1 or num_kv_heads
-  DType dtype{};              ///< of stored keys and values
-  int64_t max_batch_tokens{};
-  int32_t num_workers{};  ///< CPU: parallel tasks, each with its own part of the workspace
+  std::vector<HeadSettings> heads;  ///< [num_layers, num_kv_heads]
+  Placement placement{};
+  Execution execution{};
 
-  [[nodiscard]] bool uses_queries() const {
-    return config.policy == HASHEVICT_POLICY_HASH && config.hash_source == HASHEVICT_HASH_SOURCE_QUERY;
+  hashevict_config config{};                ///< as given; only hashevict_get_config() reads it
+  std::vector<int32_t> capacities;          ///< `config.shape.capacities` points to it
+  std::vector<hashevict_rule> layer_rules;  ///< `config.layer_rules` points to it
+
+  [[nodiscard]] const LayerSettings& layer(int32_t index) const { return layers[static_cast<std::size_t>(index)]; }
+  [[nodiscard]] std::size_t head_index(int32_t layer, int32_t kv_head) const {
+    return static_cast<std::size_t>(layer) * static_cast<std::size_t>(shape.num_kv_heads) +
+           static_cast<std::size_t>(kv_head);
   }
-  [[nodiscard]] bool centered() const { return config.centering != HASHEVICT_CENTERING_NONE; }
-  [[nodiscard]] int64_t heads() const { return config.num_kv_heads; }
-  [[nodiscard]] int64_t sequences() const { return config.num_sequences; }
+  [[nodiscard]] const HeadSettings& head(int32_t layer, int32_t kv_head) const {
+    return heads[head_index(layer, kv_head)];
+  }
+  /// The heads of a layer: [num_kv_heads].
+  [[nodiscard]] std::span<const HeadSettings> heads_of(int32_t layer) const {
+    return std::span{heads}.subspan(head_index(layer, 0), static_cast<std::size_t>(shape.num_kv_heads));
+  }
 };
 
 constexpr int64_t round_up(int64_t value, int64_t multiple) {

@@ -2,69 +2,90 @@
 #include "core/state.hpp"
 
 #include "core/carver.hpp"
-#include "core/rule.hpp"
 
 namespace hashevict::core {
 
 namespace {
-constexpr int64_t kNumCounters = 4;  // per sequence: lengths, tokens_seen, prompt_lengths, center_set
+
+int64_t items_of(Scope scope, const Shape& shape, const LayerSettings& layer) {
+  switch (scope) {
+    case Scope::slot:
+      return layer.padded_slots;
+    case Scope::kv_head:
+    case Scope::layer_kv_head:
+      return shape.num_kv_heads;
+    case Scope::query_head:
+      return shape.num_qo_heads;
+    case Scope::sequence:
+      return 1;
+    case Scope::projection:
+      return layer.rule.num_projections;
+    case Scope::split:
+      return layer.num_splits;
+  }
+  return 0;
+}
+
+/// The list of arrays, without memory.
+StateParts describe(const Shape& shape, const LayerSettings& layer, bool on_device) {
+  const auto part = [&](const char* name, Scope scope, int64_t item_bytes, unsigned char empty, Content content) {
+    const bool exists = on_device || (content != Content::tickets && content != Content::launch);
+    return StatePart{name, scope, exists ? item_bytes : 0, items_of(scope, shape, layer), empty, content, nullptr};
+  };
+  return {{
+#define HASHEVICT_PART(name, Element, scope, elements, empty, content)                                     \
+  part(#name, Scope::scope, static_cast<int64_t>(elements) * static_cast<int64_t>(sizeof(Element)), empty, \
+       Content::content),
+      HASHEVICT_STATE_PARTS(HASHEVICT_PART)
+#undef HASHEVICT_PART
+  }};
+}
+
 }  // namespace
 
 StateLayout lay_out_state(const Settings& settings) {
-  const hashevict_config& config = settings.config;
-  const int64_t pairs = settings.sequences() * settings.heads();  // validated to fit
-  const int64_t dim = config.head_dim;
-  const bool mean = config.policy == HASHEVICT_POLICY_MEAN;
-  const bool majority = config.policy == HASHEVICT_POLICY_MAJORITY;
-  const bool on_device = config.backend == HASHEVICT_BACKEND_CUDA;
   StateLayout layout;
   Carver carver;
   for (const LayerSettings& layer : settings.layers) {
-    const int64_t slots = layer.padded_capacity;
-    StateLayout::Layer part{};
-    part.codes = carver.take<uint8_t>({pairs, slots, settings.code_bytes});
-    part.positions = carver.take<int32_t>({pairs, slots});
-    part.accumulators = carver.take<uint8_t>({pairs, slots, accumulator_bytes(config)});
-    part.key_sums = carver.take<float>({mean ? pairs : 0, dim});
-    part.bit_counts = carver.take<int32_t>({majority ? pairs : 0, config.hash_bits});
-    part.key_centers = carver.take<float>({settings.centered() ? pairs : 0, dim});
-    part.query_centers = carver.take<float>({settings.centered() ? settings.sequences() : 0, config.num_qo_heads, dim});
-    part.counters = carver.take<int32_t>({kNumCounters, settings.sequences()});
-    part.tickets = carver.take<uint32_t>({on_device ? settings.sequences() : 0, settings.heads() + 1});
-    part.projection = carver.take<float>({settings.num_projections, dim, config.hash_bits});
-    layout.layers.push_back(part);
-    layout.code_bytes += checked_product({pairs, slots, settings.code_bytes});  // as parts of the carver's sum, checked
-    layout.position_bytes += checked_product({pairs, slots, 4});
+    StateLayout::Numbers& offsets = layout.offsets.emplace_back();
+    const StateParts parts = describe(settings.shape, layer, settings.placement.is_on_device());
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const int64_t sequences = parts[i].of_sequences() ? settings.shape.num_sequences : 1;
+      const uint64_t bytes = checked_product({sequences, parts[i].items, parts[i].item_bytes});
+      offsets[i] = carver.take<std::byte>({static_cast<int64_t>(bytes)});
+      layout.bytes[i] += bytes;  // cannot overflow: the carver's sum, which contains it, is checked
+    }
   }
   layout.total_bytes = carver.end();
   return layout;
 }
 
-LayerState layer_state(const Settings& settings, const StateLayout& layout, int32_t layer, void* state) {
-  const StateLayout::Layer& part = layout.layers[static_cast<std::size_t>(layer)];
-  const int64_t sequences = settings.sequences();
-  auto* const counters = part_at<int32_t>(state, part.counters);
-  return LayerState{
-      .codes = part_at<uint8_t>(state, part.codes),
-      .positions = part_at<int32_t>(state, part.positions),
-      .accumulators = part_at<uint8_t>(state, part.accumulators),
-      .key_sums = part_at<float>(state, part.key_sums),
-      .bit_counts = part_at<int32_t>(state, part.bit_counts),
-      .key_centers = part_at<float>(state, part.key_centers),
-      .query_centers = part_at<float>(state, part.query_centers),
-      .lengths = counters,
-      .tokens_seen = counters + sequences,
-      .prompt_lengths = counters + 2 * sequences,
-      .center_set = counters + 3 * sequences,
-      .tickets = part_at<uint32_t>(state, part.tickets),
-      .projection = part_at<float>(state, part.projection),
-  };
+StatePointers state_pointers(const Settings& settings, const StateLayout& layout, int32_t layer, void* state) {
+  const StateLayout::Numbers& offsets = layout.offsets[static_cast<std::size_t>(layer)];
+  const StateParts parts = describe(settings.shape, settings.layer(layer), settings.placement.is_on_device());
+  StatePointers pointers{};
+  std::size_t i = 0;
+#define HASHEVICT_PART(name, Element, scope, elements, empty, content)              \
+  if (parts[i].item_bytes > 0) pointers.name = part_at<Element>(state, offsets[i]); \
+  ++i;
+  HASHEVICT_STATE_PARTS(HASHEVICT_PART)
+#undef HASHEVICT_PART
+  return pointers;
+}
+
+StateParts state_parts(const Layer& layer, bool on_device) {
+  StateParts parts = describe(layer.shape, layer, on_device);
+  std::size_t i = 0;
+#define HASHEVICT_PART(name, Element, scope, elements, empty, content) \
+  parts[i++].base = reinterpret_cast<std::byte*>(layer.state.name);
+  HASHEVICT_STATE_PARTS(HASHEVICT_PART)
+#undef HASHEVICT_PART
+  return parts;
 }
 
 uint64_t dense_kv_bytes(const Settings& settings, int32_t layer) {
-  const LayerSettings& shape = settings.layers[static_cast<std::size_t>(layer)];
-  return checked_product(
-      {settings.sequences(), settings.heads(), shape.capacity, settings.config.head_dim, size_of(settings.dtype)});
+  const Shape& shape = settings.shape;
+  return checked_product({shape.num_sequences, settings.layer(layer).num_slots, shape.format.row_bytes()});
 }
 
 }  // namespace hashevict::core

@@ -3,39 +3,29 @@
 
 #include <vector>
 
-#include "core/kv_layout.hpp"
+#include "core/layer.hpp"
 #include "core/settings.hpp"
 #include "core/state.hpp"
 #include "core/validate.hpp"
 
 namespace hashevict::core {
 
-/// All that a cache holds: what it is, and where its memory lies, whoever owns that.
+/// The settings of a cache and its memory, whoever owns it.
 struct Storage {
   Settings settings;
   StateLayout layout;
-  CacheMemory memory;  ///< complete: parts that were not lent point to the backend's own allocations
-  std::vector<LayerState> layers;
+  CacheMemory memory;  ///< complete: for parts that the caller did not lend, it points to the backend's allocations
+  OwnMemory own;       ///< the ranges that `memory` covers
+  std::vector<Layer> layers;
 
-  [[nodiscard]] const LayerSettings& layer_settings(int32_t layer) const {
-    return settings.layers[static_cast<std::size_t>(layer)];
+  [[nodiscard]] const Layer& layer(int32_t index) const { return layers[static_cast<std::size_t>(index)]; }
+  /// The arrays of a layer's state.
+  [[nodiscard]] StateParts parts(int32_t index) const {
+    return state_parts(layer(index), settings.placement.is_on_device());
   }
-  [[nodiscard]] const LayerState& layer_state(int32_t layer) const { return layers[static_cast<std::size_t>(layer)]; }
-  [[nodiscard]] void* keys(int32_t layer) const { return memory.keys[static_cast<std::size_t>(layer)]; }
-  [[nodiscard]] void* values(int32_t layer) const { return memory.values[static_cast<std::size_t>(layer)]; }
-  [[nodiscard]] const KvLayout& kv_layout(int32_t layer) const {
-    return memory.layouts[static_cast<std::size_t>(layer)];
+  [[nodiscard]] StatePart part(int32_t index, StatePartIndex which) const {
+    return parts(index)[static_cast<std::size_t>(which)];
   }
 };
-
-/// Where one head's slots lie. `pages` is the sequence's row of the block table, nullptr if not paged; a backend whose
-/// table is device memory passes a host copy.
-inline SlotAddress slot_address(const Storage& storage, int32_t layer, int32_t sequence, int32_t kv_head,
-                                const int32_t* pages) {
-  const KvLayout& layout = storage.kv_layout(layer);
-  const int64_t sequence_offset = pages == nullptr ? sequence * layout.sequence_stride : 0;
-  return SlotAddress{pages, storage.settings.config.page_size, layout.page_stride, layout.slot_stride,
-                     sequence_offset + kv_head * layout.head_stride};
-}
 
 }  // namespace hashevict::core

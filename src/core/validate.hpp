@@ -3,72 +3,123 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
 #include <vector>
 
+#include "core/footprint.hpp"
+#include "core/kv_layout.hpp"
+#include "core/layer.hpp"
 #include "core/settings.hpp"
-#include "core/state.hpp"
 #include "core/step.hpp"
 #include "hashevict/hashevict.h"
 
-/// One validator per kind of argument. Each throws Failure with a message of the form
-/// "argument = value: expected ...", and none touches any state.
+/// One validator per kind of argument. Each throws Failure with a message of the form "argument = value: expected ...".
+/// None changes any state.
 namespace hashevict::core {
 
-/// Checks a config and resolves defaults and fractions. The backend stays as given.
+/// Checks a config and resolves defaults and fractions. The backend is left unresolved.
 Settings validate_config(const hashevict_config* given);
 
-/// How a layer's keys and values lie in memory, in elements; the same for all layers but for dense strides.
-struct KvLayout {
-  int64_t sequence_stride, head_stride, slot_stride, page_stride;
-};
-
-/// Memory lent to a cache, checked; absent parts stay null.
+/// Checked memory that the caller lends to a cache. Absent parts are null.
 struct CacheMemory {
-  std::vector<void*> keys, values;  ///< [num_layers], or empty: the cache allocates them
-  std::vector<KvLayout> layouts;    ///< [num_layers]
-  const int32_t* block_table = nullptr;
-  int64_t block_table_stride = 0;
-  const int32_t* block_table_offsets = nullptr;
+  std::vector<void*> keys, values;    ///< [num_layers]; empty if the cache allocates them
+  std::vector<KvLayout> layouts;      ///< [num_layers]
+  std::vector<int64_t> head_offsets;  ///< [num_layers, num_kv_heads] bytes to a head's slot 0 in its sequence or page
+  BlockTable table;                   ///< PAGED only
   int64_t num_pages = 0;
   void* state = nullptr;
   void* workspace = nullptr;
 };
 
-/// Checks lent memory (may be null: nothing is lent) against what the config needs.
+/// The memory of a cache, for checks that a call's arguments are apart from it.
+struct OwnMemory {
+  Ranges written;    ///< keys, values, state, workspace
+  Ranges workspace;  ///< memory that calls write without changing state
+  Ranges tables;     ///< block table and offsets, which are read only
+};
+
+/// All memory of a cache. `memory` is complete.
+OwnMemory own_memory(const CacheMemory& memory, const Settings& settings, uint64_t state_bytes,
+                     uint64_t workspace_bytes);
+
+/// Checks lent memory against the needs of the config. `memory` may be null: the caller lends nothing.
 CacheMemory validate_memory(const hashevict_memory* memory, const Settings& settings, uint64_t state_bytes,
                             uint64_t workspace_bytes);
 
-/// Checks everything about a step that can be known without reading index arrays, which may be device memory.
-Step validate_step(const hashevict_step* given, const Settings& settings, Operation operation);
+/// Checks an operation's arguments as far as possible without reading index arrays, which may be device memory.
+Step validate_args(const hashevict_prefill_args* args, const Settings& settings, const OwnMemory& own);
+Step validate_args(const hashevict_evict_args* args, const Settings& settings, const OwnMemory& own);
+Step validate_args(const hashevict_append_args* args, const Settings& settings, const OwnMemory& own);
+Step validate_args(const hashevict_attend_args* args, const Settings& settings, const OwnMemory& own);
+Step validate_args(const hashevict_decode_args* args, const Settings& settings, const OwnMemory& own);
+
+/// Applies the aliasing rule (hashevict.h, at the top) to the tensors of one call. Each of `written` must be apart from
+/// the others, from all of `read` and from the cache. Each of `read` must be apart from the cache's memory that the
+/// call writes.
+/// @param in_place the one of `read` that equals `written[0]`, or nullptr
+void validate_aliasing(const OwnMemory& own, std::span<const Footprint> written, std::span<const Footprint> read,
+                       bool changes_state, const Footprint* in_place = nullptr);
 
 /// Checks the contents of index arrays in host memory against the state: sequences in range and at most once, offsets
-/// monotone, no position beyond 2^31 - 1, block-table entries in range. `seen` is scratch of num_sequences bytes.
-void validate_batch_contents(const Step& step, const Settings& settings, const CacheMemory& memory,
-                             const LayerState& state, Operation operation, uint8_t* seen);
+/// monotone, positions at most 2^31 - 1, block-table entries in range. Refuses queries and prompts that the state does
+/// not allow. `seen` is scratch of num_sequences bytes.
+void validate_batch_contents(const Step& step, const Settings& settings, const CacheMemory& memory, const Layer& layer,
+                             Operation operation, uint8_t* seen);
 
-/// Block-table entries of the pages that the first `num_slots` slots of a sequence need: in host memory, in range.
+/// Pages that a sequence's longest layer needs; 0 if the layout is not PAGED.
+int32_t most_pages(const Settings& settings);
+
+/// Checks, in host memory, the block-table entries of the pages for a sequence's first `num_slots` slots: in range.
 void validate_pages(const Settings& settings, const CacheMemory& memory, int32_t sequence, int32_t num_slots);
 
-/// This sequence's row of the block table, or nullptr if the layout is not paged. Host memory.
-const int32_t* block_table_row(const Settings& settings, const CacheMemory& memory, int32_t sequence);
+/// Checks, in host memory, the pages of both sequences for `num_slots` slots: in range, and no page of the target is a
+/// page of the source.
+/// @param scratch [most_pages()]
+void validate_fork_pages(const Settings& settings, const CacheMemory& memory, int32_t source, int32_t target,
+                         int32_t num_slots, std::span<int32_t> scratch);
 
-void validate_layer(const Settings& settings, int32_t layer);
-void validate_sequence(const Settings& settings, int32_t sequence, const char* name);
+/// The caller's name of a layer's rule, for messages: `config.rule`, or `config.layer_rules[layer]`.
+std::string rule_name(const Settings& settings, int32_t layer);
 
-/// What a tensor must be. Holds no memory of its own: validation allocates nothing unless it fails.
+/// Checks a layer index. `lowest` is kAll if -1 may stand for all layers.
+void validate_layer(const Settings& settings, int32_t layer, int32_t lowest = 0);
+void validate_kv_head(const Settings& settings, int32_t kv_head, int32_t lowest = 0);
+void validate_sequence(const Settings& settings, int32_t sequence, const char* name, int32_t lowest = 0);
+
+/// Checks a pointer that a call reads or writes through.
+void validate_pointer(const void* pointer, const char* name);
+
+EncodeArguments validate_encode(const Settings& settings, const OwnMemory& own, int32_t layer, int32_t sequence,
+                                int32_t as, const hashevict_tensor* x, const hashevict_tensor* codes);
+
+void validate_fork(const Settings& settings, int32_t source, int32_t target);
+
+/// @param most_bytes upper bound of a sequence's state; the call uses no more of the buffer than that
+void validate_save(const Settings& settings, const OwnMemory& own, int32_t sequence, const void* buffer,
+                   uint64_t buffer_bytes, uint64_t most_bytes, const uint64_t* written);
+void validate_load(const Settings& settings, const OwnMemory& own, int32_t sequence, const void* buffer,
+                   uint64_t buffer_bytes, uint64_t most_bytes);
+
+/// The requirements on a tensor. It owns no memory, so validation allocates only if it fails.
 struct TensorSpec {
   const char* name;  ///< for messages
-  bool any_float;    ///< float32, float16 or bfloat16; else exactly `dtype`
+  bool any_float;    ///< float32, float16 or bfloat16; if false, exactly `dtype`
   DType dtype;
   std::array<int64_t, 3> shape;  ///< kNoDim past the rank
   bool written;
 };
 inline constexpr int64_t kNoDim = -1;
 
-/// Whether a tensor is there: it has memory, or it needs none, since one of its extents is 0.
+/// The dtypes of keys, values, queries and outputs.
+inline constexpr std::initializer_list<Choice> kFloatDtypes{
+    {"FLOAT32", HASHEVICT_FLOAT32}, {"FLOAT16", HASHEVICT_FLOAT16}, {"BFLOAT16", HASHEVICT_BFLOAT16}};
+
+/// Whether a tensor is present: it has memory, or needs none because an extent is 0.
 bool present(const hashevict_tensor& tensor);
 
-/// Checks one present tensor against its spec.
+/// Checks a present tensor against its spec.
 TensorView validate_tensor(const hashevict_tensor& tensor, const TensorSpec& spec);
 
 }  // namespace hashevict::core

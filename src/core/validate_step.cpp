@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/bounds.hpp"
 #include "core/failure.hpp"
 #include "core/validate.hpp"
 #include "core/versioned.hpp"
@@ -10,195 +11,282 @@
 namespace hashevict::core {
 namespace {
 
+/// The arguments of an operation. Tensors that it does not take are null.
+struct Given {
+  Operation operation;
+  int32_t layer;
+  const hashevict_batch* batch;
+  const hashevict_tensor *q = nullptr, *k = nullptr, *v = nullptr;
+  const hashevict_tensor *out = nullptr, *lse = nullptr, *slots = nullptr, *victims = nullptr;
+  const hashevict_tensor *importance = nullptr, *importance_slope = nullptr;
+  const hashevict_softmax* softmax = nullptr;
+  int32_t mode = HASHEVICT_PREFILL_REPLAY;
+  int32_t window = 0;
+  bool changes_state = true;
+};
+
+Given given(const hashevict_prefill_args& a) {
+  return {.operation = Operation::prefill,
+          .layer = a.layer,
+          .batch = &a.batch,
+          .q = &a.q,
+          .k = &a.k,
+          .v = &a.v,
+          .slots = &a.slots,
+          .victims = &a.victims,
+          .importance = &a.importance,
+          .importance_slope = &a.importance_slope,
+          .mode = a.mode,
+          .window = a.window};
+}
+
+Given given(const hashevict_evict_args& a) {
+  return {.operation = Operation::evict,
+          .layer = a.layer,
+          .batch = &a.batch,
+          .q = &a.q,
+          .k = &a.k,
+          .slots = &a.slots,
+          .victims = &a.victims,
+          .importance = &a.importance,
+          .importance_slope = &a.importance_slope};
+}
+
+Given given(const hashevict_append_args& a) {
+  return {.operation = Operation::append,
+          .layer = a.layer,
+          .batch = &a.batch,
+          .q = &a.q,
+          .k = &a.k,
+          .v = &a.v,
+          .slots = &a.slots,
+          .victims = &a.victims,
+          .importance = &a.importance,
+          .importance_slope = &a.importance_slope};
+}
+
+Given given(const hashevict_attend_args& a) {
+  return {.operation = Operation::attend,
+          .layer = a.layer,
+          .batch = &a.batch,
+          .q = &a.q,
+          .out = &a.out,
+          .lse = &a.lse,
+          .softmax = &a.softmax,
+          .changes_state = false};
+}
+
+Given given(const hashevict_decode_args& a) {
+  return {.operation = Operation::decode,
+          .layer = a.layer,
+          .batch = &a.batch,
+          .q = &a.q,
+          .k = &a.k,
+          .v = &a.v,
+          .out = &a.out,
+          .lse = &a.lse,
+          .slots = &a.slots,
+          .victims = &a.victims,
+          .importance = &a.importance,
+          .importance_slope = &a.importance_slope,
+          .softmax = &a.softmax};
+}
+
 bool is_index(const hashevict_tensor& tensor) {
   return tensor.dtype == HASHEVICT_INT32 && tensor.rank == 1 && (tensor.shape[0] <= 1 || tensor.stride[0] == 1);
 }
 
 const int32_t* check_index(const hashevict_tensor& tensor, const char* name, const char* shape) {
   if (tensor.data == nullptr) return nullptr;
-  require(is_index(tensor), "step.batch.{}: expected a contiguous INT32 tensor of shape {}", name, shape);
-  require(reinterpret_cast<uintptr_t>(tensor.data) % alignof(int32_t) == 0,
-          "step.batch.{}.data = {}: expected a multiple of 4", name, tensor.data);
+  require(is_index(tensor), "{}: expected a contiguous INT32 tensor of shape {}", name, shape);
+  require_aligned({name, "data"}, tensor.data, alignof(int32_t));
   return static_cast<const int32_t*>(tensor.data);
 }
 
-/// Finds rows and tokens from whatever tells them, and checks that all agree.
-void check_batch(const hashevict_step& s, const Settings& settings, int64_t tokens, Step& step) {
-  const hashevict_batch& batch = s.batch;
-  step.row_to_sequence = check_index(batch.row_to_sequence, "row_to_sequence", "[rows]");
-  step.cu_seqlens = check_index(batch.cu_seqlens, "cu_seqlens", "[rows + 1]");
-  require(tokens <= settings.max_batch_tokens, "step: tokens = {}: expected at most config.max_batch_tokens = {}",
-          tokens, settings.max_batch_tokens);
+/// Derives rows and tokens from the index arrays and from `tokens`, the first extent of tensor `leading`, and checks
+/// that they agree.
+void check_batch(const hashevict_batch& batch, const Settings& settings, const char* leading, int64_t tokens,
+                 Step& step) {
+  step.row_to_sequence = check_index(batch.row_to_sequence, "args.batch.row_to_sequence", "[rows]");
+  step.cu_seqlens = check_index(batch.cu_seqlens, "args.batch.cu_seqlens", "[rows + 1]");
+  const bool named = step.row_to_sequence != nullptr;
+  const int64_t most_tokens = settings.execution.max_batch_tokens;
+  const int64_t most_rows = named ? most_tokens : std::min<int64_t>(most_tokens, settings.shape.num_sequences);
+  const char* const why = named ? ", the rows that config.execution.max_batch_tokens allows"
+                                : ", since without row_to_sequence rows are the first of config.shape.num_sequences";
+  const Field field{leading, "shape", 0};
   int64_t rows = tokens;
-  if (step.cu_seqlens != nullptr) {
-    const int64_t offsets = batch.cu_seqlens.shape[0];
-    require(offsets >= 1, "step.batch.cu_seqlens.shape[0] = {}: expected rows + 1", offsets);
-    rows = offsets - 1;
-  }
-  if (step.row_to_sequence != nullptr) {
-    require(batch.row_to_sequence.shape[0] == rows, "step.batch.row_to_sequence.shape[0] = {}: expected rows = {}",
-            batch.row_to_sequence.shape[0], rows);
+  if (step.cu_seqlens == nullptr) {
+    require_in_range(field, tokens, 0, most_rows, named ? ", config.execution.max_batch_tokens" : why);
   } else {
-    require(rows <= settings.sequences(),
-            "step: rows = {}: expected at most num_sequences = {} where row_to_sequence is absent", rows,
-            settings.sequences());
+    require_in_range(field, tokens, 0, most_tokens, ", config.execution.max_batch_tokens");
+    require_in_range({"args.batch.cu_seqlens", "shape", 0}, batch.cu_seqlens.shape[0], 1, most_rows + 1, why);
+    rows = batch.cu_seqlens.shape[0] - 1;
   }
-  require(rows <= settings.max_batch_tokens, "step: rows = {}: expected at most config.max_batch_tokens = {}", rows,
-          settings.max_batch_tokens);
+  if (named)
+    require_equal({"args.batch.row_to_sequence", "shape", 0}, batch.row_to_sequence.shape[0], rows,
+                  ", the number of rows");
   step.rows = static_cast<int32_t>(rows);
   step.tokens = tokens;
 }
 
-/// A tensor of this operation that must be there.
+/// Checks a tensor that the operation requires.
 TensorView required_tensor(const hashevict_tensor& tensor, const TensorSpec& spec) {
   require(present(tensor), "{}.data = NULL: expected a tensor", spec.name);
   return validate_tensor(tensor, spec);
 }
 
-TensorView optional_tensor(const hashevict_tensor& tensor, const TensorSpec& spec) {
-  return tensor.data == nullptr ? TensorView{} : validate_tensor(tensor, spec);
+/// Checks a tensor that may be absent, or that the operation does not take.
+TensorView optional_tensor(const hashevict_tensor* tensor, const TensorSpec& spec) {
+  return tensor == nullptr || tensor->data == nullptr ? TensorView{} : validate_tensor(*tensor, spec);
 }
 
-void check_inputs(const hashevict_step& s, const Settings& settings, Operation operation, Step& step) {
-  const int64_t dim = settings.config.head_dim;
-  const TensorSpec q{"step.q", true, {}, {step.tokens, settings.config.num_qo_heads, dim}, false};
-  const TensorSpec k{"step.k", true, {}, {step.tokens, settings.heads(), dim}, false};
-  const TensorSpec v{"step.v", true, {}, {step.tokens, settings.heads(), dim}, false};
-  const bool attends = operation == Operation::attend || operation == Operation::decode;
-  const bool selects_by_query = operation == Operation::prefill && s.prefill_mode == HASHEVICT_PREFILL_WINDOW;
-  const bool needs_q = attends || settings.uses_queries() || selects_by_query;
-  step.q = needs_q ? required_tensor(s.q, q) : optional_tensor(s.q, q);
-  if (operation != Operation::attend) step.k = required_tensor(s.k, k);
-  if (operation != Operation::attend && operation != Operation::evict) step.v = required_tensor(s.v, v);
+/// Whether the operation needs queries: for attention, as the rule's probe, or for a selection.
+bool needs_queries(const Given& args, const Settings& settings) {
+  if (args.softmax != nullptr) return true;
+  if (args.operation == Operation::prefill && args.mode == HASHEVICT_PREFILL_WINDOW) return true;
+  return settings.layer(args.layer).rule.facts.needs_queries;
 }
 
-void check_outputs(const hashevict_step& s, const Settings& settings, Operation operation, Step& step) {
-  const int64_t qo_heads = settings.config.num_qo_heads;
-  if (operation == Operation::attend || operation == Operation::decode) {
-    step.out = required_tensor(s.out, {"step.out", true, {}, {step.tokens, qo_heads, settings.config.head_dim}, true});
-    step.lse = optional_tensor(s.lse, {"step.lse", false, DType::float32, {step.tokens, qo_heads, kNoDim}, true});
+void check_tensors(const Given& args, const Settings& settings, Step& step) {
+  const int64_t tokens = step.tokens;
+  const int64_t qo_heads = settings.shape.num_qo_heads;
+  const int64_t kv_heads = settings.shape.num_kv_heads;
+  const int64_t dim = settings.shape.head_dim;
+  const TensorSpec q{"args.q", true, {}, {tokens, qo_heads, dim}, false};
+  step.q = needs_queries(args, settings) ? required_tensor(*args.q, q) : optional_tensor(args.q, q);
+  const std::array<int64_t, 3> of_keys{tokens, kv_heads, dim};
+  if (args.k != nullptr) step.k = required_tensor(*args.k, {"args.k", true, {}, of_keys, false});
+  if (args.v != nullptr) step.v = required_tensor(*args.v, {"args.v", true, {}, of_keys, false});
+  if (args.out != nullptr) {
+    step.out = required_tensor(*args.out, {"args.out", true, {}, {tokens, qo_heads, dim}, true});
   }
-  if (operation != Operation::attend) {
-    const std::array<int64_t, 3> shape{step.tokens, settings.heads(), kNoDim};
-    step.slots = optional_tensor(s.slots, {"step.slots", false, DType::int32, shape, true});
-    step.victims = optional_tensor(s.victims, {"step.victims", false, DType::int32, shape, true});
-  }
+  step.lse = optional_tensor(args.lse, {"args.lse", false, DType::float32, {tokens, qo_heads, kNoDim}, true});
+  const std::array<int64_t, 3> per_head{tokens, kv_heads, kNoDim};
+  step.slots = optional_tensor(args.slots, {"args.slots", false, DType::int32, per_head, true});
+  step.victims = optional_tensor(args.victims, {"args.victims", false, DType::int32, per_head, true});
 }
 
-void check_scalars(const hashevict_step& s, const Settings& settings, Operation operation, Step& step) {
-  if (operation == Operation::attend || operation == Operation::decode) {
-    require(std::isfinite(s.softmax_scale) && s.softmax_scale >= 0.0F,
-            "step.softmax_scale = {}: expected a finite number, or 0 for 1 / sqrt(head_dim)", s.softmax_scale);
-    require(std::isfinite(s.logit_soft_cap) && s.logit_soft_cap >= 0.0F,
-            "step.logit_soft_cap = {}: expected a finite number, or 0 for none", s.logit_soft_cap);
-    step.logit_soft_cap = s.logit_soft_cap;
-    step.softmax_scale = s.softmax_scale > 0.0F
-                             ? s.softmax_scale
-                             : static_cast<float>(1.0 / std::sqrt(static_cast<double>(settings.config.head_dim)));
+/// One tensor of importances: present if and only if the rule takes it.
+TensorView importance_tensor(const hashevict_tensor& tensor, const char* name, bool wanted, const char* why,
+                             const Settings& settings, const Step& step) {
+  if (!wanted) {
+    require(tensor.data == nullptr, "{}.data = {}: expected NULL, since {}{}", name, tensor.data,
+            rule_name(settings, step.layer), why);
+    return {};
   }
-  if (operation == Operation::prefill) {
-    require(s.prefill_mode >= HASHEVICT_PREFILL_REPLAY && s.prefill_mode <= HASHEVICT_PREFILL_RECENT,
-            "step.prefill_mode = {}: expected REPLAY (0), WINDOW (1) or RECENT (2)", s.prefill_mode);
-    require(s.prefill_window >= 1, "step.prefill_window = {}: expected 1 or more", s.prefill_window);
-    step.prefill_mode = static_cast<hashevict_prefill_mode>(s.prefill_mode);
-    step.prefill_window = s.prefill_window;
-  }
+  require(present(tensor), "{}.data = NULL: expected a tensor, since {}{}", name, rule_name(settings, step.layer), why);
+  return validate_tensor(tensor,
+                         {name, false, DType::float32, {step.tokens, settings.shape.num_kv_heads, kNoDim}, false});
 }
 
-void check_rows(const Step& step, const Settings& settings, uint8_t* seen) {
-  std::fill_n(seen, settings.sequences(), uint8_t{0});
-  if (step.cu_seqlens != nullptr) {
-    require(step.cu_seqlens[0] == 0, "step.batch.cu_seqlens[0] = {}: expected 0", step.cu_seqlens[0]);
-    require(step.cu_seqlens[step.rows] == step.tokens, "step.batch.cu_seqlens[{}] = {}: expected tokens = {}",
-            step.rows, step.cu_seqlens[step.rows], step.tokens);
-  }
-  for (int32_t row = 0; row < step.rows; ++row) {
-    require(step.first_token(row) <= step.end_token(row),
-            "step.batch.cu_seqlens[{}] = {}: expected at least the offset before it, {}", row + 1, step.end_token(row),
-            step.first_token(row));
-    const int32_t sequence = step.sequence(row);
-    if (sequence == -1) continue;
-    require(sequence >= 0 && sequence < settings.config.num_sequences,
-            "step.batch.row_to_sequence[{}] = {}: expected -1 to {}", row, sequence, settings.config.num_sequences - 1);
-    require(seen[sequence] == 0, "step.batch.row_to_sequence[{}] = {}: expected each sequence in one row only", row,
-            sequence);
-    seen[sequence] = 1;
-  }
+void check_importance(const Given& args, const Settings& settings, Step& step) {
+  if (args.importance == nullptr) return;
+  const RuleSettings& rule = settings.layer(step.layer).rule;
+  const bool needed = rule.facts.needs_importance;
+  const char* const other_policy = ".policy is not IMPORTANCE";
+  step.importance = importance_tensor(*args.importance, "args.importance", rule.takes_importances(),
+                                      !needed            ? other_policy
+                                      : rule.weighs_keys ? ".importance_source is KEY"
+                                                         : ".importance_source is GIVEN",
+                                      settings, step);
+  step.importance_slope = importance_tensor(*args.importance_slope, "args.importance_slope", rule.importance_slopes,
+                                            !needed                  ? other_policy
+                                            : rule.importance_slopes ? ".importance_slopes is set"
+                                                                     : ".importance_slopes is 0",
+                                            settings, step);
+}
+
+void check_softmax(const hashevict_softmax& softmax, const Settings& settings, Step& step) {
+  require_zero_or_positive({"args.softmax", "scale"}, softmax.scale, "1 / sqrt(head_dim)");
+  require_zero_or_positive({"args.softmax", "logit_soft_cap"}, softmax.logit_soft_cap, "none");
+  step.logit_soft_cap = softmax.logit_soft_cap;
+  step.softmax_scale = softmax.scale > 0.0F
+                           ? softmax.scale
+                           : static_cast<float>(1.0 / std::sqrt(static_cast<double>(settings.shape.head_dim)));
+}
+
+void check_mode(const Given& args, Step& step) {
+  constexpr int32_t kDefaultWindow = 32;
+  require_one_of({"args", "mode"}, args.mode,
+                 {{"REPLAY", HASHEVICT_PREFILL_REPLAY},
+                  {"WINDOW", HASHEVICT_PREFILL_WINDOW},
+                  {"RECENT", HASHEVICT_PREFILL_RECENT}});
+  require_zero_or_in_range({"args", "window"}, args.window, 1, INT32_MAX);
+  step.prefill_mode = static_cast<hashevict_prefill_mode>(args.mode);
+  step.prefill_window = args.window > 0 ? args.window : kDefaultWindow;
+}
+
+/// Whether attention may overwrite its queries: both tensors are the same.
+bool is_in_place(const hashevict_tensor& q, const hashevict_tensor& out) {
+  bool same = q.data == out.data && q.dtype == out.dtype;
+  for (std::size_t i = 0; i < 3; ++i) same = same && (q.shape[i] <= 1 || q.stride[i] == out.stride[i]);
+  return same;
+}
+
+/// Applies the aliasing rule to the tensors that the operation reads and writes.
+void check_aliasing(const Given& args, const Step& step, const OwnMemory& own) {
+  const auto of = [](bool used, const char* name, const hashevict_tensor* tensor) {
+    return used ? footprint_of(name, *tensor) : Footprint{};
+  };
+  const std::array written{of(static_cast<bool>(step.out), "args.out", args.out),
+                           of(static_cast<bool>(step.lse), "args.lse", args.lse),
+                           of(static_cast<bool>(step.slots), "args.slots", args.slots),
+                           of(static_cast<bool>(step.victims), "args.victims", args.victims)};
+  const std::array read{of(static_cast<bool>(step.q), "args.q", args.q),
+                        of(static_cast<bool>(step.k), "args.k", args.k),
+                        of(static_cast<bool>(step.v), "args.v", args.v),
+                        of(static_cast<bool>(step.importance), "args.importance", args.importance),
+                        of(static_cast<bool>(step.importance_slope), "args.importance_slope", args.importance_slope),
+                        of(step.row_to_sequence != nullptr, "args.batch.row_to_sequence", &args.batch->row_to_sequence),
+                        of(step.cu_seqlens != nullptr, "args.batch.cu_seqlens", &args.batch->cu_seqlens)};
+  const bool in_place = step.out && step.q && is_in_place(*args.q, *args.out);
+  validate_aliasing(own, written, read, args.changes_state, in_place ? read.data() : nullptr);
+}
+
+Step validate(const Given& args, const Settings& settings, const OwnMemory& own) {
+  require_in_range({"args", "layer"}, args.layer, 0, settings.shape.num_layers - 1);
+  const bool attends_alone = args.k == nullptr;
+  const hashevict_tensor& leading = attends_alone ? *args.q : *args.k;
+  const char* const name = attends_alone ? "args.q" : "args.k";
+  require(present(leading), "{}.data = NULL: expected a tensor", name);
+  require_equal({name, "rank"}, leading.rank, 3);
+  Step step;
+  step.layer = args.layer;
+  check_batch(*args.batch, settings, name, leading.shape[0], step);
+  if (args.softmax != nullptr) check_softmax(*args.softmax, settings, step);
+  if (args.operation == Operation::prefill) check_mode(args, step);
+  check_tensors(args, settings, step);
+  check_importance(args, settings, step);
+  check_aliasing(args, step, own);
+  return step;
 }
 
 }  // namespace
 
-bool present(const hashevict_tensor& tensor) {
-  if (tensor.data != nullptr) return true;
-  const auto rank = static_cast<std::size_t>(std::clamp(tensor.rank, 0, HASHEVICT_MAX_RANK));
-  return std::find(tensor.shape, tensor.shape + rank, 0) != tensor.shape + rank;
+Step validate_args(const hashevict_prefill_args* args, const Settings& settings, const OwnMemory& own) {
+  const hashevict_prefill_args a = read_versioned(args, "args");
+  return validate(given(a), settings, own);
 }
 
-TensorView validate_tensor(const hashevict_tensor& tensor, const TensorSpec& spec) {
-  const bool is_float =
-      tensor.dtype == HASHEVICT_FLOAT32 || tensor.dtype == HASHEVICT_FLOAT16 || tensor.dtype == HASHEVICT_BFLOAT16;
-  if (spec.any_float) {
-    require(is_float, "{}.dtype = {}: expected FLOAT32 (0), FLOAT16 (1) or BFLOAT16 (2)", spec.name, tensor.dtype);
-  } else {
-    require(tensor.dtype == static_cast<int32_t>(spec.dtype), "{}.dtype = {}: expected {}", spec.name, tensor.dtype,
-            static_cast<int32_t>(spec.dtype));
-  }
-  const auto rank = static_cast<int32_t>(spec.shape.size() - (spec.shape.back() == kNoDim ? 1 : 0));
-  require(tensor.rank == rank, "{}.rank = {}: expected {}", spec.name, tensor.rank, rank);
-  TensorView view{static_cast<unsigned char*>(tensor.data), static_cast<DType>(tensor.dtype), {}};
-  for (std::size_t i = 0; i < static_cast<std::size_t>(rank); ++i) {
-    require(tensor.shape[i] == spec.shape[i], "{}.shape[{}] = {}: expected {}", spec.name, i, tensor.shape[i],
-            spec.shape[i]);
-    constexpr int64_t kMaxStride = int64_t{1} << 48;
-    const bool overlaps = spec.written && tensor.shape[i] > 1 && tensor.stride[i] == 0;
-    require(tensor.stride[i] >= 0 && tensor.stride[i] <= kMaxStride && !overlaps,
-            "{}.stride[{}] = {}: expected {} elements or more", spec.name, i, tensor.stride[i], spec.written ? 1 : 0);
-    view.stride[i] = tensor.stride[i];
-  }
-  const auto alignment = static_cast<uintptr_t>(size_of(view.dtype));
-  require(reinterpret_cast<uintptr_t>(tensor.data) % alignment == 0,
-          "{}.data = {}: expected a multiple of the element size {}", spec.name, tensor.data, alignment);
-  return view;
+Step validate_args(const hashevict_evict_args* args, const Settings& settings, const OwnMemory& own) {
+  const hashevict_evict_args a = read_versioned(args, "args");
+  return validate(given(a), settings, own);
 }
 
-Step validate_step(const hashevict_step* given, const Settings& settings, Operation operation) {
-  const hashevict_step s = read_versioned(given, "step");
-  validate_layer(settings, s.layer);
-  const hashevict_tensor& leading = operation == Operation::attend ? s.q : s.k;
-  const char* const name = operation == Operation::attend ? "step.q" : "step.k";
-  require(present(leading), "{}.data = NULL: expected a tensor", name);
-  require(leading.rank == 3, "{}.rank = {}: expected 3", name, leading.rank);
-  require(leading.shape[0] >= 0, "{}.shape[0] = {}: expected a number of tokens", name, leading.shape[0]);
-  Step step;
-  step.layer = s.layer;
-  check_batch(s, settings, leading.shape[0], step);
-  check_scalars(s, settings, operation, step);
-  check_inputs(s, settings, operation, step);
-  check_outputs(s, settings, operation, step);
-  return step;
+Step validate_args(const hashevict_append_args* args, const Settings& settings, const OwnMemory& own) {
+  const hashevict_append_args a = read_versioned(args, "args");
+  return validate(given(a), settings, own);
 }
 
-void validate_batch_contents(const Step& step, const Settings& settings, const CacheMemory& memory,
-                             const LayerState& state, Operation operation, uint8_t* seen) {
-  check_rows(step, settings, seen);
-  const int32_t capacity = settings.layers[static_cast<std::size_t>(step.layer)].capacity;
-  for (int32_t row = 0; row < step.rows; ++row) {
-    const int32_t sequence = step.sequence(row);
-    if (sequence < 0) continue;
-    const int64_t tokens = step.end_token(row) - step.first_token(row);
-    const int64_t before = state.tokens_seen[sequence];
-    if (operation == Operation::attend) {
-      const int64_t most = std::max<int64_t>(before, 1);  // of an empty sequence too: its attention is zero
-      require(tokens <= most,
-              "step: row {} brings {} query tokens: expected at most {}, since sequence {} has seen {} tokens", row,
-              tokens, most, sequence, before);
-      validate_pages(settings, memory, sequence, static_cast<int32_t>(std::min<int64_t>(before, capacity)));
-      continue;
-    }
-    require(before + tokens <= INT32_MAX, "step: row {} brings sequence {} to {} tokens: expected at most {}", row,
-            sequence, before + tokens, INT32_MAX);
-    validate_pages(settings, memory, sequence, static_cast<int32_t>(std::min<int64_t>(before + tokens, capacity)));
-  }
+Step validate_args(const hashevict_attend_args* args, const Settings& settings, const OwnMemory& own) {
+  const hashevict_attend_args a = read_versioned(args, "args");
+  return validate(given(a), settings, own);
+}
+
+Step validate_args(const hashevict_decode_args* args, const Settings& settings, const OwnMemory& own) {
+  const hashevict_decode_args a = read_versioned(args, "args");
+  return validate(given(a), settings, own);
 }
 
 }  // namespace hashevict::core

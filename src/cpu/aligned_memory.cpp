@@ -19,7 +19,7 @@ AlignedMemory allocate_aligned(uint64_t bytes) {
   const std::align_val_t alignment{large ? kHugePage : HASHEVICT_ALIGNMENT};
   AlignedMemory memory{new (alignment) std::byte[bytes], AlignedDelete{alignment}};
 #if defined(__linux__)
-  // Advice: that it is refused changes nothing but speed.
+  // Only advice: if the system refuses, the memory is slower.
   if (large) static_cast<void>(madvise(memory.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE));
 #endif
   return memory;

@@ -16,9 +16,9 @@ struct AlignedDelete {
 /// Host memory that a cache owns.
 using AlignedMemory = std::unique_ptr<std::byte[], AlignedDelete>;
 
-/// Memory aligned to HASHEVICT_ALIGNMENT at least, not initialised. Large blocks ask the system for huge pages:
-/// attention walks through all of a cache at every step, and with small pages the processor's prefetcher stops and
-/// translations are missed every 4 KiB. A system that has none gives what it has. @throws std::bad_alloc
+/// Allocates uninitialised memory, aligned to HASHEVICT_ALIGNMENT at least. It asks the system for huge pages for large
+/// blocks: attention reads all of a cache at every step, and small pages stop the processor's prefetcher and miss the
+/// TLB every 4 KiB. @throws std::bad_alloc
 AlignedMemory allocate_aligned(uint64_t bytes);
 
 }  // namespace hashevict::cpu

@@ -2,40 +2,38 @@
 #include <algorithm>
 
 #include "cpu/attend_head.hpp"
+#include "cpu/batch.hpp"
 #include "cpu/cpu_backend.hpp"
-#include "cpu/rows.hpp"
 
 namespace hashevict::cpu {
 namespace {
 
-/// Blocks of query tokens that a row makes; at least 1, so that items can be numbered by the longest row.
-int32_t num_blocks(const core::Step& step, const core::Settings& settings) {
-  int64_t longest = 1;
-  for (int32_t row = 0; row < step.rows; ++row) {
-    longest = std::max(longest, step.end_token(row) - step.first_token(row));
-  }
-  return static_cast<int32_t>((longest + attend_tokens(settings) - 1) / attend_tokens(settings));
+/// Sets up the next query tokens of one head, from `first` on and at most `most` of them; returns false if none are
+/// left.
+bool make_item(const HeadTokens& all, int32_t first, int32_t most, AttendItem& item) {
+  if (first >= all.count) return false;
+  const int32_t seen = all.position;  // the row's tokens are the last ones that the sequence has seen
+  const core::Head& head = all.head;
+  item.tokens = all;
+  item.tokens.first += first;
+  item.tokens.count = std::min(most, all.count - first);
+  item.tokens.position = seen - (all.count - first);
+  item.length = *head.lengths;
+  item.masked = item.tokens.position < seen - 1;
+  return true;
 }
 
 }  // namespace
 
 void CpuBackend::attend(const core::Step& step, hashevict_stream /*stream*/) {
   validate(step, core::Operation::attend);
-  const int32_t blocks = num_blocks(step, storage_.settings);
-  attend_items(step, num_heads_of(step, storage_) * blocks, [&](int64_t index, AttendItem& item) {
-    const RowHead at = row_head(step, storage_, index / blocks);
-    const int64_t first = step.first_token(at.row) + (index % blocks) * attend_tokens(storage_.settings);
-    const int64_t end = step.end_token(at.row);
-    if (at.sequence < 0 || first >= end) return false;
-    const core::LayerState& state = storage_.layer_state(step.layer);
-    const int32_t seen = state.tokens_seen[at.sequence];
-    item.head = make_head(storage_, step.layer, at.sequence, at.kv_head);
-    item.first_token = first;
-    item.num_tokens = static_cast<int32_t>(std::min<int64_t>(attend_tokens(storage_.settings), end - first));
-    item.length = state.lengths[at.sequence];
-    item.first_position = static_cast<int32_t>(seen - (end - first));
-    item.masked = item.first_position < seen - 1;
-    return true;
+  const core::Layer& layer = storage_.layer(step.layer);
+  const int32_t most = attend_tokens(layer.shape);
+  const int64_t items_per_head = std::max<int64_t>((int64_t{longest_row(step)} + most - 1) / most, 1);
+  attend_items(layer, step.rows * items_per_head, [&](int64_t index, int32_t kv_head, AttendItem& item) {
+    const auto first = static_cast<int32_t>(index % items_per_head) * most;
+    const auto row = static_cast<int32_t>(index / items_per_head);
+    return make_item(head_tokens(step, layer, row, kv_head), first, most, item);
   });
 }
 

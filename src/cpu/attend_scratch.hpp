@@ -1,67 +1,90 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace hashevict::cpu {
 
-/// Slots scored before their values are added up: so few that at head size 128 their keys, their values and the next
-/// keys, on their way in, share the first-level cache. Tiles start at the first slot of a split, whatever the layout.
+/// Slots scored before their values are added. At head size 128 their keys, their values and the next keys, which are
+/// on their way in, fit into the first-level cache together. Tiles start at the first slot of a split, whatever the
+/// layout.
 constexpr int kTileSlots = 32;
-/// Queries that share one pass over a split; more of them take another pass. Bounds the scratch memory.
+/// Queries that share one pass over a split. More queries take further passes, which bounds the scratch memory.
 constexpr int kPassQueries = 32;
-/// Queries whose accumulators share registers; a kernel takes 1, 2 or 4.
-constexpr int kKernelQueries = 4;
-/// Floats that hold one value for each query of a kernel, repeated to fill a vector (see attend_softmax-inl.hpp).
+/// Queries whose sums share registers: a quad. Kernels are compiled for 1, 2 and 4 of them.
+constexpr int kQuadQueries = 4;
+constexpr int kPassQuads = kPassQueries / kQuadQueries;
+/// Floats that hold one value per query of a quad, repeated to fill a vector (see attend_softmax-inl.hpp).
 constexpr int kStateFloats = 16;
 
-/// One pass's state, carved out of the caller's scratch floats. Rows of queries and accumulators are padded to
-/// `row_floats` and hold their elements in the order in which vectors load keys and values (see kv_loader-inl.hpp).
-/// "queries" below are filled up to a multiple of kKernelQueries.
-struct AttendScratch {
-  float* queries;       ///< [queries * row_floats], packed by pack_queries()
-  float* accumulators;  ///< [queries, row_floats]
-  float* weights;       ///< [kernels, kTileSlots, queries of the kernel] logits, then weights, of one tile
-  float* maxima;        ///< [kernels, kStateFloats]
-  float* sums;          ///< [kernels, kStateFloats]
-  float* rescale;       ///< [kernels, kStateFloats] what one tile multiplies the earlier ones by
+/// The softmax of a quad over the tiles so far: element e belongs to query e mod width.
+struct SoftmaxState {
+  float* maxima;   ///< [kStateFloats] largest logits
+  float* sums;     ///< [kStateFloats] of exp(logit - maximum)
+  float* rescale;  ///< [kStateFloats] the factor by which the current tile multiplies all earlier results
+};
 
-  static constexpr int32_t row_floats(int32_t head_dim) { return (head_dim + 15) / 16 * 16; }
+/// Up to kQuadQueries queries of one pass and their part of the scratch memory. Rows of queries and accumulators are
+/// padded. Their elements are in the order in which vectors load keys and values (see attend_queries-inl.hpp).
+struct QueryQuad {
+  int count;            ///< queries, 1 .. kQuadQueries
+  int width;            ///< queries of the kernel; for three queries, the fourth is zero
+  int row_floats;       ///< of one padded row
+  float* queries;       ///< [width * row_floats], packed by pack_queries()
+  float* accumulators;  ///< [width, row_floats]
+  float* weights;       ///< [kTileSlots, width] logits, then weights, of one tile
+  SoftmaxState softmax;
+};
 
-  /// Where the state of `queries` queries, whole kernels, ends.
-  static constexpr int64_t state_floats(int64_t queries) { return queries / kKernelQueries * kStateFloats; }
+/// Number of queries of the kernel that takes `count` queries.
+constexpr int kernel_width(int count) {
+  return count == 3 ? 4 : count;
+}
 
+/// Carves the quads of one pass out of the caller's scratch floats.
+class AttendScratch {
+ public:
   static constexpr int64_t floats(int32_t num_queries, int32_t head_dim) {
-    const int64_t queries = rows(num_queries);
-    const int64_t state = (state_floats(queries) + 15) / 16 * 16;
-    return queries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + 3 * state + kAlignment;
+    return num_quads(std::min(num_queries, kPassQueries)) * quad_floats(head_dim) + kAlignment;
   }
 
-  AttendScratch(float* memory, int32_t num_queries, int32_t head_dim) {
+  AttendScratch(float* memory, int32_t head_dim) : head_dim_{head_dim} {
     const auto misaligned = reinterpret_cast<uintptr_t>(memory) / sizeof(float) % kAlignment;
-    float* next = memory + (kAlignment - misaligned) % kAlignment;
-    const int64_t count = rows(num_queries);
-    const auto take = [&next](int64_t floats) {
-      float* part = next;
-      next += (floats + 15) / 16 * 16;
+    memory_ = memory + (kAlignment - misaligned) % kAlignment;
+  }
+
+  /// Number of quads for `queries` queries.
+  static constexpr int num_quads(int queries) { return (queries + kQuadQueries - 1) / kQuadQueries; }
+
+  /// Quad `index` of a pass, with `count` queries.
+  [[nodiscard]] QueryQuad quad(int index, int count) const {
+    const int row = row_floats(head_dim_);
+    float* next = memory_ + index * quad_floats(head_dim_);
+    const auto take = [&next](int floats) {
+      float* const part = next;
+      next += floats;
       return part;
     };
-    queries = take(count * row_floats(head_dim));
-    accumulators = take(count * row_floats(head_dim));
-    weights = take(count * kTileSlots);
-    maxima = take(state_floats(count));
-    sums = take(state_floats(count));
-    rescale = take(state_floats(count));
+    return {.count = count,
+            .width = kernel_width(count),
+            .row_floats = row,
+            .queries = take(kQuadQueries * row),
+            .accumulators = take(kQuadQueries * row),
+            .weights = take(kQuadQueries * kTileSlots),
+            .softmax = {.maxima = take(kStateFloats), .sums = take(kStateFloats), .rescale = take(kStateFloats)}};
   }
 
  private:
-  static constexpr int64_t kAlignment = 16;  ///< floats: a cache line
+  static constexpr int64_t kAlignment = 16;  ///< floats: a cache line; the size of every part is a multiple of it
 
-  /// Queries of one pass, filled up to whole kernels.
-  static constexpr int64_t rows(int32_t num_queries) {
-    const int64_t queries = num_queries < kPassQueries ? num_queries : kPassQueries;
-    return (queries + kKernelQueries - 1) / kKernelQueries * kKernelQueries;
+  static constexpr int32_t row_floats(int32_t head_dim) { return (head_dim + 15) / 16 * 16; }
+  static constexpr int64_t quad_floats(int32_t head_dim) {
+    return kQuadQueries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + int64_t{3} * kStateFloats;
   }
+
+  float* memory_;
+  int32_t head_dim_;
 };
 
 }  // namespace hashevict::cpu

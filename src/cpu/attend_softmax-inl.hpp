@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The online softmax of one tile, compiled once per instruction set: no include guard but Highway's.
+// The online softmax of one tile, compiled once per instruction set, behind Highway's guard.
 //
-// The logits of queries that share registers lie slot by slot, the queries side by side. So a vector holds some slots
-// of all of them, maxima and sums stay within lanes until the tile's end, and what is left to combine then is combined
-// for all queries at once. The sum of a query's weights is the same, in the same order, whatever their number: kLanes
-// partial sums, of the slots that lie kLanes apart, added up as a tree.
+// Logits of queries that share registers are stored slot by slot, with the queries side by side. So a vector holds some
+// slots of all queries. Maxima and sums stay within lanes until the tile's end, and one reduction then serves all
+// queries. The sum of a query's weights has the same order for any number of queries: kLanes partial sums, of slots
+// kLanes apart, added as a tree.
 #include <hwy/highway.h>
 
 #include <limits>
@@ -26,14 +26,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// What the softmax keeps of the tiles before, for the queries that share registers: query q in every element e with
-/// e mod queries = q, as many as a vector holds.
-struct SoftmaxState {
-  float* maxima;   ///< of the logits
-  float* sums;     ///< of exp(logit - maximum)
-  float* rescale;  ///< what this tile multiplies everything before it by
-};
-
 struct Largest {
   static HWY_INLINE FloatVector of(FloatVector a, FloatVector b) { return hwy::HWY_NAMESPACE::Max(a, b); }
 };
@@ -41,11 +33,11 @@ struct Sum {
   static HWY_INLINE FloatVector of(FloatVector a, FloatVector b) { return hwy::HWY_NAMESPACE::Add(a, b); }
 };
 
-/// Vectors that one value per query takes.
+/// Number of vectors that hold one value per query.
 template <int kQueries>
 constexpr int kStateVectors = HWY_MAX(1, kQueries / kLanes);
 
-/// Combines lanes that belong to the same query; each of them then holds the result.
+/// Combines the lanes of each query; all of them then hold the result.
 template <int kQueries, class Combine>
 HWY_INLINE FloatVector combine_lanes(FloatVector lanes) {
 #if HWY_TARGET != HWY_SCALAR
@@ -70,18 +62,38 @@ HWY_INLINE void combine_slots(FloatVector (&slots)[kQueries]) {
   for (int i = 0; i < kStateVectors<kQueries>; ++i) slots[i] = combine_lanes<kQueries, Combine>(slots[i]);
 }
 
-/// Turns the logits [slots, kQueries] of one tile into weights exp(logit - maximum) and takes them into `state`.
-/// Fetches the first of the next keys.
-/// @param slots a multiple of kLanes; logits of -infinity weigh nothing
-template <int kQueries, class Element>
-HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& state, const RowsAhead<Element>& next_keys,
-                              int head_dim) {
+/// Updates the maxima with this tile's. Writes the factor that rescales all earlier results, and the finite reference
+/// that weights are relative to.
+/// @param largest maximum over the tile and all earlier ones of each query, in every lane of the query
+template <int kQueries>
+HWY_INLINE void raise_maxima(const FloatVector (&largest)[kQueries], const SoftmaxState& state,
+                             FloatVector (&reference)[kStateVectors<kQueries>]) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  HASHEVICT_UNROLL
+  for (int i = 0; i < kStateVectors<kQueries>; ++i) {
+    // If all logits so far are -infinity, any finite reference gives weight 0.
+    const auto nothing = hn::Eq(largest[i], hn::Set(d, -std::numeric_limits<float>::infinity()));
+    reference[i] = hn::IfThenZeroElse(nothing, largest[i]);
+    const auto before = hn::Load(d, state.maxima + i * kLanes);
+    const auto rescale =
+        hn::IfThenElse(hn::Eq(before, largest[i]), hn::Set(d, 1.0f), exp_nonpositive(d, hn::Sub(before, largest[i])));
+    hn::Store(largest[i], d, state.maxima + i * kLanes);
+    hn::Store(rescale, d, state.rescale + i * kLanes);
+  }
+}
+
+/// Turns the logits [slots, kQueries] of one tile into weights exp(logit - maximum) and adds them to `state`. Fetches
+/// the first of the next keys.
+/// @param slots a multiple of kLanes; a logit of -infinity has weight 0
+template <int kQueries>
+HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& state, const RowsAhead& next_keys) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   constexpr int kVectors = kStateVectors<kQueries>;
   constexpr int kStep = kQueries * kLanes;  // kLanes slots
   float* const end = logits + slots * kQueries;
-  FloatVector largest[kQueries], sums[kQueries];
+  FloatVector largest[kQueries], sums[kQueries], reference[kVectors];
   HASHEVICT_UNROLL
   for (int i = 0; i < kQueries; ++i) {
     largest[i] = hn::Load(d, state.maxima + i % kVectors * kLanes);
@@ -92,20 +104,9 @@ HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& stat
     for (int i = 0; i < kQueries; ++i) largest[i] = hn::Max(hn::Load(d, at + i * kLanes), largest[i]);
   }
   combine_slots<kQueries, Largest>(largest);
-  FloatVector reference[kVectors], rescale[kVectors];
-  HASHEVICT_UNROLL
-  for (int i = 0; i < kVectors; ++i) {
-    // With nothing but -infinity so far any finite reference gives the weights their value 0.
-    const auto nothing = hn::Eq(largest[i], hn::Set(d, -std::numeric_limits<float>::infinity()));
-    reference[i] = hn::IfThenZeroElse(nothing, largest[i]);
-    const auto before = hn::Load(d, state.maxima + i * kLanes);
-    rescale[i] =
-        hn::IfThenElse(hn::Eq(before, largest[i]), hn::Set(d, 1.0f), exp_nonpositive(d, hn::Sub(before, largest[i])));
-    hn::Store(largest[i], d, state.maxima + i * kLanes);
-    hn::Store(rescale[i], d, state.rescale + i * kLanes);
-  }
+  raise_maxima(largest, state, reference);
   auto ahead = softmax_lines(next_keys);
-  const int lines = softmax_lines_per_step<Element>(head_dim);
+  const int lines = softmax_lines_per_step(next_keys);
   for (float* at = logits; at != end; at += kStep) {
     for (int line = 0; line < lines; ++line) ahead.fetch();
     HASHEVICT_UNROLL
@@ -119,7 +120,8 @@ HWY_NOINLINE void weigh_slots(float* logits, int slots, const SoftmaxState& stat
   HASHEVICT_UNROLL
   for (int i = 0; i < kVectors; ++i) {
     float* const sum = state.sums + i * kLanes;
-    hn::Store(hn::Add(hn::Mul(hn::Load(d, sum), rescale[i]), sums[i]), d, sum);
+    const auto rescaled = hn::Mul(hn::Load(d, sum), hn::Load(d, state.rescale + i * kLanes));
+    hn::Store(hn::Add(rescaled, sums[i]), d, sum);
   }
 }
 

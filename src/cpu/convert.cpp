@@ -22,16 +22,16 @@ using Floats = hn::ScalableTag<float>;
 using Words = hn::Rebind<uint32_t, Floats>;
 using Halves = hn::Rebind<uint16_t, Floats>;
 
-template <bool kHalf>
+template <core::DType kDtype>
 HWY_INLINE hn::Vec<Floats> widen(hn::Vec<Halves> bits) {
-  if constexpr (kHalf) return half_to_float(Floats(), bits);
+  if constexpr (kDtype == core::DType::float16) return half_to_float(Floats(), bits);
   return hn::BitCast(Floats(), hn::ShiftLeft<16>(hn::PromoteTo(Words(), bits)));
 }
 
-template <bool kHalf>
+template <core::DType kDtype>
 HWY_INLINE hn::Vec<Halves> narrow(hn::Vec<Floats> values) {
   hn::Vec<Words> bits;
-  if constexpr (kHalf) {
+  if constexpr (kDtype == core::DType::float16) {
     bits = float_to_half_bits(Floats(), values);
   } else {
     bits = float_to_bfloat_bits(Floats(), values);
@@ -40,46 +40,43 @@ HWY_INLINE hn::Vec<Halves> narrow(hn::Vec<Floats> values) {
   return hn::TruncateTo(Halves(), bits);
 }
 
-/// One vector at a time; the last few elements go through a full-sized buffer.
-template <bool kHalf>
+/// Converts one vector at a time; the last few elements go through a full-sized buffer.
+template <core::DType kDtype>
 void load_dense(const uint16_t* source, float* target, int n) {
   constexpr Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   int i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(widen<kHalf>(hn::LoadU(Halves(), source + i)), d, target + i);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(widen<kDtype>(hn::LoadU(Halves(), source + i)), d, target + i);
   if (i >= n) return;
   uint16_t tail_in[hn::MaxLanes(Halves())] = {};
   float tail_out[hn::MaxLanes(Floats())];
   std::memcpy(tail_in, source + i, static_cast<size_t>(n - i) * sizeof(uint16_t));
-  hn::StoreU(widen<kHalf>(hn::LoadU(Halves(), tail_in)), d, tail_out);
+  hn::StoreU(widen<kDtype>(hn::LoadU(Halves(), tail_in)), d, tail_out);
   std::memcpy(target + i, tail_out, static_cast<size_t>(n - i) * sizeof(float));
 }
 
-template <bool kHalf>
+template <core::DType kDtype>
 void store_dense(const float* source, uint16_t* target, int n) {
   constexpr Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   int i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(narrow<kHalf>(hn::LoadU(d, source + i)), Halves(), target + i);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(narrow<kDtype>(hn::LoadU(d, source + i)), Halves(), target + i);
   if (i >= n) return;
   float tail_in[hn::MaxLanes(Floats())] = {};
   uint16_t tail_out[hn::MaxLanes(Halves())];
   std::memcpy(tail_in, source + i, static_cast<size_t>(n - i) * sizeof(float));
-  hn::StoreU(narrow<kHalf>(hn::LoadU(d, tail_in)), Halves(), tail_out);
+  hn::StoreU(narrow<kDtype>(hn::LoadU(d, tail_in)), Halves(), tail_out);
   std::memcpy(target + i, tail_out, static_cast<size_t>(n - i) * sizeof(uint16_t));
 }
 
-void load_half(const uint16_t* source, float* target, int n) {
-  load_dense<true>(source, target, n);
+void load_narrow(core::DType dtype, const uint16_t* source, float* target, int n) {
+  if (dtype == core::DType::float16) return load_dense<core::DType::float16>(source, target, n);
+  load_dense<core::DType::bfloat16>(source, target, n);
 }
-void load_bfloat(const uint16_t* source, float* target, int n) {
-  load_dense<false>(source, target, n);
-}
-void store_half(const float* source, uint16_t* target, int n) {
-  store_dense<true>(source, target, n);
-}
-void store_bfloat(const float* source, uint16_t* target, int n) {
-  store_dense<false>(source, target, n);
+
+void store_narrow(core::DType dtype, const float* source, uint16_t* target, int n) {
+  if (dtype == core::DType::float16) return store_dense<core::DType::float16>(source, target, n);
+  store_dense<core::DType::bfloat16>(source, target, n);
 }
 
 }  // namespace
@@ -90,18 +87,16 @@ HWY_AFTER_NAMESPACE();
 namespace hashevict::cpu {
 namespace {
 
-HWY_EXPORT(load_half);
-HWY_EXPORT(load_bfloat);
-HWY_EXPORT(store_half);
-HWY_EXPORT(store_bfloat);
+HWY_EXPORT(load_narrow);
+HWY_EXPORT(store_narrow);
 
-/// Strided rows go through a dense buffer of this many elements.
+/// Strided rows are converted through a dense buffer of this many elements.
 constexpr int kBuffer = 256;
 
 }  // namespace
 
 void load_row(core::DType dtype, const void* source, int64_t stride, float* target, int n) {
-  if (n == 0) return;  // memcpy may not be given null, not even with a length of zero
+  if (n == 0) return;  // memcpy forbids null even with a length of zero
   if (dtype == core::DType::float32) {
     const auto* from = static_cast<const float*>(source);
     if (stride == 1) {
@@ -114,8 +109,7 @@ void load_row(core::DType dtype, const void* source, int64_t stride, float* targ
   }
   const auto* from = static_cast<const uint16_t*>(source);
   const auto load = [&](const uint16_t* dense, float* to, int count) {
-    dtype == core::DType::float16 ? HWY_DYNAMIC_DISPATCH(load_half)(dense, to, count)
-                                  : HWY_DYNAMIC_DISPATCH(load_bfloat)(dense, to, count);
+    HWY_DYNAMIC_DISPATCH(load_narrow)(dtype, dense, to, count);
   };
   if (stride == 1) return load(from, target, n);
   uint16_t dense[kBuffer];
@@ -138,8 +132,7 @@ void store_row(core::DType dtype, const float* source, void* target, int64_t str
   }
   auto* to = static_cast<uint16_t*>(target);
   const auto store = [&](const float* from, uint16_t* dense, int count) {
-    dtype == core::DType::float16 ? HWY_DYNAMIC_DISPATCH(store_half)(from, dense, count)
-                                  : HWY_DYNAMIC_DISPATCH(store_bfloat)(from, dense, count);
+    HWY_DYNAMIC_DISPATCH(store_narrow)(dtype, from, dense, count);
   };
   if (stride == 1) return store(source, to, n);
   uint16_t dense[kBuffer];

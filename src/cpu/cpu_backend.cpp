@@ -6,6 +6,7 @@
 
 #include "backend/construct.hpp"
 #include "cpu/encode_kernel.hpp"
+#include "cpu/head.hpp"
 
 namespace hashevict::cpu {
 
@@ -14,42 +15,60 @@ CpuBackend::CpuBackend(core::Storage storage, std::vector<AlignedMemory> owned)
       owned_{std::move(owned)},
       workspace_{storage_.settings, storage_.memory.workspace},
       executor_{storage_.settings} {
-  draw_projections(*this);
-  for (int32_t sequence = 0; sequence < storage_.settings.config.num_sequences; ++sequence) reset(sequence, nullptr);
+  for (const core::Layer& layer : storage_.layers) {
+    schedules_.emplace_back(storage_.settings.heads_of(layer.index));
+  }
+  if (storage_.memory.table.entries != nullptr) {
+    sorted_pages_.resize(static_cast<std::size_t>(core::most_pages(storage_.settings)));
+  }
+  write_parameters(*this);
+  reset(core::kAll, nullptr);
 }
 
 void CpuBackend::validate(const core::Step& step, core::Operation operation) {
-  core::validate_batch_contents(step, storage_.settings, storage_.memory, storage_.layer_state(step.layer), operation,
+  core::validate_batch_contents(step, storage_.settings, storage_.memory, storage_.layer(step.layer), operation,
                                 workspace_.seen());
 }
 
 void CpuBackend::count_tokens(const core::Step& step, bool is_prompt) {
-  const core::LayerState& state = storage_.layer_state(step.layer);
+  const core::Layer& layer = storage_.layer(step.layer);
   for (int32_t row = 0; row < step.rows; ++row) {
     const int32_t sequence = step.sequence(row);
     const auto num_tokens = static_cast<int32_t>(step.end_token(row) - step.first_token(row));
     if (sequence < 0 || num_tokens == 0) continue;
-    state.tokens_seen[sequence] += num_tokens;
-    state.lengths[sequence] = std::min(state.tokens_seen[sequence], storage_.layer_settings(step.layer).capacity);
-    if (is_prompt) state.prompt_lengths[sequence] = state.tokens_seen[sequence];
+    const int32_t seen = core::tokens_seen(layer, sequence) + num_tokens;
+    for (int32_t kv_head = 0; kv_head < layer.shape.num_kv_heads; ++kv_head) {
+      const Head head = core::head_of(layer, sequence, kv_head);
+      *head.tokens_seen = seen;
+      *head.lengths = head.length(seen);
+    }
+    if (is_prompt) layer.state.prompt_lengths[sequence] = seen;
   }
 }
 
-void CpuBackend::read(void* host, const void* memory, uint64_t bytes, hashevict_stream /*stream*/) {
-  std::memcpy(host, memory, bytes);
+void CpuBackend::start_read(void* host, const void* memory, const Runs& runs, hashevict_stream /*stream*/) {
+  for (uint64_t i = 0; i < runs.count; ++i) {
+    std::memcpy(static_cast<std::byte*>(host) + i * runs.host_stride,
+                static_cast<const std::byte*>(memory) + i * runs.memory_stride, runs.bytes);
+  }
 }
 
-void CpuBackend::write(void* memory, const void* host, uint64_t bytes, hashevict_stream /*stream*/) {
-  std::memcpy(memory, host, bytes);
+void CpuBackend::start_write(void* memory, const void* host, const Runs& runs, hashevict_stream /*stream*/) {
+  for (uint64_t i = 0; i < runs.count; ++i) {
+    std::memcpy(static_cast<std::byte*>(memory) + i * runs.memory_stride,
+                static_cast<const std::byte*>(host) + i * runs.host_stride, runs.bytes);
+  }
 }
+
+void CpuBackend::wait(hashevict_stream /*stream*/) {}
 
 const int32_t* CpuBackend::host_pages(int32_t sequence, int32_t num_slots, hashevict_stream /*stream*/) {
   core::validate_pages(storage_.settings, storage_.memory, sequence, num_slots);
-  return core::block_table_row(storage_.settings, storage_.memory, sequence);
+  return core::block_table_row(storage_.memory.table, sequence);
 }
 
-bool available() {
-  return true;
+std::string refusal(int32_t /*device*/) {
+  return {};
 }
 
 uint64_t workspace_bytes(const core::Settings& settings) {

@@ -8,7 +8,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/encode_kernel.cpp"
 #include <hwy/foreach_target.h>
-// clang-format: Highway wants this order
+// This comment keeps clang-format from sorting: Highway requires this order
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -16,7 +16,7 @@ namespace hashevict::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// These targets round a product before it is added; the definition asks for a fused one.
+// These targets round a product before adding it; the definition requires a fused multiply-add.
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4 || \
     (defined(HWY_SSE2) && HWY_TARGET == HWY_SSE2) || (defined(HWY_EMU128) && HWY_TARGET == HWY_EMU128)
 inline constexpr bool kFusedMulAdd = false;
@@ -36,7 +36,7 @@ HWY_INLINE void store_signs(D d, V sums, int32_t first_bit, uint8_t* code) {
   }
 }
 
-/// `kRows` rows times `kVectors` vectors of bits: independent chains hide the latency of a fused multiply-add.
+/// Encodes `kRows` rows times `kVectors` vectors of bits: independent chains hide the latency of a fused multiply-add.
 template <int kRows, int kVectors, class D>
 HWY_INLINE void encode_block(D d, const EncodeRows& args, int64_t row, int32_t first_bit) {
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
@@ -85,14 +85,14 @@ template <class D>
 HWY_INLINE void encode_all_bits(D d, const EncodeRows& args) {
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   int32_t bit = 0;
-  // One row alone has no other rows' chains beside its own.
+  // A single row has no chains of other rows beside its own.
   for (; args.num_rows == 1 && bit + 8 * lanes <= args.hash_bits; bit += 8 * lanes) encode_block<1, 8>(d, args, 0, bit);
   for (; args.num_rows == 1 && bit + 4 * lanes <= args.hash_bits; bit += 4 * lanes) encode_block<1, 4>(d, args, 0, bit);
   for (; bit + 2 * lanes <= args.hash_bits; bit += 2 * lanes) encode_bits<2>(d, args, bit);
   for (; bit < args.hash_bits; bit += lanes) encode_bits<1>(d, args, bit);
 }
 
-/// The definition itself, for instruction sets without a fused multiply-add.
+/// Encodes literally as defined, for instruction sets without a fused multiply-add.
 HWY_INLINE void encode_scalar(const EncodeRows& args) {
   for (int64_t row = 0; row < args.num_rows; ++row) {
     const float* const x = args.rows + row * args.head_dim;
@@ -116,6 +116,13 @@ void EncodeRowsTarget(const EncodeRows& args) {
   }
 }
 
+/// A chain as long as that of a code's bit. Targets without a fused multiply-add call the C library's.
+float WeighKey(const float* weights, const float* key, int32_t head_dim) {
+  float sum = 0.0F;
+  for (int32_t e = 0; e < head_dim; ++e) sum = std::fma(weights[e], key[e], sum);
+  return sum + weights[head_dim];
+}
+
 const char* TargetName() {
   return hwy::TargetName(HWY_TARGET);
 }
@@ -127,10 +134,15 @@ HWY_AFTER_NAMESPACE();
 namespace hashevict::cpu {
 
 HWY_EXPORT(EncodeRowsTarget);
+HWY_EXPORT(WeighKey);
 HWY_EXPORT(TargetName);
 
 void encode_rows(const EncodeRows& args) {
   HWY_DYNAMIC_DISPATCH(EncodeRowsTarget)(args);
+}
+
+float weigh_key(const float* weights, const float* key, int32_t head_dim) {
+  return HWY_DYNAMIC_DISPATCH(WeighKey)(weights, key, head_dim);
 }
 
 const char* simd_target_name() {

@@ -13,21 +13,21 @@
 
 namespace hashevict::cpu {
 
-/// Spreads independent items over workers: on the caller's parallel_for where the config has one, else on the cache's
-/// own pool. A worker's number tells which part of the workspace is its own.
+/// Distributes independent items over workers: on the caller's parallel_for if the config has one, else on the cache's
+/// own pool. A worker's number selects its part of the workspace.
 class Executor {
  public:
   explicit Executor(const core::Settings& settings)
-      : num_workers_{settings.num_workers},
-        parallel_for_{settings.config.parallel_for},
-        context_{settings.config.parallel_for_context} {
+      : num_workers_{settings.execution.num_workers},
+        parallel_for_{settings.execution.parallel_for},
+        context_{settings.execution.parallel_for_context} {
     if (parallel_for_ == nullptr) pool_ = make_pool(settings);
   }
 
   [[nodiscard]] int32_t num_workers() const { return num_workers_; }
 
-  /// Calls `body(item, worker)` for every item in [0, num_items), worker in [0, num_workers). Items go to workers as
-  /// these become free, so the body must not depend on which worker it gets. Does not allocate.
+  /// Calls `body(item, worker)` for every item in [0, num_items), with worker in [0, num_workers). A worker takes the
+  /// next item when it is free, so the body must not depend on the worker's number. Does not allocate.
   template <class Body>
   void for_each(int64_t num_items, const Body& body) {
     struct Job {
@@ -52,11 +52,12 @@ class Executor {
  private:
   static std::unique_ptr<ThreadPool> make_pool(const core::Settings& settings) {
     try {
-      return std::make_unique<ThreadPool>(settings.num_workers);
+      return std::make_unique<ThreadPool>(settings.execution.num_workers);
     } catch (const std::system_error& error) {
       core::fail(HASHEVICT_OUT_OF_MEMORY,
-                 "config.num_threads = {}: the system does not give {} threads ({}): expected fewer, or a parallel_for",
-                 settings.config.num_threads, settings.num_workers, error.what());
+                 "config.execution.num_threads = {}: the system does not give {} threads ({}): expected fewer, or a "
+                 "parallel_for",
+                 settings.execution.num_threads, settings.execution.num_workers, error.what());
     }
   }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// exp and tanh in vectors, compiled once per instruction set: no include guard but Highway's.
+// exp and tanh in vectors, compiled once per instruction set, behind Highway's guard.
 #include <hwy/highway.h>
 
 #if defined(HASHEVICT_CPU_EXPONENTIAL_INL_HPP) == defined(HWY_TARGET_TOGGLE)
@@ -12,8 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// exp(x) for x <= 0, within 1.1 ulp; exp(0) is exactly 1. Below the smallest normal number: 0. NaN stays NaN.
-/// exp(x) = 2^n exp(r) with |r| <= ln 2 / 2 and a minimax polynomial of degree 6 (relative error 2^-28.3).
+/// Computes exp(x) for x <= 0, within 1.1 ulp; exp(0) is exactly 1. Results below the smallest normal number become 0.
+/// NaN stays NaN. exp(x) = 2^n exp(r) with |r| <= ln 2 / 2 and a minimax polynomial of degree 6 (relative error
+/// 2^-28.3).
 template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V exp_nonpositive(D d, V x) {
   namespace hn = hwy::HWY_NAMESPACE;
@@ -22,7 +23,7 @@ HWY_INLINE V exp_nonpositive(D d, V x) {
   const auto magic = hn::Set(d, 0x1.8p23f);
   const auto shifted = hn::MulAdd(x, hn::Set(d, 0x1.715476p0f), magic);
   const auto n = hn::Sub(shifted, magic);
-  // ln 2 in two parts, the first short enough for n times it to be exact.
+  // ln 2 in two parts; the first is short enough that n times it is exact.
   auto r = hn::NegMulAdd(n, hn::Set(d, 0x1.62ep-1f), x);
   r = hn::NegMulAdd(n, hn::Set(d, 0x1.0bfbe8p-15f), r);
   auto p = hn::Set(d, 0x1.6a23dp-10f);
@@ -31,14 +32,14 @@ HWY_INLINE V exp_nonpositive(D d, V x) {
   p = hn::MulAdd(p, r, hn::Set(d, 0x1.555492p-3f));
   p = hn::MulAdd(p, r, hn::Set(d, 0x1.fffffcp-2f));
   p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
-  // A product rather than an addition to the exponent, so that NaN stays NaN.
+  // A product instead of an addition to the exponent, so that NaN stays NaN.
   const auto power = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127)));
   const auto result = hn::Mul(p, hn::BitCast(d, power));
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33654f)), result);
 }
 
-/// tanh(x) within 3 ulp, any x. An odd polynomial near 0 (relative error 2^-27.7), (1 - t) / (1 + t) with
-/// t = exp(-2 |x|) elsewhere.
+/// Computes tanh(x) within 3 ulp for any x: an odd polynomial near 0 (relative error 2^-27.7), elsewhere (1 - t) / (1 +
+/// t) with t = exp(-2 |x|).
 template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V tanh_of(D d, V x) {
   namespace hn = hwy::HWY_NAMESPACE;

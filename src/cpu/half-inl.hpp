@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Widening and narrowing of 16-bit floats in vectors, compiled once per instruction set: no include guard but
-// Highway's.
+// Widening and narrowing of 16-bit floats in vectors, compiled once per instruction set, behind Highway's guard.
 #include <hwy/highway.h>
 
 #if defined(HASHEVICT_CPU_HALF_INL_HPP) == defined(HWY_TARGET_TOGGLE)
@@ -13,7 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// Exact fp16 -> fp32 in integer arithmetic: the same bits everywhere, infinities and NaN payloads included.
+/// Widens fp16 to fp32 exactly, in integer arithmetic. The bits are the same everywhere, also of infinities and NaN
+/// payloads.
 template <class D, class V16>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> half_to_float(D d, V16 half) {
   namespace hn = hwy::HWY_NAMESPACE;
@@ -26,14 +26,14 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> half_to_float(D d, V16 half) {
   // The exponent of infinity and NaN is 31; rebiased twice it is 255.
   const auto is_special = hn::Gt(hn::BitCast(di, magnitude), hn::Set(di, 0x7BFF));
   const auto finite_or_special = hn::Add(normal, hn::IfThenElseZero(hn::RebindMask(du, is_special), rebias));
-  // Subnormals are integers times 2^-24. Both factors are normal, so flush-to-zero modes do not matter.
+  // Subnormals are integers times 2^-24. Both factors are normal, so flush-to-zero modes have no effect.
   const auto subnormal = hn::Mul(hn::ConvertTo(d, hn::BitCast(di, magnitude)), hn::Set(d, 0x1p-24f));
   const auto is_subnormal = hn::Lt(hn::BitCast(di, magnitude), hn::Set(di, 0x0400));
   const auto absolute = hn::IfThenElse(hn::RebindMask(du, is_subnormal), hn::BitCast(du, subnormal), finite_or_special);
   return hn::BitCast(d, hn::Or(absolute, hn::ShiftLeft<16>(hn::Sub(bits, magnitude))));
 }
 
-/// fp32 -> fp16 in the low 16 bits of each lane, to nearest even.
+/// Rounds fp32 to fp16, to nearest even. The result is in the low 16 bits of each lane.
 template <class D>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::RebindToUnsigned<D>> float_to_half_bits(
     D d, hwy::HWY_NAMESPACE::Vec<D> values) {
@@ -59,7 +59,7 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::RebindToUnsigned<D>> floa
   return hn::Or(hn::BitCast(du, result), hn::ShiftRight<16>(hn::Sub(bits, absolute)));
 }
 
-/// fp32 -> bf16 in the low 16 bits of each lane, to nearest even.
+/// Rounds fp32 to bf16, to nearest even. The result is in the low 16 bits of each lane.
 template <class D>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<hwy::HWY_NAMESPACE::RebindToUnsigned<D>> float_to_bfloat_bits(
     D /*d*/, hwy::HWY_NAMESPACE::Vec<D> values) {

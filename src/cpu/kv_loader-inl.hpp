@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Widening loads of keys and values, compiled once per instruction set: no include guard but Highway's.
+// Widening loads of keys and values, compiled once per instruction set, behind Highway's guard.
 #include <hwy/highway.h>
 
 #include "cpu/half-inl.hpp"
@@ -14,17 +14,17 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// At most the 16 lanes of AVX-512. Any head_dim then is a number of vector pairs, at most one more vector and, where
-/// vectors have 16 lanes, at most half of one.
+/// Vectors of up to 16 lanes, as in AVX-512. A row of any head_dim then is a number of vector pairs, at most one more
+/// vector and, where vectors have 16 lanes, at most half of one.
 using Floats = hwy::HWY_NAMESPACE::CappedTag<float, 16>;
 using FloatVector = hwy::HWY_NAMESPACE::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hwy::HWY_NAMESPACE::MaxLanes(Floats()));
-/// head_dim is a multiple of it.
+/// Every head_dim is a multiple of it.
 constexpr int kHeadDimStep = 8;
 
 // A loader reads the elements of one key or value as vectors of fp32:
-//   first(), second()  2 * kLanes elements; element 2 i and 2 i + 1 go to lane i of the two vectors if kInterleaved,
-//                      else the first kLanes elements to the first vector and the others to the second;
+//   first(), second()  2 * kLanes elements. If kInterleaved, elements 2 i and 2 i + 1 go to lane i of the two vectors;
+//                      else the first kLanes elements go to the first vector and the others to the second.
 //   load(d)            as many elements as `d` has lanes, in order.
 
 struct FloatLoader {
@@ -76,7 +76,8 @@ struct BfloatLoader {
     return load(Floats(), from + 1);
   }
 #else
-  // Two elements are one word: its low half is the even element, its high half with the rest cleared the odd one.
+  // Two elements share a word: its low half is the even element; its high half, with the low bits cleared, is the odd
+  // one.
   using Words = hwy::HWY_NAMESPACE::RebindToUnsigned<Floats>;
   static HWY_INLINE hwy::HWY_NAMESPACE::Vec<Words> words(const Element* from) {
     namespace hn = hwy::HWY_NAMESPACE;
@@ -93,24 +94,30 @@ struct BfloatLoader {
 #endif
 };
 
-/// The vector behind the last pair.
+/// Casts a row to its element type.
+template <class Loader>
+HWY_INLINE const typename Loader::Element* elements_of(const unsigned char* row) {
+  return reinterpret_cast<const typename Loader::Element*>(row);
+}
+
+/// Loads the vector behind the last pair.
 template <class Loader>
 HWY_INLINE FloatVector load_vector(const typename Loader::Element* from) {
   return Loader::load(Floats(), from);
 }
 
-/// The last kHeadDimStep elements, where vectors have twice as many lanes; zeros in the others.
+/// Loads the last kHeadDimStep elements if vectors have twice as many lanes; the other lanes are zero.
 template <class Loader>
 HWY_INLINE FloatVector load_rest(const typename Loader::Element* from) {
 #if HWY_TARGET == HWY_SCALAR
-  return load_vector<Loader>(from);  // compiled, never run
+  return load_vector<Loader>(from);  // compiled but never run
 #else
   namespace hn = hwy::HWY_NAMESPACE;
   return hn::ZeroExtendVector(Floats(), Loader::load(hn::Half<Floats>(), from));
 #endif
 }
 
-/// Which element of a pair lane `lane` of its vector `half` (0 or 1) holds.
+/// Returns the element of a pair that is in lane `lane` of its vector `half` (0 or 1).
 template <class Loader>
 constexpr int element_of(int half, int lane) {
   return Loader::kInterleaved ? 2 * lane + half : half * kLanes + lane;

@@ -3,135 +3,129 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/query_window.hpp"
+#include "core/settings.hpp"
+#include "cpu/convert.hpp"
+#include "cpu/head.hpp"
 #include "cpu/prefill_head.hpp"
 #include "cpu/scan_kernel.hpp"
 
 namespace hashevict::cpu {
 namespace {
 
-bool by_queries(const Prompt& prompt) {
+bool by_queries(const HeadTokens& prompt) {
   return prompt.step->prefill_mode == HASHEVICT_PREFILL_WINDOW;
 }
 
-/// Codes of all candidates by position: what is cached (nothing was evicted, so slot = position), then the new tokens.
-/// Also fills in what accumulators start from, the running probes and the codes of the last queries.
-void encode_candidates(const Prompt& prompt, const Scratch& scratch, const SelectScratch& select) {
+int32_t padded(int32_t num_slots) {
+  return static_cast<int32_t>(core::round_up(num_slots, kScanSlots));
+}
+
+/// Encodes all candidates by position: first the cached ones (nothing was evicted, so slot = position), then the new
+/// tokens. Also adds the keys to their sum and keeps the codes of the last queries.
+void encode_candidates(const HeadTokens& prompt, const Scratch& scratch) {
   const Head& head = prompt.head;
-  const int64_t bytes = head.settings().code_bytes;
-  const int64_t query_bytes = bytes * head.settings().group_size;
-  const int32_t window_start = prompt.num_tokens - core::query_window(*prompt.step, *head.shape);
+  const core::RuleSettings& rule = head.layer->rule;
+  const int64_t bytes = rule.code_bytes;
+  const int64_t query_bytes = bytes * head.layer->shape.group_size;
+  const int32_t window_start = prompt.count - core::query_window(*prompt.step, head);
   const bool scored_by_query = by_queries(prompt);
-  const bool with_queries = scored_by_query || head.settings().uses_queries();
-  std::memcpy(select.codes, head.codes, static_cast<std::size_t>(prompt.before * bytes));
-  for (int32_t first = 0; first < prompt.num_tokens; first += kEncodeTokens) {
-    const int32_t count = std::min(kEncodeTokens, prompt.num_tokens - first);
-    encode_tokens(head, *prompt.step, prompt.first_token + first, count, with_queries, scratch);
-    for (int32_t i = 0; i < count; ++i) {
-      const int32_t position = prompt.before + first + i;
-      const Token token = encoded_token(head, position, i, with_queries, scratch);
-      std::memcpy(select.codes + position * bytes, token.key_code, static_cast<std::size_t>(bytes));
-      select.starts[position] = new_token(head, token);
-      add_to_probe(head, token.key, token.key_code);
-      if (scored_by_query && first + i >= window_start) {
-        std::memcpy(select.query_codes + (first + i - window_start) * query_bytes, token.query_codes,
-                    static_cast<std::size_t>(query_bytes));
-      }
-      report(*prompt.step, prompt.first_token + first + i, head.kv_head, {-1, -1});
+  const bool with_queries = scored_by_query || rule.facts.needs_queries;
+  std::memcpy(scratch.candidate_codes, head.codes, static_cast<std::size_t>(prompt.position * bytes));
+  for_each_token(prompt, with_queries, scratch, [&](int32_t index, const Token& token) {
+    std::memcpy(scratch.candidate_codes + token.position * bytes, token.key_code, static_cast<std::size_t>(bytes));
+    add_key(head, token.key);
+    if (scored_by_query && index >= window_start) {
+      std::memcpy(scratch.window_codes + (index - window_start) * query_bytes, token.query_codes,
+                  static_cast<std::size_t>(query_bytes));
     }
-  }
+    report(prompt, index, {kNone, kNone});
+  });
 }
 
-/// Positions that stay, ascending, in select.order[0 .. capacity).
-void choose_survivors(const Prompt& prompt, const Scratch& scratch, const SelectScratch& select) {
+/// Writes the positions nearest to the last queries, ascending, to scratch.order[sinks .. sinks + num_scored).
+/// @param num_candidates positions between the sinks and the window
+void choose_nearest(const HeadTokens& prompt, int32_t num_scored, int32_t num_candidates, int32_t window,
+                    const Scratch& scratch) {
+  const core::Layer& layer = *prompt.head.layer;
+  const int32_t sinks = prompt.head.num_sink_tokens;
+  hamming_distances(scratch.candidate_codes, layer.rule.code_bytes, padded(prompt.end_position()), scratch.window_codes,
+                    window * layer.shape.group_size, scratch.scores);
+  uint64_t* const keys = scratch.order + sinks;
+  for (int32_t i = 0; i < num_candidates; ++i) {  // nearest first; the newest first among equals
+    keys[i] = uint64_t{scratch.scores[sinks + i]} << 32 | ~static_cast<uint32_t>(sinks + i);
+  }
+  std::nth_element(keys, keys + num_scored, keys + num_candidates);
+  for (int32_t i = 0; i < num_scored; ++i) keys[i] = ~static_cast<uint32_t>(keys[i]);
+  std::sort(keys, keys + num_scored);
+}
+
+/// Writes the positions that stay, ascending, to scratch.order[0 .. capacity): sinks, scored ones, the window.
+void choose_survivors(const HeadTokens& prompt, const Scratch& scratch) {
   const Head& head = prompt.head;
-  const int32_t capacity = head.shape->capacity;
-  const int32_t sinks = head.shape->num_sink_tokens;
-  const int32_t total = prompt.total();
-  const int32_t window = by_queries(prompt) ? core::query_window(*prompt.step, *head.shape) : capacity - sinks;
+  const int32_t capacity = head.capacity;
+  const int32_t sinks = head.num_sink_tokens;
+  const int32_t total = prompt.end_position();
+  const int32_t window = by_queries(prompt) ? core::query_window(*prompt.step, head) : capacity - sinks;
   const int32_t num_scored = capacity - sinks - window;
-  if (num_scored > 0) {
-    hamming_distances(select.codes, head.settings().code_bytes, static_cast<int32_t>(core::round_up(total, kScanSlots)),
-                      select.query_codes, window * head.settings().group_size, scratch.scores);
-    uint64_t* const keys = select.order + sinks;
-    const int32_t num_candidates = total - window - sinks;
-    for (int32_t i = 0; i < num_candidates; ++i) {  // nearest first, and of equals the newest
-      keys[i] = uint64_t{scratch.scores[sinks + i]} << 32 | ~static_cast<uint32_t>(sinks + i);
-    }
-    std::nth_element(keys, keys + num_scored, keys + num_candidates);
-    for (int32_t i = 0; i < num_scored; ++i) keys[i] = ~static_cast<uint32_t>(keys[i]);
-    std::sort(keys, keys + num_scored);
-  }
-  const int32_t first_recent = total - window;
-  std::iota(select.order, select.order + sinks, uint64_t{0});
-  std::iota(select.order + capacity - window, select.order + capacity, static_cast<uint64_t>(first_recent));
+  if (num_scored > 0) choose_nearest(prompt, num_scored, total - window - sinks, window, scratch);
+  std::iota(scratch.order, scratch.order + sinks, uint64_t{0});
+  std::iota(scratch.order + capacity - window, scratch.order + capacity, static_cast<uint64_t>(total - window));
 }
 
-/// Takes the later keys of this prompt into a survivor's accumulator, which depends on nothing else.
+/// Updates a survivor's accumulator with the later keys of this prompt; it depends on nothing else.
 template <class Rule>
-void accumulate_later_keys(const Prompt& prompt, int32_t position, uint8_t* accumulator, const Scratch& scratch,
-                           const SelectScratch& select) {
+void accumulate_later_keys(const HeadTokens& prompt, int32_t position, uint8_t* accumulator, const Scratch& scratch) {
   static_assert(Rule::kProbe == core::Probe::new_key);
-  const int64_t bytes = prompt.head.settings().code_bytes;
-  const int32_t first = std::max(position + 1, prompt.before);
-  const int32_t count = prompt.total() - first;
+  const core::Layer& layer = *prompt.head.layer;
+  const int64_t bytes = layer.rule.code_bytes;
+  const int32_t first = std::max(position + 1, prompt.position);
+  const int32_t count = prompt.end_position() - first;
   if (count == 0) return;
-  hamming_distances(select.codes + first * bytes, static_cast<int32_t>(bytes),
-                    static_cast<int32_t>(core::round_up(count, kScanSlots)), select.codes + position * bytes, 1,
-                    scratch.scores);
-  core::StepFacts facts = prompt.head.facts;
+  hamming_distances(scratch.candidate_codes + first * bytes, layer.rule.code_bytes, padded(count),
+                    scratch.candidate_codes + position * bytes, 1, scratch.scores);
+  core::StepFacts facts = core::step_facts(layer, prompt.head.kv_head, first);
   typename Rule::Accumulator value;
   std::memcpy(&value, accumulator, sizeof value);
-  for (int32_t i = 0; i < count; ++i) {
-    facts.token_position = first + i;
-    value = Rule::update(value, scratch.scores[i], facts);
-  }
+  for (int32_t i = 0; i < count; ++i, ++facts.token_position) value = Rule::update(value, scratch.scores[i], facts);
   std::memcpy(accumulator, &value, sizeof value);
 }
 
-/// Copies a cached row to a lower slot.
-void move_row(const Head& head, int32_t from, int32_t to) {
-  const int64_t element = core::size_of(head.settings().dtype);
-  const auto bytes = static_cast<std::size_t>(head.config().head_dim * element);
-  for (void* const base : {head.keys, head.values}) {
-    auto* const memory = static_cast<unsigned char*>(base);
-    std::memcpy(memory + head.address(to) * element, memory + head.address(from) * element, bytes);
-  }
-}
-
-/// Puts the survivor of `position` into `slot` <= position: ascending order never overwrites one still needed.
-void settle(const Prompt& prompt, int32_t slot, int32_t position, const Scratch& scratch, const SelectScratch& select) {
+/// Moves the survivor of `position` to `slot` <= position. Ascending order never overwrites a survivor that is still
+/// needed.
+void settle(const HeadTokens& prompt, int32_t slot, int32_t position, const Scratch& scratch) {
   const Head& head = prompt.head;
-  const int64_t width = core::accumulator_bytes(head.config());
-  uint8_t* const accumulator = head.accumulators + slot * width;
-  if (position < prompt.before) {
-    if (slot != position) {
-      move_row(head, position, slot);
-      std::memcpy(accumulator, head.accumulators + position * width, static_cast<std::size_t>(width));
-    }
+  const core::RuleSettings& rule = head.layer->rule;
+  if (position < prompt.position) {
+    move_token(head, position, slot);
   } else {
-    const int64_t token = prompt.first_token + (position - prompt.before);
-    store_rows(head, *prompt.step, token, slot, scratch);
-    start_accumulator(head, slot, select.starts[position]);
-    report(*prompt.step, token, head.kv_head, {slot, -1});
+    const int32_t index = position - prompt.position;
+    store_rows(head, *prompt.step, prompt.first + index, slot, scratch);
+    if (rule.weighs_keys) {
+      const core::TensorView& k = prompt.step->k;
+      load_row(k.dtype, k.at(prompt.first + index, head.kv_head), k.stride[2], scratch.vector,
+               head.layer->shape.head_dim);
+    }
+    enter_token(head, slot, position, scratch.candidate_codes + int64_t{position} * rule.code_bytes,
+                importance_of(prompt, index, scratch.vector));
+    report(prompt, index, {slot, kNone});
   }
-  core::visit_rule(head.config(), [&](auto rule) {
-    using Rule = decltype(rule);
+  core::visit_rule(rule.kind, [&](auto example) {
+    using Rule = decltype(example);
     if constexpr (Rule::kNeedsNoSteps) {
-      accumulate_later_keys<Rule>(prompt, position, accumulator, scratch, select);
+      uint8_t* const accumulator = head.accumulators + int64_t{slot} * rule.facts.accumulator_bytes;
+      accumulate_later_keys<Rule>(prompt, position, accumulator, scratch);
     }
   });
-  const int64_t bytes = head.settings().code_bytes;
-  std::memcpy(head.codes + slot * bytes, select.codes + position * bytes, static_cast<std::size_t>(bytes));
-  head.positions[slot] = position;
 }
 
 }  // namespace
 
-void select_survivors(const Prompt& prompt, const Scratch& scratch, const SelectScratch& select) {
-  encode_candidates(prompt, scratch, select);
-  choose_survivors(prompt, scratch, select);
-  for (int32_t slot = 0; slot < prompt.head.shape->capacity; ++slot) {
-    settle(prompt, slot, static_cast<int32_t>(select.order[slot]), scratch, select);
+void select_survivors(const HeadTokens& prompt, const Scratch& scratch) {
+  encode_candidates(prompt, scratch);
+  choose_survivors(prompt, scratch);
+  for (int32_t slot = 0; slot < prompt.head.capacity; ++slot) {
+    settle(prompt, slot, static_cast<int32_t>(scratch.order[slot]), scratch);
   }
 }
 

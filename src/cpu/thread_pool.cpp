@@ -4,8 +4,8 @@
 namespace hashevict::cpu {
 namespace {
 
-/// Waits until `value` differs from `old`: a short spin, since layers follow each other within microseconds, then
-/// sleep.
+/// Waits until `value` differs from `old`. It spins briefly, since layers follow each other within microseconds, then
+/// sleeps.
 template <class T>
 T wait_for_change(const std::atomic<T>& value, T old) {
   constexpr int kSpins = 1000;
@@ -26,7 +26,7 @@ ThreadPool::ThreadPool(int32_t num_threads) {
   try {
     for (int32_t i = 1; i < num_threads; ++i) threads_.emplace_back([this] { serve(); });
   } catch (...) {
-    join();  // the system gave fewer threads than asked for: those that run must end before the object does
+    join();  // the system started fewer threads than asked for; those that run must end before the object does
     throw;
   }
 }

@@ -8,7 +8,7 @@
 
 namespace hashevict::cpu {
 
-/// A fixed set of threads that belongs to one cache. One run() at a time; the calling thread works too.
+/// A fixed set of threads, owned by one cache. Only one run() at a time; the calling thread works too.
 class ThreadPool {
  public:
   using Task = void (*)(void* argument, int64_t index);
@@ -19,7 +19,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  /// Runs `task(argument, i)` for every i in [0, num_tasks) and returns when all are done. Does not allocate.
+  /// Runs `task(argument, i)` for every i in [0, num_tasks) and returns when all have finished. Does not allocate.
   void run(int64_t num_tasks, Task task, void* argument);
 
  private:
@@ -31,8 +31,8 @@ class ThreadPool {
   void* argument_ = nullptr;
   int64_t num_tasks_ = 0;
   std::atomic<int64_t> next_{0};
-  std::atomic<uint32_t> generation_{0};  ///< one more for every run() and for the end
-  std::atomic<int32_t> busy_{0};         ///< threads that have not finished the present run
+  std::atomic<uint32_t> generation_{0};  ///< incremented by every run() and by the destructor
+  std::atomic<int32_t> busy_{0};         ///< threads that have not finished the current run
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;
 };

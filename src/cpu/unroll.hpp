@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// Before a loop with a small constant trip count: unroll it whatever the optimisation level, because the array of
-/// vectors it indexes must become registers. HASHEVICT_UNROLL_TWICE: two rounds at a time, to halve what the loop
-/// itself costs.
+/// HASHEVICT_UNROLL unrolls the loop behind it, of a small constant trip count, at every optimisation level, because
+/// the array of vectors that it indexes must become registers. HASHEVICT_UNROLL_TWICE takes two rounds at a time, which
+/// halves the cost of the loop itself.
 #if defined(__clang__)
 #define HASHEVICT_UNROLL _Pragma("clang loop unroll(full)")
 #define HASHEVICT_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")

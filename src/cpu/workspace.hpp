@@ -2,74 +2,70 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "core/rule.hpp"
 #include "core/settings.hpp"
 
 namespace hashevict::cpu {
 
-/// Tokens whose codes are computed together, so that the projection is read once for several rows.
+/// Tokens that are encoded together, so that the projection is read once for several rows.
 inline constexpr int32_t kEncodeTokens = 16;
-/// Slots of one split of attention. Fixed, so that results depend on a head's own length alone.
+/// Slots of one split of attention. The size is fixed, so that a head's result depends on its own length alone.
 inline constexpr int32_t kSplitSlots = 1024;
 
-/// Query tokens of a row that attend together.
-int32_t attend_tokens(const core::Settings& settings);
+/// Number of splits of `length` slots.
+constexpr int32_t num_splits(int32_t length) {
+  return (length + kSplitSlots - 1) / kSplitSlots;
+}
 
-/// What one worker needs while it works on one head.
+/// Query tokens of a row that attend at once.
+int32_t attend_tokens(const core::Shape& shape);
+
+/// The memory of one worker while it works on one head. Sizes are those of the head that needs most.
 struct Scratch {
-  uint32_t* scores;           ///< [padded capacity + max_batch_tokens]
-  int32_t* sources;           ///< [capacity]: token a slot will be gathered from
-  float* rows;                ///< [kEncodeTokens, 1 + group, head_dim]: a token's key, then its queries
-  float* centered;            ///< like rows
-  float* vector;              ///< [head_dim]
-  uint8_t* codes;             ///< [kEncodeTokens, 1 + group, code_bytes]
-  uint8_t* probe;             ///< [code_bytes]
+  // A token's step.
+  uint32_t* scores;  ///< [padded capacity + max_batch_tokens]
+  int32_t* sources;  ///< [capacity] the token that a slot will be filled from
+  float* rows;       ///< [kEncodeTokens, 1 + group, head_dim] a token's key, then its queries
+  float* centered;   ///< like rows
+  float* vector;     ///< [head_dim]
+  uint8_t* codes;    ///< [kEncodeTokens, 1 + group, code_bytes]
+  uint8_t* probe;    ///< [code_bytes]
+  // Attention.
   float* attend_queries;      ///< [attend_tokens, group, head_dim]
   float* attend_out;          ///< [attend_tokens, group, head_dim]
   float* attend_lse;          ///< [attend_tokens, group]
   int32_t* attend_positions;  ///< [attend_tokens, group]
   float* attend_kernel;       ///< of attend_split()
+  // Survivors of a prompt, in modes WINDOW and RECENT.
+  uint8_t* candidate_codes;  ///< [padded capacity + max_batch_tokens, code_bytes]
+  uint8_t* window_codes;     ///< [capacity, group, code_bytes] of the last queries
+  uint64_t* order;           ///< [padded capacity + max_batch_tokens]
 };
 
-/// What WINDOW and RECENT need to choose survivors of one prompt and head.
-struct SelectScratch {
-  uint8_t* codes;          ///< [capacity + max_batch_tokens, code_bytes] of all candidates
-  uint8_t* query_codes;    ///< [capacity, group, code_bytes] of the last queries
-  uint64_t* order;         ///< [capacity + max_batch_tokens]
-  core::NewToken* starts;  ///< [capacity + max_batch_tokens] what accumulators start from
-};
-
-/// The workspace memory, cut into parts.
+/// The workspace memory, divided into parts.
 class Workspace {
  public:
-  Workspace() = default;
   Workspace(const core::Settings& settings, void* memory);
 
-  [[nodiscard]] Scratch scratch(int32_t worker) const;
-  [[nodiscard]] SelectScratch select_scratch(int32_t worker) const;
-  /// Partial results of attention: one area per worker and once more, `[splits, partial_floats]` each.
-  [[nodiscard]] float* partials(int64_t area) const;
+  [[nodiscard]] const Scratch& scratch(int32_t worker) const { return workers_[static_cast<std::size_t>(worker)]; }
+  /// Partial results of attention, from split `split` on: those of one head's splits lie side by side. There is room
+  /// for the longest head of two per worker.
+  [[nodiscard]] float* partials(int64_t split) const { return partials_ + split * split_floats_; }
+  /// The same, for the one head that a worker attends over.
+  [[nodiscard]] float* partials_of_worker(int32_t worker) const { return partials(int64_t{worker} * most_splits_); }
   /// num_sequences bytes for validation.
-  [[nodiscard]] uint8_t* seen() const;
+  [[nodiscard]] uint8_t* seen() const { return seen_; }
 
   static uint64_t bytes(const core::Settings& settings);
 
  private:
-  /// Offsets of the parts, in bytes.
-  struct Layout {
-    // Within one worker's part.
-    uint64_t scores, sources, rows, centered, vector, codes, probe;
-    uint64_t attend_queries, attend_out, attend_lse, attend_positions, attend_kernel;
-    uint64_t select_codes, select_query_codes, select_order, select_starts;
-    uint64_t worker_bytes;
-    // Within the whole.
-    uint64_t partials, partial_area_bytes, seen, total;
-  };
-  static Layout lay_out(const core::Settings& settings);
-
-  Layout layout_{};
-  unsigned char* memory_ = nullptr;
+  std::vector<Scratch> workers_;
+  float* partials_;
+  int64_t split_floats_;
+  int32_t most_splits_;
+  uint8_t* seen_;
+  uint64_t bytes_;
 };
 
 }  // namespace hashevict::cpu

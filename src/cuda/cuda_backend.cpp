@@ -3,32 +3,35 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "backend/construct.hpp"
+#include "core/bounds.hpp"
 #include "core/carver.hpp"
 #include "core/failure.hpp"
-#include "cuda/params.hpp"
 
 namespace hashevict::cuda {
 namespace {
 
-/// What a config asks of this device, beyond what any backend can do.
+// Block numbers are 32-bit: a block takes one split of a head, or one token of a head.
+constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
+
+/// Checks the limits of this device that other backends do not have.
 void check_device(const core::Settings& settings) {
-  const int32_t device = settings.config.device;
+  const int32_t device = settings.placement.device;
   const int32_t devices = num_devices();
-  core::require(device >= 0 && device < devices, "device = {}: expected 0 to {}", device, devices - 1);
-  // Blocks are counted in 32 bits: a split of a head each, or a token of a head each.
-  constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
-  const int64_t heads = settings.heads();
-  core::require(settings.max_batch_tokens <= kMaxBlocks / heads,
-                "max_batch_tokens = {}: expected at most {} for {} KV heads on a CUDA device",
-                settings.max_batch_tokens, kMaxBlocks / heads, heads);
+  core::require_in_range({"config.placement", "device"}, device, 0, devices - 1);
+  const int64_t heads = settings.shape.num_kv_heads;
+  core::require(settings.execution.max_batch_tokens <= kMaxBlocks / heads,
+                "config.execution.max_batch_tokens = {}: expected at most {} for {} KV heads on a CUDA device",
+                settings.execution.max_batch_tokens, kMaxBlocks / heads, heads);
   for (const core::LayerSettings& shape : settings.layers) {
-    const auto splits = core::checked_product({settings.sequences(), heads, num_splits(shape.capacity)});
-    core::require(splits <= kMaxBlocks,
-                  "num_sequences = {}: expected fewer than 2^31 splits of {} slots over all heads on a CUDA device",
-                  settings.sequences(), kernels::kSplitSlots);
+    const auto splits = core::checked_product({settings.shape.num_sequences, shape.num_splits});
+    core::require(
+        splits <= kMaxBlocks,
+        "config.shape.num_sequences = {}: expected fewer than 2^31 splits of {} slots over all heads on a CUDA device",
+        settings.shape.num_sequences, kernels::kSplitSlots);
   }
 }
 
@@ -36,72 +39,86 @@ void check_device(const core::Settings& settings) {
 
 CudaBackend::CudaBackend(core::Storage storage, std::vector<DeviceMemory> owned)
     : Backend{std::move(storage)}, owned_{std::move(owned)}, workspace_{storage_.settings, storage_.memory.workspace} {
-  const hashevict_config& config = storage_.settings.config;
-  for (int32_t i = 0; i < config.num_layers; ++i) {
-    layers_.push_back(layer_params(storage_, i));
-    const int32_t needed =
-        std::max(kernels::attention_shared_bytes(layers_.back()), kernels::prompt_shared_bytes(layers_.back()));
-    const int32_t had = max_shared_bytes(config.device);
+  prepare_kernels();
+  reset(core::kAll, nullptr);
+  pages_.reserve(static_cast<std::size_t>(core::most_pages(storage_.settings)));
+  write_parameters(*this);  // waits, so the caller's streams need no order after the default stream
+}
+
+void CudaBackend::prepare_kernels() {
+  int32_t had = std::numeric_limits<int32_t>::max();
+  overlaps_ = true;
+  std::set<int32_t> widths;  // the kernels of layers differ in the width of codes alone
+  for (const core::Layer& layer : storage_.layers) {
+    if (!widths.insert(layer.rule.hash_bits).second) continue;
+    for (const auto prepare : {kernels::prepare_encode, kernels::prepare_evict, kernels::prepare_attend,
+                               kernels::prepare_decode, kernels::prepare_prefill, kernels::prepare_copy}) {
+      const kernels::Prepared prepared = prepare(layer);
+      check_launch(prepared.error, "making the kernels ready");
+      had = std::min(had, prepared.shared_bytes);
+      overlaps_ = overlaps_ && prepared.overlaps;
+    }
+  }
+  for (const core::Layer& layer : storage_.layers) {
+    const int32_t needed = std::max(kernels::attention_shared_bytes(layer), kernels::prompt_shared_bytes(layer));
     if (needed > had) {
       core::fail(
           HASHEVICT_UNSUPPORTED,
-          "num_qo_heads / num_kv_heads = {}: needs {} bytes of shared memory a block: expected at most {}, which "
-          "the device has",
-          storage_.settings.group_size, needed, had);
+          "config.shape.num_qo_heads / num_kv_heads = {}: needs {} bytes of shared memory a block: expected at most "
+          "{}, which the device has",
+          storage_.settings.shape.group_size, needed, had);
     }
   }
-  draw_projections(*this);
-  for (int32_t i = 0; i < config.num_layers; ++i) {
-    fill(
-        storage_.layer_state(i).tickets, 0,
-        static_cast<uint64_t>(config.num_sequences) * static_cast<uint64_t>(config.num_kv_heads + 1) * sizeof(uint32_t),
-        nullptr);
-  }
-  for (int32_t sequence = 0; sequence < config.num_sequences; ++sequence) reset(sequence, nullptr);
-  int32_t anything = 0;  // waits: the caller's streams need not be ordered after the default one
-  read(&anything, storage_.layer_state(0).lengths, sizeof anything, nullptr);
 }
 
-void CudaBackend::read(void* host, const void* memory, uint64_t bytes, hashevict_stream stream) {
+void CudaBackend::start_read(void* host, const void* memory, const Runs& runs, hashevict_stream stream) {
   const CurrentDevice current{device()};
-  copy_to_host(host, memory, bytes, stream);
+  copy_to_host(host, memory, runs, stream);
 }
 
-void CudaBackend::write(void* memory, const void* host, uint64_t bytes, hashevict_stream stream) {
+void CudaBackend::start_write(void* memory, const void* host, const Runs& runs, hashevict_stream stream) {
   const CurrentDevice current{device()};
-  copy_to_device(memory, host, bytes, stream);
+  copy_to_device(memory, host, runs, stream);
+}
+
+void CudaBackend::wait(hashevict_stream stream) {
+  const CurrentDevice current{device()};
+  cuda::wait(stream);
 }
 
 const int32_t* CudaBackend::host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) {
   const core::CacheMemory& memory = storage_.memory;
-  if (memory.block_table == nullptr) return nullptr;
-  const int32_t page_size = storage_.settings.config.page_size;
-  const auto needed = static_cast<int32_t>((int64_t{num_slots} + page_size - 1) / page_size);
-  int64_t first = sequence * memory.block_table_stride;
-  if (memory.block_table_offsets != nullptr) {
+  if (memory.table.entries == nullptr) return nullptr;
+  const int32_t needed = core::num_pages_of(num_slots, storage_.settings.placement.page_size);
+  int64_t first = sequence * memory.table.stride;
+  if (memory.table.offsets != nullptr) {
     int32_t range[2];
-    read(range, memory.block_table_offsets + sequence, sizeof range, stream);
-    core::require(range[0] >= 0 && range[1] - int64_t{range[0]} >= needed,
-                  "block_table_offsets: sequence {} has entries {} to {}: expected {} pages", sequence, range[0],
-                  range[1], needed);
+    read(range, memory.table.offsets + sequence, sizeof range, stream);
+    core::require(
+        range[0] >= 0 && range[1] <= memory.table.length && range[1] - int64_t{range[0]} >= needed,
+        "memory.block_table_offsets[{}] = {}, [{}] = {}: expected {} pages or more for sequence {}, within the "
+        "{} entries of memory.block_table_length",
+        sequence, range[0], sequence + 1, range[1], needed, sequence, memory.table.length);
     first = range[0];
   }
   pages_.resize(static_cast<std::size_t>(needed));
-  read(pages_.data(), memory.block_table + first, pages_.size() * sizeof(int32_t), stream);
+  read(pages_.data(), memory.table.entries + first, pages_.size() * sizeof(int32_t), stream);
   for (std::size_t i = 0; i < pages_.size(); ++i) {
     core::require(pages_[i] >= 0 && pages_[i] < memory.num_pages,
-                  "block_table: page {} of sequence {} is {}: expected 0 to {}", i, sequence, pages_[i],
+                  "memory.block_table[sequence {}][{}] = {}: expected 0 to {}", sequence, i, pages_[i],
                   memory.num_pages - 1);
   }
   return pages_.data();
 }
 
-void check_launch(const char* error, const char* operation) {
-  if (error != nullptr) core::fail(HASHEVICT_BACKEND_ERROR, "{}: {}", operation, error);
+void check_rows(const core::Step& step, int64_t blocks) {
+  core::require(step.rows <= kMaxBlocks / blocks,
+                "args.batch: {} rows: expected at most {} on a CUDA device, where each takes {} blocks in layer {}",
+                step.rows, kMaxBlocks / blocks, blocks, step.layer);
 }
 
-bool available() {
-  return num_devices() > 0;
+void check_launch(const char* error, const char* operation) {
+  if (error != nullptr) core::fail(HASHEVICT_BACKEND_ERROR, "{}: {}", operation, error);
 }
 
 uint64_t workspace_bytes(const core::Settings& settings) {
@@ -110,7 +127,7 @@ uint64_t workspace_bytes(const core::Settings& settings) {
 
 std::unique_ptr<Backend> create(core::Settings settings, const hashevict_memory* memory) {
   check_device(settings);
-  const CurrentDevice current{settings.config.device};
+  const CurrentDevice current{settings.placement.device};
   std::vector<DeviceMemory> owned;
   const uint64_t workspace = workspace_bytes(settings);
   core::Storage storage = make_storage(std::move(settings), memory, workspace,
@@ -120,7 +137,7 @@ std::unique_ptr<Backend> create(core::Settings settings, const hashevict_memory*
 
 void describe(hashevict_capabilities& capabilities) {
   capabilities.has_cuda_build = 1;
-  capabilities.num_cuda_devices = num_devices();
+  capabilities.num_cuda_devices = num_usable_devices();
 }
 
 }  // namespace hashevict::cuda

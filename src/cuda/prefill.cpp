@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/query_window.hpp"
+#include <algorithm>
+
 #include "cuda/cuda_backend.hpp"
-#include "cuda/params.hpp"
+#include "cuda/kernel_arguments.hpp"
 
 namespace hashevict::cuda {
 
 void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
+  const core::Layer& at = storage_.layer(step.layer);
+  check_rows(step, std::max(at.num_splits, at.shape.num_kv_heads + at.shape.num_qo_heads));  // or a block for a centre
   const CurrentDevice current{device()};
-  const kernels::Layer& at = layer(step.layer);
-  kernels::PrefillParams params{
-      .evict = evict_params(step, storage_.settings, at, true),
-      .mode = step.prefill_mode,
-      .window = core::query_window(step, storage_.layer_settings(step.layer)),
-      .by_prompt_mean = storage_.settings.config.centering == HASHEVICT_CENTERING_PROMPT ? 1 : 0,
-      .key_codes = nullptr,
-      .query_codes = nullptr,
-      .scores = nullptr};
+  kernels::PrefillParams params{.evict = evict_params(step, at, true),
+                                .mode = step.prefill_mode,
+                                .window = step.prefill_window,
+                                .by_prompt_mean = at.rule.centering == HASHEVICT_CENTERING_PROMPT ? 1 : 0,
+                                .key_codes = nullptr,
+                                .query_codes = nullptr,
+                                .importances = nullptr,
+                                .scores = nullptr};
   workspace_.lend(params);
-  check_launch(kernels::launch_prefill(params, stream), "prefill");
+  check_launch(kernels::launch_prefill(params, queue(stream)), "prefill");
 }
 
 }  // namespace hashevict::cuda

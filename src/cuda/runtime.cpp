@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "core/failure.hpp"
 
@@ -12,12 +13,31 @@ namespace {
 
 void check(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // so that the next call does not report it again
+  static_cast<void>(cudaGetLastError());  // clears the error, which the next call would report again
   core::fail(HASHEVICT_BACKEND_ERROR, "{}: {}", call, cudaGetErrorString(error));
 }
 
 cudaStream_t as_cuda(hashevict_stream stream) {
   return static_cast<cudaStream_t>(stream);
+}
+
+/// Makes a single runtime call if the strides permit one.
+void copy_runs(void* target, uint64_t target_stride, const void* source, uint64_t source_stride, const Runs& runs,
+               cudaMemcpyKind kind, cudaStream_t stream) {
+  constexpr uint64_t kMaxPitch =
+      std::numeric_limits<int32_t>::max();  // largest pitch of a 2D copy, the same on every device
+  if (runs.bytes == 0) return;
+  const auto copy = [&](uint64_t first, uint64_t bytes) {
+    check(cudaMemcpyAsync(static_cast<std::byte*>(target) + first * target_stride,
+                          static_cast<const std::byte*>(source) + first * source_stride, bytes, kind, stream),
+          "cudaMemcpyAsync");
+  };
+  if (target_stride == runs.bytes && source_stride == runs.bytes) return copy(0, runs.bytes * runs.count);
+  if (runs.count > 1 && std::max(target_stride, source_stride) <= kMaxPitch) {
+    return check(cudaMemcpy2DAsync(target, target_stride, source, source_stride, runs.bytes, runs.count, kind, stream),
+                 "cudaMemcpy2DAsync");
+  }
+  for (uint64_t run = 0; run < runs.count; ++run) copy(run, runs.bytes);
 }
 
 }  // namespace
@@ -29,19 +49,25 @@ int32_t num_devices() {
   return 0;
 }
 
-int32_t max_shared_bytes(int32_t device) {
-  int bytes = 0;
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-  return bytes;
+int32_t compute_capability(int32_t device) {
+  int major = 0;
+  int minor = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+  return major * 10 + minor;
 }
 
-CurrentDevice::CurrentDevice(int32_t device) {
+std::string_view built_architectures() {
+  return HASHEVICT_BUILT_ARCHITECTURES;
+}
+
+CurrentDevice::CurrentDevice(int32_t device) : device_{device} {
   check(cudaGetDevice(&previous_), "cudaGetDevice");
-  if (device != previous_) check(cudaSetDevice(device), "cudaSetDevice");
+  if (device_ != previous_) check(cudaSetDevice(device_), "cudaSetDevice");
 }
 
 CurrentDevice::~CurrentDevice() {
-  static_cast<void>(cudaSetDevice(previous_));
+  if (device_ != previous_) static_cast<void>(cudaSetDevice(previous_));
 }
 
 void DeviceDelete::operator()(std::byte* memory) const noexcept {
@@ -59,13 +85,15 @@ DeviceMemory allocate(uint64_t bytes) {
   return DeviceMemory{static_cast<std::byte*>(memory)};
 }
 
-void copy_to_host(void* host, const void* device, uint64_t bytes, hashevict_stream stream) {
-  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, as_cuda(stream)), "cudaMemcpyAsync");
-  check(cudaStreamSynchronize(as_cuda(stream)), "cudaStreamSynchronize");
+void copy_to_host(void* host, const void* device, const Runs& runs, hashevict_stream stream) {
+  copy_runs(host, runs.host_stride, device, runs.memory_stride, runs, cudaMemcpyDeviceToHost, as_cuda(stream));
 }
 
-void copy_to_device(void* device, const void* host, uint64_t bytes, hashevict_stream stream) {
-  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, as_cuda(stream)), "cudaMemcpyAsync");
+void copy_to_device(void* device, const void* host, const Runs& runs, hashevict_stream stream) {
+  copy_runs(device, runs.memory_stride, host, runs.host_stride, runs, cudaMemcpyHostToDevice, as_cuda(stream));
+}
+
+void wait(hashevict_stream stream) {
   check(cudaStreamSynchronize(as_cuda(stream)), "cudaStreamSynchronize");
 }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// After construction no operation allocates. A program of its own: it counts every allocation of the process, on any
-// thread, whether it goes through operator new or malloc.
+// No operation allocates after construction. A separate program, because it counts every allocation of the process, on
+// any thread, through operator new or malloc.
 #include <atomic>
 #include <cstdlib>
 #include <new>
 
 #include "support.hpp"
 
-// Sanitizers bring their own malloc, which cannot be replaced a second time; there operator new alone is counted.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// A sanitizer's malloc cannot be replaced a second time, so only operator new is counted there.
+#if defined(__GLIBC__) && !defined(HASHEVICT_SANITIZE_ADDRESS) && !defined(HASHEVICT_SANITIZE_THREAD)
 #define HASHEVICT_TEST_COUNTS_MALLOC 1
 #else
 #define HASHEVICT_TEST_COUNTS_MALLOC 0
@@ -24,7 +24,7 @@ void count(size_t size) {
   g_allocated_bytes += size;
 }
 
-/// operator new in terms of malloc, which counts where it can.
+/// operator new by way of malloc, which counts where it can.
 void* counted(size_t size, size_t alignment) {
   if (HASHEVICT_TEST_COUNTS_MALLOC == 0) count(size);
   void* const memory = alignment == 0 ? std::malloc(size == 0 ? 1 : size)
@@ -33,7 +33,7 @@ void* counted(size_t size, size_t alignment) {
   return memory;
 }
 
-/// What operator new took. A call of its own: inlined, g++ would see `free` meet `new` and warn.
+/// Frees memory of operator new. Not inlined, or g++ would see `free` meet `new` and warn.
 [[gnu::noinline]] void release(void* memory) {
   std::free(memory);
 }
@@ -115,7 +115,7 @@ int posix_memalign(void** memory, size_t alignment, size_t size) {
 namespace hashevict::test {
 namespace {
 
-/// Allocations while `action` runs.
+/// The number of allocations during `action`.
 template <class Action>
 int64_t allocations_of(const Action& action) {
   const int64_t before = g_allocations;
@@ -124,7 +124,11 @@ int64_t allocations_of(const Action& action) {
 }
 
 TEST(Counter, SeesNewAndMalloc) {
-  EXPECT_GE(allocations_of([] { delete new int{1}; }), 1);
+  EXPECT_GE(allocations_of([] {
+              int* volatile number = new int{1};  // volatile: clang removes a pair of new and delete
+              delete number;
+            }),
+            1);
   EXPECT_GE(allocations_of([] { std::vector<float> numbers(1000); }), 1);
 #if HASHEVICT_TEST_COUNTS_MALLOC
   EXPECT_EQ(allocations_of([] {
@@ -143,57 +147,79 @@ struct AllocationCase {
 
 const std::vector<AllocationCase> kConfigs{
     {"Paper", [](Config&) {}},
-    {"Authors", [](Config& c) { c.apply(Preset::authors); }},
-    {"Superseded", [](Config& c) { c.apply(Preset::superseded); }},
-    {"Window", [](Config& c) { c.policy = Policy::window; }},
-    {"Random", [](Config& c) { c.policy = Policy::random; }},
-    {"KeyNorm", [](Config& c) { c.policy = Policy::key_norm; }},
-    {"Mean", [](Config& c) { c.policy = Policy::mean; }},
-    {"Majority", [](Config& c) { c.policy = Policy::majority; }},
-    {"Decay", [](Config& c) { c.score_decay_shift = 4; }},
-    {"Centered", [](Config& c) { c.centering = Centering::prompt; }},
-    {"PinnedPrompt", [](Config& c) { c.pin_prompt = true; }},
-    {"BFloat16", [](Config& c) { c.dtype = DType::bfloat16; }},
-    {"SlotMajor", [](Config& c) { c.layout = Layout::slot_major; }},
-    {"FourThreads", [](Config& c) { c.num_threads = 4; }},
+    {"Authors", [](Config& c) { c.rule = Rule{Preset::authors}; }},
+    {"Superseded", [](Config& c) { c.rule = Rule{Preset::superseded}; }},
+    {"Window", [](Config& c) { c.rule.policy = Policy::window; }},
+    {"Random", [](Config& c) { c.rule.policy = Policy::random; }},
+    {"Mean", [](Config& c) { c.rule.policy = Policy::mean; }},
+    {"Votes", [](Config& c) { c.rule.policy = Policy::votes; }},
+    {"Importance",
+     [](Config& c) {
+       c.rule.policy = Policy::importance;
+       c.rule.importance_slopes = 1;
+     }},
+    {"Centered", [](Config& c) { c.rule.centering = Centering::prompt; }},
+    {"PinnedPrompt", [](Config& c) { c.rule.pin_prompt = true; }},
+    {"BFloat16", [](Config& c) { c.shape.dtype = DType::bfloat16; }},
+    {"SlotMajor", [](Config& c) { c.placement.layout = Layout::slot_major; }},
+    {"FourThreads", [](Config& c) { c.execution.num_threads = 4; }},
     {"LargeCapacity",
      [](Config& c) {
-       c.capacity = 3000;
-       c.num_threads = 4;
+       c.shape.capacity = 3000;
+       c.execution.num_threads = 4;
      }},
 };
+
+TEST(Fork, OfPagesAllocatesNothing) {
+  const Config config = small_paged_config();
+  const PagedMemory lent{config};
+  Cache cache{config, lent.memory};
+  feed(cache, 1, 25, 7);
+  EXPECT_EQ(allocations_of([&] { cache.fork(1, 0, Stream{}); }), 0);
+}
+
+TEST(DivideSlots, AllocatesNothing) {
+  const std::vector<float> quantiles{0.0F, 1.0F, 0.5F, 2.0F};
+  const Tensor tensor{quantiles.data(), {2, 1, 2}};
+  std::vector<int32_t> capacities(2);
+  EXPECT_EQ(allocations_of([&] {
+              EXPECT_EQ(hashevict_divide_slots(&tensor, 900, 4096, 5, capacities.data(), nullptr), HASHEVICT_OK);
+            }),
+            0);
+}
 
 class NoOperation : public ::testing::TestWithParam<AllocationCase> {};
 
 TEST_P(NoOperation, AllocatesAfterConstruction) {
   Config config = small_config();
   GetParam().action(config);
-  config.max_batch_tokens = 4096;
+  config.execution.max_batch_tokens = 4096;
   Cache cache{config};
-  StepData prompt{config, config.capacity + 20, 1};
-  prompt.set_rows({config.capacity + 10, 0, 10});
+  StepData prompt{config, config.shape.capacity + 20, 1};
+  prompt.set_rows({config.shape.capacity + 10, 0, 10});
   StepData step{config, 6, 2};
   step.set_rows({3, 2, 1});
-  std::vector<uint8_t> codes(static_cast<size_t>(6 * 2 * config.hash_bits / 8));
-  const Tensor code_tensor{codes.data(), {6, 2, config.hash_bits / 8}};
+  std::vector<uint8_t> codes(static_cast<size_t>(6 * 2 * config.rule.hash_bits / 8));
+  const Tensor code_tensor{codes.data(), {6, 2, config.rule.hash_bits / 8}};
   std::vector<std::byte> saved(cache.save_bytes());
 
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
-    prompt.step.prefill_mode = mode;
-    EXPECT_EQ(allocations_of([&] { cache.prefill(prompt.step, Stream{}); }), 0) << "prefill " << static_cast<int>(mode);
+    prompt.args.mode = static_cast<int32_t>(mode);
+    EXPECT_EQ(allocations_of([&] { cache.prefill(prompt.args, Stream{}); }), 0) << "prefill " << static_cast<int>(mode);
     EXPECT_EQ(allocations_of([&] { cache.reset(Stream{}); }), 0);
   }
-  EXPECT_EQ(allocations_of([&] { cache.prefill(prompt.step, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { cache.decode(step.step, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { cache.append(step.step, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { cache.evict(step.step, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { cache.attend(step.step, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { cache.encode(0, 0, EncodeAs::keys, step.step.k, code_tensor, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.prefill(prompt.args, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.decode(step.args, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.append(step.args, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.evict(step.args, Stream{}); }), 0);
+  StepData queries{config, 3, 3};
+  EXPECT_EQ(allocations_of([&] { cache.attend(queries.args, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.encode(0, 0, EncodeAs::keys, step.args.k, code_tensor, Stream{}); }), 0);
   EXPECT_EQ(allocations_of([&] { cache.fork(0, 1, Stream{}); }), 0);
   uint64_t written = 0;
   EXPECT_EQ(allocations_of([&] { written = cache.save(0, saved.data(), saved.size(), Stream{}); }), 0);
   EXPECT_EQ(allocations_of([&] { cache.load(2, saved.data(), written, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { (void)cache.view(0); }), 0);
+  EXPECT_EQ(allocations_of([&] { (void)cache.view(0, 0); }), 0);
   EXPECT_EQ(allocations_of([&] { (void)cache.statistics(Stream{}); }), 0);
 }
 
@@ -206,14 +232,14 @@ TEST(NoOperation, AllocatesInPages) {
   Cache cache{config, lent.memory};
   StepData step{config, 60, 2};
   step.set_rows({30, 20, 10});
-  EXPECT_EQ(allocations_of([&] { cache.prefill(step.step, Stream{}); }), 0);
-  EXPECT_EQ(allocations_of([&] { cache.decode(step.step, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.prefill(step.args, Stream{}); }), 0);
+  EXPECT_EQ(allocations_of([&] { cache.decode(step.args, Stream{}); }), 0);
   EXPECT_EQ(allocations_of([&] { cache.fork(0, 1, Stream{}); }), 0);
 }
 
 TEST(Construction, AllocatesNoKeysOrStateWhereTheyAreLent) {
   Config config = small_config();
-  config.capacity = 4096;
+  config.shape.capacity = 4096;
   const Bytes bytes = Cache::required_bytes(config);
   std::vector<float> keys(bytes.keys / sizeof(float));
   std::vector<float> values(bytes.values / sizeof(float));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that the caller lends is what the cache uses, and nothing around it is touched.
+// A cache uses the memory that the caller lends, and touches nothing around it.
 #include <algorithm>
 #include <memory>
 
@@ -8,12 +8,12 @@
 namespace hashevict::test {
 namespace {
 
-/// Everything that a strided config needs, lent.
+/// All memory that a strided config needs.
 struct AllLent {
   explicit AllLent(const Config& config)
       : bytes{Cache::required_bytes(config)}, state{bytes.state}, workspace{bytes.workspace} {
-    const uint64_t per_layer = bytes.keys / static_cast<uint64_t>(config.num_layers);
-    for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+    const uint64_t per_layer = bytes.keys / static_cast<uint64_t>(config.shape.num_layers);
+    for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
       keys.push_back(std::make_unique<GuardedBuffer>(per_layer));
       values.push_back(std::make_unique<GuardedBuffer>(per_layer));
       memory.keys.push_back(keys.back()->data());
@@ -40,7 +40,7 @@ struct AllLent {
 TEST(RequiredBytes, AddUp) {
   for (const Layout layout : {Layout::head_major, Layout::slot_major, Layout::paged}) {
     Config config = small_config();
-    config.layout = layout;
+    config.placement.layout = layout;
     const Bytes bytes = Cache::required_bytes(config);
     EXPECT_EQ(bytes.total, bytes.keys + bytes.values + bytes.state + bytes.workspace);
     EXPECT_LE(bytes.codes + bytes.positions, bytes.state);
@@ -52,15 +52,18 @@ TEST(RequiredBytes, AddUp) {
   }
 }
 
-TEST(RequiredBytes, FollowLayerCapacities) {
+TEST(RequiredBytes, FollowTheSumOfCapacities) {
   Config config = small_config();
-  config.layer_capacities = {15, 30};
-  EXPECT_EQ(Cache::required_bytes(config).keys, 3U * 2 * 45 * 16 * sizeof(float));
+  config.shape.capacities = {15, 30, 16, 200};
+  const Bytes bytes = Cache::required_bytes(config);
+  EXPECT_EQ(bytes.keys, 3U * (15 + 30 + 16 + 200) * 16 * sizeof(float));
+  EXPECT_EQ(bytes.codes, 3U * (64 + 64 + 64 + 256) * 2);  // each head's slots padded to 64, codes of two bytes
+  EXPECT_EQ(bytes.positions, 3U * (64 + 64 + 64 + 256) * 4);
 }
 
 TEST(RequiredBytes, FollowTheStorageDtype) {
   Config config = small_config();
-  config.dtype = DType::bfloat16;
+  config.shape.dtype = DType::bfloat16;
   EXPECT_EQ(2 * Cache::required_bytes(config).keys, Cache::required_bytes(small_config()).keys);
 }
 
@@ -69,8 +72,8 @@ TEST(LentMemory, IsWhereTheStateLies) {
   const AllLent lent{config};
   Cache cache{config, lent.memory};
   feed(cache, 1, 30, 1);
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-    const View view = cache.view(layer);
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+    const View view = cache.view(layer, 0);
     EXPECT_EQ(view.keys.data, lent.keys[static_cast<size_t>(layer)]->data());
     EXPECT_EQ(view.values.data, lent.values[static_cast<size_t>(layer)]->data());
     for (const Tensor& tensor : {view.codes, view.positions, view.lengths, view.tokens_seen}) {
@@ -80,19 +83,19 @@ TEST(LentMemory, IsWhereTheStateLies) {
 }
 
 TEST(LentMemory, IsNeverLeft) {
-  for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded, Policy::key_norm}) {
+  for (const Policy policy : {Policy::hash, Policy::mean, Policy::votes, Policy::superseded, Policy::importance}) {
     for (const int32_t threads : {1, 3}) {
       Config config = small_config();
-      config.policy = policy;
-      config.centering = Centering::prompt;
-      config.num_threads = threads;
+      config.rule.policy = policy;
+      config.rule.centering = Centering::prompt;
+      config.execution.num_threads = threads;
       const AllLent lent{config};
       Cache cache{config, lent.memory};
       StepData prompt{config, 64, 2};
       prompt.set_rows({40, 0, 24});
-      for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-        prompt.step.layer = layer;
-        cache.prefill(prompt.step, Stream{});
+      for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+        prompt.args.layer = layer;
+        cache.prefill(prompt.args, Stream{});
       }
       feed(cache, 0, 3, 3);
       feed(cache, 2, 3, 4);
@@ -124,8 +127,8 @@ TEST(LentMemory, MayBePartial) {
   memory.workspace = nullptr;
   Cache cache{small_config(), memory};
   feed(cache, 0, 25, 1);
-  EXPECT_TRUE(lent.state.contains(cache.view(1).positions.data));
-  EXPECT_NE(cache.view(1).keys.data, nullptr);
+  EXPECT_TRUE(lent.state.contains(cache.view(1, 0).positions.data));
+  EXPECT_NE(cache.view(1, 0).keys.data, nullptr);
 }
 
 TEST(LentMemory, NeedNotBeZeroed) {
@@ -164,9 +167,9 @@ TEST(LentMemory, StridesAreHonoured) {
     memory.keys.push_back(buffer.data() + layer * 3 * kSequence);
     memory.values.push_back(buffer.data() + layer * 3 * kSequence + 16);
   }
-  memory.slot_stride = kSlot;
-  memory.head_stride = kHead;
-  memory.sequence_stride = kSequence;
+  memory.slot_stride = kFloat * kSlot;
+  memory.head_offsets = {0, kFloat * kHead, 0, kFloat * kHead};
+  memory.sequence_strides.assign(2, kFloat * kSequence);
   Cache cache{config, memory};
   Cache expected{config};
   for (Cache* const each : {&cache, &expected}) {
@@ -221,6 +224,7 @@ TEST(PagedMemory, CsrTableGivesTheSameState) {
   const std::array<int32_t, 4> offsets{2, 5, 8, 11};
   csr.memory.block_table = csr.block_table.data();
   csr.memory.block_table_offsets = offsets.data();
+  csr.memory.block_table_length = static_cast<int64_t>(csr.block_table.size());
   csr.memory.block_table_stride = 0;
   Cache first{config, padded.memory};
   Cache second{config, csr.memory};

@@ -11,7 +11,7 @@ TEST(Lifecycle, NewCacheIsEmpty) {
   const Statistics statistics = cache.statistics(Stream{});
   EXPECT_EQ(statistics.tokens_seen, 0);
   EXPECT_EQ(statistics.slots_used, 0);
-  EXPECT_EQ(statistics.slots_total, 2 * 3 * 20);
+  EXPECT_EQ(statistics.slots_total, 2 * 2 * 3 * 20);  // layers, heads, sequences, slots
   EXPECT_EQ(statistics.evictions, 0);
 }
 
@@ -21,7 +21,7 @@ TEST(Lifecycle, MoveTakesTheHandleAlong) {
   const std::vector<std::byte> before = save_all(source);
   Cache target{std::move(source)};
   EXPECT_EQ(target.handle(), handle);
-  EXPECT_EQ(source.handle(), nullptr);  // NOLINT(bugprone-use-after-move): that is the point
+  EXPECT_EQ(source.handle(), nullptr);  // NOLINT(bugprone-use-after-move): the case under test
   EXPECT_EQ(save_all(target), before);
 }
 
@@ -38,9 +38,9 @@ TEST(Lifecycle, CacheThatWasMovedFromThrows) {
   Cache source = used_cache();
   const Cache target{std::move(source)};
   const StepData data{small_config(), 1, 1};
-  // NOLINTBEGIN(bugprone-use-after-move): that is the point
-  EXPECT_THROW(source.decode(data.step, Stream{}), Error);
-  EXPECT_THROW((void)source.view(0), Error);
+  // NOLINTBEGIN(bugprone-use-after-move): the case under test
+  EXPECT_THROW(source.decode(data.args, Stream{}), Error);
+  EXPECT_THROW((void)source.view(0, 0), Error);
   EXPECT_THROW((void)source.config(), Error);
   EXPECT_THROW((void)source.save_bytes(), Error);
   EXPECT_THROW(source.reset(Stream{}), Error);
@@ -56,27 +56,27 @@ TEST(Lifecycle, CachesAreIndependent) {
   EXPECT_EQ(save_all(second), before);
 }
 
-TEST(Lifecycle, LayerCapacitiesAreCopied) {
+TEST(Lifecycle, CapacitiesAreCopied) {
   Config config = small_config();
-  std::vector<int32_t> capacities{16, 24};
-  hashevict_config c = config.c_config();
-  c.layer_capacities = capacities.data();
+  std::vector<int32_t> capacities{16, 24, 15, 40};
+  hashevict_config c = c_config_of(config);
+  c.shape.capacities = capacities.data();
   hashevict_cache* cache = nullptr;
   ASSERT_EQ(hashevict_cache_create(&c, nullptr, &cache, nullptr), HASHEVICT_OK);
-  capacities.assign(2, -1);
-  hashevict_config read{};
-  read.struct_size = sizeof read;
+  capacities.assign(4, -1);
+  hashevict_config read;
+  hashevict_config_init(&read);
   ASSERT_EQ(hashevict_get_config(cache, &read, nullptr), HASHEVICT_OK);
-  EXPECT_NE(read.layer_capacities, capacities.data());
-  EXPECT_EQ(read.layer_capacities[0], 16);
-  EXPECT_EQ(read.layer_capacities[1], 24);
+  EXPECT_NE(read.shape.capacities, capacities.data());
+  EXPECT_THAT(std::vector<int32_t>(read.shape.capacities, read.shape.capacities + 4),
+              ::testing::ElementsAre(16, 24, 15, 40));
   hashevict_cache_destroy(cache);
 }
 
 TEST(Lifecycle, ManyCachesComeAndGo) {
   for (int i = 0; i < 50; ++i) {
     Config config = small_config();
-    config.num_threads = 1 + i % 3;
+    config.execution.num_threads = 1 + i % 3;
     Cache cache{config};
     feed(cache, 0, 2, 1);
   }
@@ -85,13 +85,13 @@ TEST(Lifecycle, ManyCachesComeAndGo) {
 TEST(Lifecycle, TooLargeForMemoryIsReportedAsSuch) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's allocator ends the program instead";
   Config config = small_config();
-  config.num_layers = 64;
-  config.num_sequences = 1 << 12;
-  config.num_qo_heads = config.num_kv_heads = 64;
-  config.head_dim = 256;
-  config.capacity = 1 << 20;
-  config.max_batch_tokens = 0;
-  const hashevict_config c = config.c_config();
+  config.shape.num_layers = 64;
+  config.shape.num_sequences = 1 << 12;
+  config.shape.num_qo_heads = config.shape.num_kv_heads = 64;
+  config.shape.head_dim = 256;
+  config.shape.capacity = 1 << 20;
+  config.execution.max_batch_tokens = 0;
+  const hashevict_config c = c_config_of(config);
   hashevict_cache* cache = nullptr;
   expect_refused(outcome_of([&](hashevict_error* error) { return hashevict_cache_create(&c, nullptr, &cache, error); }),
                  {HASHEVICT_OUT_OF_MEMORY, {}});
@@ -112,11 +112,11 @@ TEST(Capabilities, SayWhatThisBuildDoes) {
   EXPECT_FALSE(capabilities.supports(DType::int32));
 }
 
-/// Whether a cache of this config can be made and used.
+/// Whether a cache of this config can be created and used.
 bool works(const Config& config) {
   try {
     Cache cache{config};
-    feed(cache, 0, config.capacity + 1, 5);
+    feed(cache, 0, config.shape.capacity + 1, 5);
     return true;
   } catch (const Error&) {
     return false;
@@ -127,8 +127,8 @@ TEST(Capabilities, OfPoliciesAreTrue) {
   const Capabilities capabilities = Cache::capabilities(Backend::cpu);
   for (int32_t policy = 0; policy < 32; ++policy) {
     Config config = small_config();
-    config.policy = static_cast<Policy>(policy);
-    EXPECT_EQ(capabilities.supports(config.policy), works(config)) << policy;
+    config.rule.policy = static_cast<Policy>(policy);
+    EXPECT_EQ(capabilities.supports(config.rule.policy), works(config)) << policy;
   }
 }
 
@@ -136,8 +136,8 @@ TEST(Capabilities, OfHashBitsAreTrue) {
   const Capabilities capabilities = Cache::capabilities(Backend::cpu);
   for (int bit = 0; bit < 20; ++bit) {
     Config config = small_config();
-    config.hash_bits = 1 << bit;
-    EXPECT_EQ(((capabilities.hash_bits_mask >> bit) & 1U) != 0, works(config)) << config.hash_bits;
+    config.rule.hash_bits = 1 << bit;
+    EXPECT_EQ(((capabilities.hash_bits_mask >> bit) & 1U) != 0, works(config)) << config.rule.hash_bits;
   }
 }
 
@@ -145,8 +145,8 @@ TEST(Capabilities, OfStorageDtypesAreTrue) {
   const Capabilities capabilities = Cache::capabilities(Backend::cpu);
   for (int32_t dtype = 0; dtype < 8; ++dtype) {
     Config config = small_config();
-    config.dtype = static_cast<DType>(dtype);
-    EXPECT_EQ(capabilities.supports(config.dtype), works(config)) << dtype;
+    config.shape.dtype = static_cast<DType>(dtype);
+    EXPECT_EQ(capabilities.supports(config.shape.dtype), works(config)) << dtype;
   }
 }
 
@@ -154,12 +154,12 @@ TEST(Capabilities, OfLayoutsAreTrue) {
   const Capabilities capabilities = Cache::capabilities(Backend::cpu);
   EXPECT_TRUE(capabilities.supports(Layout::head_major) && works(small_config()));
   Config config = small_config();
-  config.layout = Layout::slot_major;
+  config.placement.layout = Layout::slot_major;
   EXPECT_TRUE(capabilities.supports(Layout::slot_major) && works(config));
   const Config paged = small_paged_config();
   const PagedMemory lent{paged};
   Cache cache{paged, lent.memory};
-  feed(cache, 0, paged.capacity + 1, 5);
+  feed(cache, 0, paged.shape.capacity + 1, 5);
   EXPECT_TRUE(capabilities.supports(Layout::paged));
 }
 
@@ -169,22 +169,22 @@ TEST(Capabilities, OfPrefillModesAreTrue) {
     Cache cache{small_config()};
     StepData data{small_config(), 40, 6};
     data.set_rows({40});
-    data.step.prefill_mode = static_cast<PrefillMode>(mode);
+    data.args.mode = mode;
     bool done = true;
     try {
-      cache.prefill(data.step, Stream{});
+      cache.prefill(data.args, Stream{});
     } catch (const Error&) {
       done = false;
     }
-    EXPECT_EQ(capabilities.supports(data.step.prefill_mode), done) << mode;
+    EXPECT_EQ(capabilities.supports(static_cast<PrefillMode>(mode)), done) << mode;
   }
 }
 
 TEST(Capabilities, LargestHeadDimWorksAndTheNextDoesNot) {
   Config config = small_config();
-  config.head_dim = Cache::capabilities(Backend::cpu).max_head_dim;
+  config.shape.head_dim = Cache::capabilities(Backend::cpu).max_head_dim;
   EXPECT_TRUE(works(config));
-  config.head_dim += 8;
+  config.shape.head_dim += 8;
   EXPECT_FALSE(works(config));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Projections and centres: drawn, set, read back, and what they do to codes.
+// Projections and centres: drawn, set, read back, and their effect on codes.
 #include <cmath>
 #include <limits>
 
@@ -31,7 +31,7 @@ std::vector<uint8_t> codes_of(Cache& cache, int32_t layer, int32_t sequence, uin
 TEST(Projection, IsDrawnPerLayerAndSeed) {
   Config config = small_config();
   const Cache first{config};
-  config.seed = 1;
+  config.rule.seed = 1;
   const Cache second{config};
   EXPECT_NE(projection_of(first, 0), projection_of(first, 1));
   EXPECT_NE(projection_of(first, 0), projection_of(second, 0));
@@ -40,25 +40,25 @@ TEST(Projection, IsDrawnPerLayerAndSeed) {
 
 TEST(Projection, DependsOnNothingElse) {
   Config config = small_config();
-  config.num_layers = 5;
-  config.num_sequences = 1;
-  config.num_qo_heads = 3;
-  config.num_kv_heads = 3;
-  config.kv_head_offset = 6;
-  config.capacity = 64;
-  config.dtype = DType::bfloat16;
-  config.policy = Policy::superseded;
+  config.shape.num_layers = 5;
+  config.shape.num_sequences = 1;
+  config.shape.num_qo_heads = 3;
+  config.shape.num_kv_heads = 3;
+  config.shape.kv_head_offset = 6;
+  config.shape.capacity = 64;
+  config.shape.dtype = DType::bfloat16;
+  config.rule.policy = Policy::superseded;
   EXPECT_EQ(projection_of(Cache{config}, 1), projection_of(Cache{small_config()}, 1));
 }
 
 TEST(Projection, LooksStandardNormal) {
   Config config = small_config();
-  config.num_layers = 40;
+  config.shape.num_layers = 40;
   const Cache cache{config};
   double sum = 0;
   double squares = 0;
   const double count = 40 * kProjectionSize;
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
     for (const float entry : projection_of(cache, layer)) {
       ASSERT_TRUE(std::isfinite(entry));
       sum += entry;
@@ -99,7 +99,7 @@ TEST(Projection, StridesAreHonoured) {
 
 TEST(Projection, PerHeadIsReadBackAsItWasSet) {
   Config config = small_config();
-  config.projection_per_head = true;
+  config.rule.projection_per_head = true;
   Cache cache{config};
   std::vector<float> read(2 * kProjectionSize);
   cache.get_projection(0, Tensor{read.data(), {2, kBits, kDim}});
@@ -112,12 +112,12 @@ TEST(Projection, PerHeadIsReadBackAsItWasSet) {
 
 TEST(Projection, OfAShardIsThatOfTheWhole) {
   Config config = small_config();
-  config.projection_per_head = true;
+  config.rule.projection_per_head = true;
   std::vector<float> whole(2 * kProjectionSize);
   Cache{config}.get_projection(1, Tensor{whole.data(), {2, kBits, kDim}});
-  config.num_kv_heads = 1;
-  config.num_qo_heads = 2;
-  config.kv_head_offset = 1;
+  config.shape.num_kv_heads = 1;
+  config.shape.num_qo_heads = 2;
+  config.shape.kv_head_offset = 1;
   std::vector<float> shard(kProjectionSize);
   Cache{config}.get_projection(1, Tensor{shard.data(), {1, kBits, kDim}});
   EXPECT_TRUE(std::equal(shard.begin(), shard.end(), whole.begin() + kProjectionSize));
@@ -126,7 +126,7 @@ TEST(Projection, OfAShardIsThatOfTheWhole) {
 TEST(Projection, CannotBeSetOverStaleCodes) {
   Cache cache{small_config()};
   StepData data{small_config(), 1, 1};
-  cache.append(data.step, Stream{});  // layer 0 alone
+  cache.append(data.args, Stream{});  // of layer 0 only
   const std::vector<float> before = projection_of(cache, 0);
   const std::vector<float> projection = normal_numbers(kProjectionSize, 5);
   const hashevict_tensor tensor = Tensor{projection.data(), {kBits, kDim}};
@@ -139,13 +139,59 @@ TEST(Projection, CannotBeSetOverStaleCodes) {
   EXPECT_NO_THROW(cache.set_projection(0, Tensor{tensor}));
 }
 
+TEST(Projection, ThatIsNotFiniteIsRefusedByIndexAndValue) {
+  using Limits = std::numeric_limits<float>;
+  const auto set = [](const Cache& cache, const hashevict_tensor& tensor) {
+    return outcome_of(
+        [&](hashevict_error* error) { return hashevict_set_projection(cache.handle(), 0, &tensor, error); });
+  };
+  const Cache shared{small_config()};
+  Config config = small_config();
+  config.rule.projection_per_head = true;
+  const Cache per_head{config};
+  for (const auto& [value, text] : {std::pair{Limits::quiet_NaN(), "nan"}, std::pair{-Limits::infinity(), "-inf"}}) {
+    std::vector<float> numbers = normal_numbers(2 * kProjectionSize, 5);
+    const std::vector<float> before = projection_of(shared, 0);
+    numbers[3 * kDim + 7] = value;
+    expect_refused(set(shared, Tensor{numbers.data(), {kBits, kDim}}),
+                   {HASHEVICT_INVALID_ARGUMENT, {std::string{"projection[3][7] = "} + text + ": expected a finite"}});
+    EXPECT_EQ(projection_of(shared, 0), before);
+    numbers[3 * kDim + 7] = 0.0F;
+    numbers[kProjectionSize + kDim + 15] = value;
+    expect_refused(set(per_head, Tensor{numbers.data(), {2, kBits, kDim}}),
+                   {HASHEVICT_INVALID_ARGUMENT, {std::string{"projection[1][1][15] = "} + text}});
+  }
+  std::vector<float> largest(kProjectionSize, Limits::max());
+  EXPECT_EQ(set(shared, Tensor{largest.data(), {kBits, kDim}}).status, HASHEVICT_OK);
+}
+
+TEST(SetCenter, OfWhatIsNotFiniteIsRefusedByIndexAndValue) {
+  Config config = small_config();
+  config.rule.centering = Centering::fixed;
+  const Cache cache{config};
+  std::vector<float> key = normal_numbers(2 * kDim, 5);
+  std::vector<float> query = normal_numbers(4 * kDim, 6);
+  const auto set = [&] {
+    const hashevict_tensor keys = Tensor{key.data(), {2, kDim}};
+    const hashevict_tensor queries = Tensor{query.data(), {4, kDim}};
+    return outcome_of(
+        [&](hashevict_error* error) { return hashevict_set_center(cache.handle(), 0, 1, &keys, &queries, error); });
+  };
+  query[3 * kDim] = std::numeric_limits<float>::infinity();
+  expect_refused(set(), {HASHEVICT_INVALID_ARGUMENT, {"query_center[3][0] = inf: expected a finite number"}});
+  key[kDim + 2] = std::numeric_limits<float>::quiet_NaN();
+  expect_refused(set(), {HASHEVICT_INVALID_ARGUMENT, {"key_center[1][2] = nan: expected a finite number"}});
+  key[kDim + 2] = query[3 * kDim] = 0.0F;
+  EXPECT_EQ(set().status, HASHEVICT_OK);
+}
+
 TEST(Projection, DecidesTheCodes) {
   Cache cache{small_config()};
-  std::vector<float> projection(kProjectionSize, 0.0F);  // bit i looks at element i, with alternating signs
+  std::vector<float> projection(kProjectionSize, 0.0F);  // bit i reads element i, with alternating signs
   for (size_t i = 0; i < kBits; ++i) projection[i * kDim + i] = i % 2 == 0 ? 1.0F : -1.0F;
   cache.set_projection(0, Tensor{projection.data(), {kBits, kDim}});
   std::vector<float> x(2 * kDim, 1.0F);
-  x[kDim] = std::numeric_limits<float>::quiet_NaN();  // head 1: every sum is NaN, which gives 0
+  x[kDim] = std::numeric_limits<float>::quiet_NaN();  // head 1: every sum is NaN, so every bit is 0
   std::array<uint8_t, 4> codes{};
   cache.encode(0, 0, EncodeAs::keys, Tensor{x.data(), {1, 2, kDim}}, Tensor{codes.data(), {1, 2, 2}}, Stream{});
   EXPECT_THAT(codes, ::testing::ElementsAre(0x55, 0x55, 0, 0));
@@ -187,7 +233,7 @@ class Center : public ::testing::Test {
  protected:
   static Config centered(Centering centering) {
     Config config = small_config();
-    config.centering = centering;
+    config.rule.centering = centering;
     return config;
   }
 
@@ -214,7 +260,7 @@ TEST_F(Center, IsSubtractedBeforeHashing) {
   EXPECT_NE(codes_of(centered, 0, 1), codes_of(plain, 0, 1));
   EXPECT_EQ(codes_of(centered, 0, 0), codes_of(plain, 0, 0)) << "other sequences keep theirs";
   EXPECT_EQ(codes_of(centered, 1, 1), codes_of(plain, 1, 1)) << "other layers keep theirs";
-  // x + center under the centre is x, up to rounding: take numbers for which it is exact.
+  // x + center under the centre is x, up to rounding: choose numbers for which it is exact.
   std::vector<float> x(4 * kDim);
   for (size_t i = 0; i < queries_.size(); ++i) x[i] = 2 * queries_[i];
   std::array<uint8_t, 8> with{};
@@ -237,7 +283,7 @@ TEST_F(Center, OfThePromptIsItsMean) {
   Cache cache{centered(Centering::prompt)};
   StepData prompt{small_config(), 16, 3};
   prompt.set_rows({16});
-  cache.prefill(prompt.step, Stream{});
+  cache.prefill(prompt.args, Stream{});
   Cache fixed{centered(Centering::fixed)};
   std::vector<float> means(2 * kDim);
   for (size_t i = 0; i < means.size(); ++i) {
@@ -252,17 +298,16 @@ TEST_F(Center, SecondPromptChunkIsRefusedUnlessACentreWasGiven) {
   Cache cache{centered(Centering::prompt)};
   StepData chunk{small_config(), 5, 3};
   chunk.set_rows({5});
-  cache.prefill(chunk.step, Stream{});
+  cache.prefill(chunk.args, Stream{});
   const std::vector<std::byte> before = save_all(cache);
-  const hashevict_step step = chunk.step.c_step();
-  expect_refused(
-      outcome_of([&](hashevict_error* error) { return hashevict_prefill(cache.handle(), &step, error, nullptr); }),
-      {HASHEVICT_INVALID_STATE, {"sequence 0"}});
+  const AnyArgs args = chunk.args;
+  expect_refused(outcome_of([&](hashevict_error* error) { return any_prefill(cache.handle(), &args, error, nullptr); }),
+                 {HASHEVICT_INVALID_STATE, {"sequence 0"}});
   EXPECT_EQ(save_all(cache), before);
   cache.reset(Stream{});
   cache.set_center(0, 0, Tensor{key_center_}, Tensor{query_center_});
-  EXPECT_NO_THROW(cache.prefill(chunk.step, Stream{}));
-  EXPECT_NO_THROW(cache.prefill(chunk.step, Stream{}));
+  EXPECT_NO_THROW(cache.prefill(chunk.args, Stream{}));
+  EXPECT_NO_THROW(cache.prefill(chunk.args, Stream{}));
 }
 
 TEST_F(Center, BadArgumentsAreRefused) {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// save and load: a state that was loaded continues exactly as the saved one, in any sequence and any layout, and only
-// in a cache that can continue it.
+// save and load: a loaded state continues exactly as the saved one, in any sequence and any layout. A cache that could
+// not continue it refuses it.
+#include <algorithm>
+#include <cstring>
+#include <limits>
 #include <memory>
 
 #include "support.hpp"
@@ -11,8 +14,8 @@ namespace {
 /// A cache and, if it is paged, the memory behind it.
 struct AnyLayout {
   AnyLayout(Config config, Layout layout) {
-    config.layout = layout;
-    config.page_size = 8;
+    config.placement.layout = layout;
+    config.placement.page_size = 8;
     if (layout == Layout::paged) paged = std::make_unique<PagedMemory>(config);
     cache = std::make_unique<Cache>(config, paged ? paged->memory : Memory{});
   }
@@ -22,15 +25,15 @@ struct AnyLayout {
 
 constexpr std::array kLayouts{Layout::head_major, Layout::slot_major, Layout::paged};
 
-/// Outputs of some more decode steps in every layer.
+/// Outputs of further decode steps in every layer.
 std::vector<float> continue_with(Cache& cache, int32_t sequence, int64_t tokens) {
   std::vector<float> all;
   for (int64_t token = 0; token < tokens; ++token) {
-    for (int32_t layer = 0; layer < cache.config().num_layers; ++layer) {
+    for (int32_t layer = 0; layer < cache.config().shape.num_layers; ++layer) {
       StepData data{cache.config(), 1, static_cast<uint64_t>(1000 + 10 * token + layer)};
       data.set_sequences({sequence});
-      data.step.layer = layer;
-      cache.decode(data.step, Stream{});
+      data.args.layer = layer;
+      cache.decode(data.args, Stream{});
       all.insert(all.end(), data.out.begin(), data.out.end());
       all.insert(all.end(), data.lse.begin(), data.lse.end());
       all.insert(all.end(), data.slots.begin(), data.slots.end());
@@ -48,23 +51,22 @@ struct RuleCase {
 
 const std::vector<RuleCase> kRules{
     {"Paper", [](Config&) {}},
-    {"Authors", [](Config& c) { c.apply(Preset::authors); }},
-    {"Superseded", [](Config& c) { c.apply(Preset::superseded); }},
-    {"Window", [](Config& c) { c.policy = Policy::window; }},
-    {"Random", [](Config& c) { c.policy = Policy::random; }},
-    {"KeyNorm", [](Config& c) { c.policy = Policy::key_norm; }},
-    {"Mean", [](Config& c) { c.policy = Policy::mean; }},
-    {"Majority", [](Config& c) { c.policy = Policy::majority; }},
-    {"Decay", [](Config& c) { c.score_decay_shift = 2; }},
-    {"PinnedPrompt", [](Config& c) { c.pin_prompt = true; }},
-    {"Centered", [](Config& c) { c.centering = Centering::prompt; }},
-    {"ProjectionPerHead", [](Config& c) { c.projection_per_head = true; }},
+    {"Authors", [](Config& c) { c.rule = Rule{Preset::authors}; }},
+    {"Superseded", [](Config& c) { c.rule = Rule{Preset::superseded}; }},
+    {"Window", [](Config& c) { c.rule.policy = Policy::window; }},
+    {"Random", [](Config& c) { c.rule.policy = Policy::random; }},
+    {"Mean", [](Config& c) { c.rule.policy = Policy::mean; }},
+    {"Votes", [](Config& c) { c.rule.policy = Policy::votes; }},
+    {"Importance", [](Config& c) { c.rule.policy = Policy::importance; }},
+    {"PinnedPrompt", [](Config& c) { c.rule.pin_prompt = true; }},
+    {"Centered", [](Config& c) { c.rule.centering = Centering::prompt; }},
+    {"ProjectionPerHead", [](Config& c) { c.rule.projection_per_head = true; }},
     {"LayerCapacities",
      [](Config& c) {
-       c.layer_capacities = {16, 20};
+       c.shape.capacities = capacities_of_layers({16, 20}, c.shape.num_kv_heads);
      }},
-    {"SmallCode", [](Config& c) { c.hash_bits = 8; }},
-    {"LargeCode", [](Config& c) { c.hash_bits = 128; }},
+    {"SmallCode", [](Config& c) { c.rule.hash_bits = 8; }},
+    {"LargeCode", [](Config& c) { c.rule.hash_bits = 128; }},
 };
 
 class SavedState : public ::testing::TestWithParam<RuleCase> {};
@@ -79,15 +81,15 @@ TEST_P(SavedState, ContinuesAlikeInEveryLayoutAndSequence) {
       prompt.set_sequences({1});
       prompt.set_rows({static_cast<int32_t>(tokens)});
       for (int32_t layer = 0; tokens > 0 && layer < 2; ++layer) {
-        prompt.step.layer = layer;
-        source.cache->prefill(prompt.step, Stream{});
+        prompt.args.layer = layer;
+        source.cache->prefill(prompt.args, Stream{});
       }
       const std::vector<std::byte> saved = source.cache->save(1, Stream{});
       EXPECT_LE(saved.size(), source.cache->save_bytes());
       const std::vector<float> expected = continue_with(*source.cache, 1, 30);
       for (const Layout to : kLayouts) {
         AnyLayout target{config, to};
-        feed(*target.cache, 2, 25, 4000);  // is replaced
+        feed(*target.cache, 2, 25, 4000);  // replaced by the load
         target.cache->load(2, saved.data(), saved.size(), Stream{});
         EXPECT_EQ(target.cache->save(2, Stream{}), saved);
         EXPECT_EQ(continue_with(*target.cache, 2, 30), expected);
@@ -150,33 +152,32 @@ TEST(Load, FromTheMiddleOfOtherBytesWorks) {
   EXPECT_EQ(cache.save(2, Stream{}), saved);
 }
 
-// Caches that could not continue a state of small_config().
+// Caches that cannot continue a state of small_config().
 const std::vector<RuleCase> kOtherCaches{
-    {"MoreLayers", [](Config& c) { c.num_layers = 3; }},
-    {"FewerLayers", [](Config& c) { c.num_layers = 1; }},
-    {"OtherGroup", [](Config& c) { c.num_qo_heads = 6; }},
-    {"OtherHeads", [](Config& c) { c.num_qo_heads = c.num_kv_heads = 4; }},
-    {"OtherShard", [](Config& c) { c.kv_head_offset = 2; }},
-    {"OtherHeadDim", [](Config& c) { c.head_dim = 24; }},
-    {"OtherDtype", [](Config& c) { c.dtype = DType::bfloat16; }},
-    {"OtherCapacity", [](Config& c) { c.capacity = 21; }},
-    {"OtherCapacityInOneLayer",
+    {"MoreLayers", [](Config& c) { c.shape.num_layers = 3; }},
+    {"FewerLayers", [](Config& c) { c.shape.num_layers = 1; }},
+    {"OtherGroup", [](Config& c) { c.shape.num_qo_heads = 6; }},
+    {"OtherHeads", [](Config& c) { c.shape.num_qo_heads = c.shape.num_kv_heads = 4; }},
+    {"OtherShard", [](Config& c) { c.shape.kv_head_offset = 2; }},
+    {"OtherHeadDim", [](Config& c) { c.shape.head_dim = 24; }},
+    {"OtherDtype", [](Config& c) { c.shape.dtype = DType::bfloat16; }},
+    {"OtherCapacity", [](Config& c) { c.shape.capacity = 21; }},
+    {"OtherCapacityOfAHead",
      [](Config& c) {
-       c.layer_capacities = {20, 19};
+       c.shape.capacities = {20, 20, 20, 1000};
      }},
-    {"OtherPolicy", [](Config& c) { c.policy = Policy::superseded; }},
-    {"OtherHashBits", [](Config& c) { c.hash_bits = 32; }},
-    {"OtherHashSource", [](Config& c) { c.hash_source = HashSource::key; }},
-    {"OtherTie", [](Config& c) { c.tie = Tie::lowest_slot; }},
-    {"OtherSinks", [](Config& c) { c.num_sink_tokens = 3; }},
-    {"OtherRecentWindow", [](Config& c) { c.recent_window = 9; }},
-    {"OtherSinkFraction", [](Config& c) { c.sink_fraction = 0.25F; }},
-    {"OtherSeed", [](Config& c) { c.seed = 1; }},
-    {"OtherProjectionKind", [](Config& c) { c.projection_kind = ProjectionKind::orthogonal; }},
-    {"ProjectionPerHead", [](Config& c) { c.projection_per_head = true; }},
-    {"OtherCentering", [](Config& c) { c.centering = Centering::fixed; }},
-    {"OtherDecay", [](Config& c) { c.score_decay_shift = 1; }},
-    {"OtherPin", [](Config& c) { c.pin_prompt = true; }},
+    {"OtherPolicy", [](Config& c) { c.rule.policy = Policy::superseded; }},
+    {"OtherHashBits", [](Config& c) { c.rule.hash_bits = 32; }},
+    {"OtherHashSource", [](Config& c) { c.rule.hash_source = HashSource::key; }},
+    {"OtherTie", [](Config& c) { c.rule.tie = Tie::lowest_slot; }},
+    {"OtherSinks", [](Config& c) { c.rule.num_sink_tokens = 3; }},
+    {"OtherRecentWindow", [](Config& c) { c.rule.recent_window = 9; }},
+    {"OtherSinkFraction", [](Config& c) { c.rule.sink_fraction = 0.25F; }},
+    {"OtherSeed", [](Config& c) { c.rule.seed = 1; }},
+    {"OtherProjectionKind", [](Config& c) { c.rule.projection_kind = ProjectionKind::orthogonal; }},
+    {"ProjectionPerHead", [](Config& c) { c.rule.projection_per_head = true; }},
+    {"OtherCentering", [](Config& c) { c.rule.centering = Centering::fixed; }},
+    {"OtherPin", [](Config& c) { c.rule.pin_prompt = true; }},
 };
 
 class StateOfAnotherCache : public ::testing::TestWithParam<RuleCase> {};
@@ -222,9 +223,9 @@ TEST(Load, IntoACacheThatDiffersElsewhereWorks) {
   Cache source = used_cache();
   const std::vector<std::byte> saved = source.save(0, Stream{});
   Config config = small_config();
-  config.num_sequences = 1;
-  config.max_batch_tokens = 500;
-  config.num_threads = 2;
+  config.shape.num_sequences = 1;
+  config.execution.max_batch_tokens = 500;
+  config.execution.num_threads = 2;
   Cache target{config};
   target.load(0, saved.data(), saved.size(), Stream{});
   EXPECT_EQ(continue_with(target, 0, 9), continue_with(source, 0, 9));
@@ -232,20 +233,20 @@ TEST(Load, IntoACacheThatDiffersElsewhereWorks) {
 
 TEST(Load, IntoACacheThatDiffersInAFieldItsRuleDoesNotReadWorks) {
   for (const Policy policy :
-       {Policy::window, Policy::random, Policy::key_norm, Policy::mean, Policy::majority, Policy::superseded}) {
+       {Policy::window, Policy::random, Policy::mean, Policy::votes, Policy::superseded, Policy::importance}) {
     SCOPED_TRACE(static_cast<int>(policy));
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Cache source = used_cache(config);
     const std::vector<std::byte> saved = source.save(0, Stream{});
-    config.hash_source = HashSource::key;
+    config.rule.hash_source = HashSource::key;
     Cache target{config};
     target.load(0, saved.data(), saved.size(), Stream{});
     EXPECT_EQ(continue_with(target, 0, 9), continue_with(source, 0, 9));
   }
 }
 
-/// Loads damaged bytes into a used cache and sees that nothing comes of it.
+/// Loads damaged bytes into a used cache and expects that the cache stays as it is.
 class DamagedState : public ::testing::Test {
  protected:
   void expect_refused_as_data(const std::vector<std::byte>& bytes, size_t count, const std::string& what) {
@@ -293,6 +294,104 @@ TEST_F(DamagedState, ZerosAndNoiseAreFound) {
   expect_refused_as_data(std::vector<std::byte>(saved_.size()), saved_.size(), "zeros");
   expect_refused_as_data(std::vector<std::byte>(saved_.size(), std::byte{0xFF}), saved_.size(), "ones");
   EXPECT_EQ(save_all(target_), before_);
+}
+
+// ------------------------------------------------------------------------------------ forged states, sealed once more
+
+/// The layout of hashevict_save(): magic, total, checksum and 6 traits, then each layer's header of 10 traits, the
+/// checksums of projection and importance weights and 3 counters, the last of which is the centre's origin.
+constexpr size_t kTraits = 24;
+constexpr size_t kPayload = kTraits + 6 * 8;
+constexpr size_t kCenterOrigin = kPayload + 10 * 8 + 2 * 8 + 2 * 4;  // of layer 0
+
+/// Updates the checksum of a changed state.
+void seal(std::vector<std::byte>& state) {
+  uint64_t sum = 0xCBF29CE484222325ULL;
+  const auto add = [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i += sizeof(uint64_t)) {
+      uint64_t word = 0;
+      std::memcpy(&word, state.data() + i, std::min(sizeof word, end - i));
+      const uint64_t mixed = (sum ^ word) * 0x9E3779B97F4A7C15ULL;
+      sum = mixed << 29 | mixed >> 35;
+    }
+  };
+  add(kPayload, state.size());
+  add(kTraits, kPayload);
+  std::memcpy(state.data() + 16, &sum, sizeof sum);
+}
+
+/// A cache with given centres in sequence 0, which has seen tokens.
+struct Centered {
+  Centered() {
+    for (int32_t layer = 0; layer < 2; ++layer) {
+      cache.set_center(layer, 0, Tensor{key.data(), {2, 16}}, Tensor{query.data(), {4, 16}});
+    }
+    feed(cache, 0, 25, 7);
+  }
+  static Config config() {
+    Config config = small_config();
+    config.rule.centering = Centering::fixed;
+    return config;
+  }
+  Outcome load(const std::vector<std::byte>& state) {
+    return outcome_of([&](hashevict_error* error) {
+      return hashevict_load(cache.handle(), 1, state.data(), state.size(), error, nullptr);
+    });
+  }
+  std::vector<float> key = normal_numbers(32, 1), query = normal_numbers(64, 2);
+  Cache cache{config()};
+};
+
+TEST(Load, OfAStateThatWasSealedOnceMoreWorks) {
+  Centered scene;
+  std::vector<std::byte> state = scene.cache.save(0, Stream{});
+  const std::vector<std::byte> before = state;
+  seal(state);
+  EXPECT_EQ(state, before);
+  EXPECT_EQ(scene.load(state).status, HASHEVICT_OK);
+}
+
+TEST(Load, OfACentreThatIsNotFiniteIsRefused) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Centered scene;
+    for (const std::vector<float>* const center : {&scene.key, &scene.query}) {
+      std::vector<std::byte> state = scene.cache.save(0, Stream{});
+      const std::vector<std::byte> third = bytes_of(center->data() + 3, sizeof(float));
+      const auto at = std::search(state.begin(), state.end(), third.begin(), third.end());
+      ASSERT_NE(at, state.end());
+      std::memcpy(&*at, &bad, sizeof bad);
+      seal(state);
+      expect_refused(scene.load(state), {HASHEVICT_INVALID_DATA, {"layer 0 holds element 3 of a centre", "finite"}});
+      EXPECT_EQ(scene.cache.statistics(0, 0, 1, Stream{}).tokens_seen, 0);
+    }
+  }
+}
+
+TEST(Load, OfACentreOfUnknownOriginIsRefused) {
+  for (const int32_t bad : {-1, 3}) {
+    Centered scene;
+    std::vector<std::byte> state = scene.cache.save(0, Stream{});
+    std::memcpy(state.data() + kCenterOrigin, &bad, sizeof bad);
+    seal(state);
+    expect_refused(scene.load(state),
+                   {HASHEVICT_INVALID_DATA, {"layer 0 has a centre of origin " + std::to_string(bad), "0 to 2"}});
+  }
+}
+
+TEST(Load, OfTheMeanOfAPromptTakesWhateverItIs) {
+  Config config = small_config();
+  config.rule.centering = Centering::prompt;
+  Cache cache{config};
+  StepData prompt{config, 9, 1};
+  prompt.set_rows({9});
+  prompt.k[5] = std::numeric_limits<float>::quiet_NaN();
+  for (int32_t layer = 0; layer < 2; ++layer) {
+    prompt.args.layer = layer;
+    cache.prefill(prompt.args, Stream{});
+  }
+  const std::vector<std::byte> saved = cache.save(0, Stream{});
+  cache.load(2, saved.data(), saved.size(), Stream{});
+  EXPECT_EQ(cache.save(2, Stream{}), saved);
 }
 
 }  // namespace

@@ -5,11 +5,11 @@
 namespace hashevict::test {
 namespace {
 
-/// Attention of one fixed query over a sequence of layer 0: a fingerprint of its keys and values.
+/// Attention of one fixed query over a sequence of layer 0, as a fingerprint of its keys and values.
 std::vector<float> attention_of(Cache& cache, int32_t sequence) {
   StepData data{cache.config(), 1, 77};
   data.set_sequences({sequence});
-  cache.attend(data.step, Stream{});
+  cache.attend(data.args, Stream{});
   return data.out;
 }
 
@@ -36,9 +36,10 @@ TEST(Reset, WithoutASequenceEmptiesAll) {
 }
 
 TEST(Reset, SequenceStartsAgainAsIfNew) {
-  for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded, Policy::random}) {
+  for (const Policy policy :
+       {Policy::hash, Policy::mean, Policy::votes, Policy::superseded, Policy::random, Policy::importance}) {
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Cache cache = used_cache(config);
     Cache fresh{config};
     cache.reset(Stream{});
@@ -62,10 +63,10 @@ void expect_fork_continues_alike(Cache& cache) {
 
 TEST(Fork, ContinuesAsTheSourceWould) {
   for (const Layout layout : {Layout::head_major, Layout::slot_major}) {
-    for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded, Policy::key_norm}) {
+    for (const Policy policy : {Policy::hash, Policy::mean, Policy::votes, Policy::superseded, Policy::importance}) {
       Config config = small_config();
-      config.layout = layout;
-      config.policy = policy;
+      config.placement.layout = layout;
+      config.rule.policy = policy;
       Cache cache = used_cache(config);
       expect_fork_continues_alike(cache);
     }
@@ -84,7 +85,7 @@ TEST(Fork, OfAPartlyFilledSequenceReplacesAFullOne) {
   Cache cache = used_cache();
   cache.fork(1, 0, Stream{});
   EXPECT_EQ(cache.save(0, Stream{}), cache.save(1, Stream{}));
-  EXPECT_EQ(cache.statistics(0, 0, Stream{}).slots_used, 9);
+  EXPECT_EQ(cache.statistics(0, 0, 0, Stream{}).slots_used, 9);
 }
 
 TEST(Fork, OfAnEmptySequenceEmptiesTheTarget) {
@@ -105,13 +106,13 @@ TEST(Fork, OntoItselfIsRefused) {
 
 TEST(Fork, TakesTheCentreAlong) {
   Config config = small_config();
-  config.centering = Centering::prompt;
+  config.rule.centering = Centering::prompt;
   Cache cache{config};
   StepData prompt{config, 40, 3};
   prompt.set_rows({40});
   for (int32_t layer = 0; layer < 2; ++layer) {
-    prompt.step.layer = layer;
-    cache.prefill(prompt.step, Stream{});
+    prompt.args.layer = layer;
+    cache.prefill(prompt.args, Stream{});
   }
   expect_fork_continues_alike(cache);
 }

@@ -44,22 +44,27 @@ void expect_refused(const Outcome& outcome, const Refusal& refusal) {
 
 Config small_config() {
   Config config;
-  config.backend = Backend::cpu;
-  config.num_layers = 2;
-  config.num_sequences = 3;
-  config.num_qo_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 16;
-  config.dtype = DType::float32;
-  config.capacity = 20;
-  config.max_batch_tokens = 64;
-  config.num_threads = 1;
+  config.placement.backend = Backend::cpu;
+  config.shape.num_layers = 2;
+  config.shape.num_sequences = 3;
+  config.shape.num_qo_heads = 4;
+  config.shape.num_kv_heads = 2;
+  config.shape.head_dim = 16;
+  config.shape.dtype = DType::float32;
+  config.shape.capacity = 20;
+  config.execution.max_batch_tokens = 64;
+  config.execution.num_threads = 1;
   return config;
 }
 
 hashevict_config small_c_config() {
-  const Config config = small_config();
-  return config.c_config();
+  return c_config_of(small_config());
+}
+
+hashevict_config c_config_of(const Config& config) {
+  EXPECT_TRUE(config.shape.capacities.empty() && config.layer_rules.empty());
+  std::vector<hashevict_rule> none;
+  return config.c_config(none);
 }
 
 std::vector<float> normal_numbers(size_t count, uint64_t seed) {
@@ -75,10 +80,10 @@ std::vector<std::byte> bytes_of(const void* data, size_t size) {
   return {first, first + size};
 }
 
-StepData::StepData(const Config& config, int64_t num_tokens, uint64_t seed) {
-  const int64_t qo_heads = config.num_qo_heads;
-  const int64_t kv_heads = config.num_kv_heads;
-  const int64_t dim = config.head_dim;
+StepData::StepData(const Config& config, int64_t num_tokens, uint64_t seed, int32_t layer) {
+  const int64_t qo_heads = config.shape.num_qo_heads;
+  const int64_t kv_heads = config.shape.num_kv_heads;
+  const int64_t dim = config.shape.head_dim;
   q = normal_numbers(static_cast<size_t>(num_tokens * qo_heads * dim), 3 * seed);
   k = normal_numbers(static_cast<size_t>(num_tokens * kv_heads * dim), 3 * seed + 1);
   v = normal_numbers(static_cast<size_t>(num_tokens * kv_heads * dim), 3 * seed + 2);
@@ -86,24 +91,34 @@ StepData::StepData(const Config& config, int64_t num_tokens, uint64_t seed) {
   lse.assign(static_cast<size_t>(num_tokens * qo_heads), kPoison);
   slots.assign(static_cast<size_t>(num_tokens * kv_heads), kIndexPoison);
   victims = slots;
-  step.q = Tensor{q.data(), {num_tokens, qo_heads, dim}};
-  step.k = Tensor{k.data(), {num_tokens, kv_heads, dim}};
-  step.v = Tensor{v.data(), {num_tokens, kv_heads, dim}};
-  step.out = Tensor{out.data(), {num_tokens, qo_heads, dim}};
-  step.lse = Tensor{lse.data(), {num_tokens, qo_heads}};
-  step.slots = Tensor{slots.data(), {num_tokens, kv_heads}};
-  step.victims = Tensor{victims.data(), {num_tokens, kv_heads}};
+  args.q = Tensor{q.data(), {num_tokens, qo_heads, dim}};
+  args.k = Tensor{k.data(), {num_tokens, kv_heads, dim}};
+  args.v = Tensor{v.data(), {num_tokens, kv_heads, dim}};
+  args.out = Tensor{out.data(), {num_tokens, qo_heads, dim}};
+  args.lse = Tensor{lse.data(), {num_tokens, qo_heads}};
+  args.slots = Tensor{slots.data(), {num_tokens, kv_heads}};
+  args.victims = Tensor{victims.data(), {num_tokens, kv_heads}};
+  importance = normal_numbers(slots.size(), 5 * seed);
+  importance_slope = normal_numbers(slots.size(), 5 * seed + 1);
+  const Rule& rule = config.layer_rules.empty() ? config.rule : config.layer_rules[static_cast<size_t>(layer)];
+  if (rule.policy != Policy::importance) return;
+  if (rule.importance_source == ImportanceSource::given) {
+    args.importance = Tensor{importance.data(), {num_tokens, kv_heads}};
+  }
+  if (rule.importance_slopes != 0) {
+    args.importance_slope = Tensor{importance_slope.data(), {num_tokens, kv_heads}};
+  }
 }
 
 void StepData::set_rows(const std::vector<int32_t>& tokens_per_row) {
   cu_seqlens.assign(1, 0);
   for (const int32_t tokens : tokens_per_row) cu_seqlens.push_back(cu_seqlens.back() + tokens);
-  step.cu_seqlens = Tensor{cu_seqlens.data(), {static_cast<int64_t>(cu_seqlens.size())}};
+  args.batch.cu_seqlens = Tensor{cu_seqlens.data(), {static_cast<int64_t>(cu_seqlens.size())}};
 }
 
 void StepData::set_sequences(const std::vector<int32_t>& sequences) {
   row_to_sequence = sequences;
-  step.row_to_sequence = Tensor{row_to_sequence.data(), {static_cast<int64_t>(row_to_sequence.size())}};
+  args.batch.row_to_sequence = Tensor{row_to_sequence.data(), {static_cast<int64_t>(row_to_sequence.size())}};
 }
 
 bool StepData::outputs_untouched() const {
@@ -114,21 +129,48 @@ bool StepData::outputs_untouched() const {
          all_are(victims, kIndexPoison);
 }
 
+void learn_projections(Cache& cache, uint64_t seed) {
+  const Config config = cache.config();
+  const int64_t dim = config.shape.head_dim;
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+    const Rule& rule = config.layer_rules.empty() ? config.rule : config.layer_rules[static_cast<size_t>(layer)];
+    if (rule.projection_kind != ProjectionKind::learned) continue;
+    const int64_t bits = rule.hash_bits;
+    const int64_t heads = rule.projection_per_head != 0 ? config.shape.num_kv_heads : 1;
+    const std::vector<float> numbers = normal_numbers(static_cast<size_t>(heads * bits * dim), seed++);
+    cache.set_projection(layer, rule.projection_per_head != 0 ? Tensor{numbers.data(), {heads, bits, dim}}
+                                                              : Tensor{numbers.data(), {bits, dim}});
+  }
+}
+
+void set_importance_weights(Cache& cache, uint64_t seed) {
+  const Config config = cache.config();
+  const int64_t heads = config.shape.num_kv_heads;
+  const int64_t dim = config.shape.head_dim;
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+    const Rule& rule = config.layer_rules.empty() ? config.rule : config.layer_rules[static_cast<size_t>(layer)];
+    if (rule.policy != Policy::importance || rule.importance_source != ImportanceSource::key) continue;
+    const std::vector<float> numbers = normal_numbers(static_cast<size_t>(heads * (dim + 1)), seed++);
+    cache.set_importance_weights(layer, Tensor{numbers.data(), {heads, dim}},
+                                 Tensor{numbers.data() + heads * dim, {heads}});
+  }
+}
+
 void feed(Cache& cache, int32_t sequence, int64_t tokens, uint64_t seed) {
   const Config config = cache.config();
   for (int64_t token = 0; token < tokens; ++token) {
-    for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-      StepData data{config, 1, seed + static_cast<uint64_t>(token * config.num_layers + layer)};
+    for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+      StepData data{config, 1, seed + static_cast<uint64_t>(token * config.shape.num_layers + layer), layer};
       data.set_sequences({sequence});
-      data.step.layer = layer;
-      cache.decode(data.step, Stream{});
+      data.args.layer = layer;
+      cache.decode(data.args, Stream{});
     }
   }
 }
 
 std::vector<std::byte> save_all(Cache& cache) {
   std::vector<std::byte> all;
-  for (int32_t sequence = 0; sequence < cache.config().num_sequences; ++sequence) {
+  for (int32_t sequence = 0; sequence < cache.config().shape.num_sequences; ++sequence) {
     const std::vector<std::byte> one = cache.save(sequence, Stream{});
     all.insert(all.end(), one.begin(), one.end());
   }
@@ -137,24 +179,26 @@ std::vector<std::byte> save_all(Cache& cache) {
 
 Cache used_cache(const Config& config) {
   Cache cache{config};
-  feed(cache, 0, config.capacity + 7, 100);
+  feed(cache, 0, config.shape.capacity + 7, 100);
   feed(cache, 1, 9, 200);
   return cache;
 }
 
 Config small_paged_config() {
   Config config = small_config();
-  config.layout = Layout::paged;
-  config.page_size = 8;
+  config.placement.layout = Layout::paged;
+  config.placement.page_size = 8;
   return config;
 }
 
 PagedMemory::PagedMemory(const Config& config) {
-  const int32_t pages_per_sequence = (config.capacity + config.page_size - 1) / config.page_size;
-  const int32_t num_pages = pages_per_sequence * config.num_sequences + 2;  // two pages belong to nobody
-  const auto page_elements = static_cast<size_t>(config.num_kv_heads) * static_cast<size_t>(config.page_size) *
-                             static_cast<size_t>(config.head_dim);
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+  const int32_t pages_per_sequence =
+      (config.shape.capacity + config.placement.page_size - 1) / config.placement.page_size;
+  const int32_t num_pages = pages_per_sequence * config.shape.num_sequences + 2;  // two pages belong to no sequence
+  const auto page_elements = static_cast<size_t>(config.shape.num_kv_heads) *
+                             static_cast<size_t>(config.placement.page_size) *
+                             static_cast<size_t>(config.shape.head_dim);
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
     keys.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
     values.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
     memory.keys.push_back(keys.back().data());
@@ -163,7 +207,7 @@ PagedMemory::PagedMemory(const Config& config) {
   std::vector<int32_t> pages(static_cast<size_t>(num_pages));
   std::iota(pages.begin(), pages.end(), 0);
   std::shuffle(pages.begin(), pages.end(), std::mt19937_64{11});
-  block_table.assign(pages.begin(), pages.begin() + pages_per_sequence * config.num_sequences);
+  block_table.assign(pages.begin(), pages.begin() + pages_per_sequence * config.shape.num_sequences);
   memory.block_table = block_table.data();
   memory.block_table_stride = pages_per_sequence;
   memory.num_pages = num_pages;

@@ -13,21 +13,23 @@
 #include <string>
 #include <vector>
 
-/// What the tests of the API share: a small cache, inputs for it, and ways to see that a refusal changed nothing.
+#include "support/any_args.hpp"
+
+/// Shared by the tests of the API: a small cache, inputs for it, and checks that a refusal changed nothing.
 namespace hashevict::test {
 
-/// What a call of the C ABI came to.
+/// The status and the message of a call of the C ABI.
 struct Outcome {
   hashevict_status status = HASHEVICT_OK;
   std::string message;
 };
 
-/// Runs `call(hashevict_error*)` with a poisoned message buffer and checks what holds for every message: one line,
+/// Runs `call(hashevict_error*)` with a poisoned message buffer and checks the rules for every message: one line,
 /// terminated within the buffer, not empty after a failure, untouched after a success.
 Outcome outcome_of(const std::function<hashevict_status(hashevict_error*)>& call);
 
-/// What a refusal must say: its status, and texts that its message contains (the argument, its value, what was
-/// expected).
+/// The minimum of a refusal: its status, and texts that its message must contain (the argument, its value, the
+/// expectation).
 struct Refusal {
   hashevict_status status = HASHEVICT_INVALID_ARGUMENT;
   std::vector<std::string> message;
@@ -38,57 +40,68 @@ void expect_refused(const Outcome& outcome, const Refusal& refusal);
 /// 2 layers, 3 sequences, 2 KV heads with 2 query heads each, 16 dimensions, 20 slots, float32, one CPU thread.
 Config small_config();
 hashevict_config small_c_config();
+/// Converts a config without arrays to the C ABI's.
+hashevict_config c_config_of(const Config& config);
 
-/// Standard normal numbers, the same for the same seed.
+/// Bytes of an element of small_config()'s slots: strides of lent memory count bytes.
+inline constexpr int64_t kFloat = sizeof(float);
+
+/// Standard normal numbers; the same seed gives the same numbers.
 std::vector<float> normal_numbers(size_t count, uint64_t seed);
 
 /// A memory range as bytes.
 std::vector<std::byte> bytes_of(const void* data, size_t size);
 
-/// A sanitizer stands in for the allocator here: tests of allocation mean nothing.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/// A sanitizer replaces the allocator, so tests of allocation are meaningless there.
+#if defined(HASHEVICT_SANITIZE_ADDRESS) || defined(HASHEVICT_SANITIZE_THREAD)
 inline constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-inline constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
 #else
 inline constexpr bool kSanitized = false;
 #endif
 
-/// What a tensor output is filled with before a call, so that a write shows.
+/// Fills tensor outputs before a call, so that a write is visible.
 inline constexpr float kPoison = -12345.0F;
 inline constexpr int32_t kIndexPoison = -777;
 
-/// Inputs and poisoned outputs of one step, and the step that points to them: `num_tokens` tokens, one a row, rows
-/// 0, 1, ... of the cache, unless tests change it.
+/// Inputs and poisoned outputs of one step, and the arguments that point to them: by default `num_tokens` tokens, one
+/// per row, in rows 0, 1, ... of the cache.
 struct StepData {
-  StepData(const Config& config, int64_t num_tokens, uint64_t seed);
-  StepData(const StepData&) = delete;  // `step` points into this object
+  /// @param layer of whose rule the step brings the importances; `args.layer` stays 0
+  StepData(const Config& config, int64_t num_tokens, uint64_t seed, int32_t layer = 0);
+  StepData(const StepData&) = delete;  // `args` points into this object
   StepData& operator=(const StepData&) = delete;
 
-  /// Makes the step bring its tokens in rows of these many tokens.
+  /// Divides the arguments' tokens into rows of these lengths.
   void set_rows(const std::vector<int32_t>& tokens_per_row);
-  /// Names the sequence of each row.
+  /// Sets the sequence of each row.
   void set_sequences(const std::vector<int32_t>& sequences);
 
   /// Whether no output was written.
   [[nodiscard]] bool outputs_untouched() const;
 
   std::vector<float> q, k, v, out, lse;
+  std::vector<float> importance, importance_slope;  ///< in `args` if the rule takes them
   std::vector<int32_t> slots, victims, cu_seqlens, row_to_sequence;
-  Step step;
+  AnyArgs args;
 };
 
-/// Feeds `tokens` random tokens to one sequence of every layer, one decode step each.
+/// Sets a random projection in every layer whose rule is of ProjectionKind::learned.
+void learn_projections(Cache& cache, uint64_t seed);
+
+/// Sets random weights in every layer whose rule computes importances from keys.
+void set_importance_weights(Cache& cache, uint64_t seed);
+
+/// Feeds `tokens` random tokens to one sequence of every layer, in one decode step each.
 void feed(Cache& cache, int32_t sequence, int64_t tokens, uint64_t seed);
 
 /// The saved state of every sequence, one after the other.
 std::vector<std::byte> save_all(Cache& cache);
 
-/// A cache of small_config() (or another) that holds tokens: sequence 0 is past its capacity, 1 part full, 2 empty.
+/// A cache of small_config() (or another) with tokens: sequence 0 is beyond its capacity, 1 partly full, 2 empty.
 Cache used_cache(const Config& config = small_config());
 
-/// Memory for the keys and values of a paged config, with a padded block table whose pages are dealt in a scattered
-/// order. `memory` lends it; the object must outlive the cache.
+/// Memory for the keys and values of a paged config, with a padded block table that scatters the pages. `memory` lends
+/// it; the object must outlive the cache.
 struct PagedMemory {
   explicit PagedMemory(const Config& config);
   PagedMemory(const PagedMemory&) = delete;  // `memory` points into this object
@@ -99,11 +112,10 @@ struct PagedMemory {
   Memory memory;
 };
 
-/// small_config() with pages of 8 slots, so that the last page of a sequence is part used.
+/// small_config() with pages of 8 slots, so that the last page of a sequence is partly used.
 Config small_paged_config();
 
-/// `count` bytes at an address that is a multiple of HASHEVICT_ALIGNMENT, between guard bytes that tell whether
-/// anything was written outside.
+/// `count` bytes at a multiple of HASHEVICT_ALIGNMENT, between guard bytes that reveal writes outside.
 class GuardedBuffer {
  public:
   explicit GuardedBuffer(uint64_t count);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Caches and threads: the number of threads changes no result, different caches are independent, and a caller's own
-// parallel loop is used instead of the pool.
+// Caches and threads. The number of threads changes no result, different caches are independent, and a caller's own
+// parallel loop replaces the pool.
 #include <sys/resource.h>
 
 #include <atomic>
@@ -11,20 +11,24 @@
 namespace hashevict::test {
 namespace {
 
-/// Everything that a prompt and some steps leave and give, in one vector.
+/// All outputs and state of a prompt and some steps, in one vector.
 std::vector<float> run(const Config& config) {
   Cache cache{config};
   StepData prompt{config, 64, 5};
   prompt.set_rows({40, 20, 4});
-  cache.prefill(prompt.step, Stream{});
+  cache.prefill(prompt.args, Stream{});
   std::vector<float> all;
   for (uint64_t i = 0; i < 12; ++i) {
     StepData step{config, 5, 50 + i};
     step.set_rows({2, 1, 2});
-    cache.decode(step.step, Stream{});
-    cache.attend(step.step, Stream{});
-    all.insert(all.end(), step.out.begin(), step.out.end());
-    all.insert(all.end(), step.lse.begin(), step.lse.end());
+    cache.decode(step.args, Stream{});
+    StepData query{config, 3, 90 + i};
+    query.set_rows({1, 1, 1});
+    cache.attend(query.args, Stream{});
+    for (const StepData* const data : {&step, &query}) {
+      all.insert(all.end(), data->out.begin(), data->out.end());
+      all.insert(all.end(), data->lse.begin(), data->lse.end());
+    }
     all.insert(all.end(), step.victims.begin(), step.victims.end());
   }
   for (const std::byte b : save_all(cache)) all.push_back(static_cast<float>(b));
@@ -32,12 +36,12 @@ std::vector<float> run(const Config& config) {
 }
 
 TEST(Threads, NumberChangesNoResult) {
-  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::majority}) {
+  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::votes, Policy::importance}) {
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     const std::vector<float> expected = run(config);
     for (const int32_t threads : {2, 3, 7, 0}) {
-      config.num_threads = threads;
+      config.execution.num_threads = threads;
       EXPECT_EQ(run(config), expected) << threads << " threads";
     }
   }
@@ -45,7 +49,7 @@ TEST(Threads, NumberChangesNoResult) {
 
 TEST(Threads, DifferentCachesRunAtTheSameTime) {
   Config config = small_config();
-  config.num_threads = 2;
+  config.execution.num_threads = 2;
   const std::vector<float> expected = run(config);
   std::array<std::vector<float>, 4> results;
   std::vector<std::thread> threads;
@@ -56,7 +60,7 @@ TEST(Threads, DifferentCachesRunAtTheSameTime) {
 
 TEST(Threads, CacheMayBeUsedFromOneThreadAfterAnother) {
   Config config = small_config();
-  config.num_threads = 3;
+  config.execution.num_threads = 3;
   Cache cache{config};
   Cache expected{config};
   for (uint64_t i = 0; i < 8; ++i) {
@@ -66,7 +70,7 @@ TEST(Threads, CacheMayBeUsedFromOneThreadAfterAnother) {
   EXPECT_EQ(save_all(cache), save_all(expected));
 }
 
-/// Lowers the address space that this process may have, as long as it lives.
+/// Limits the address space of this process for the object's lifetime.
 class AddressSpace {
  public:
   explicit AddressSpace(rlim_t bytes) {
@@ -86,20 +90,20 @@ TEST(Threads, ThatTheSystemRefusesAreNamed) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer takes more address space than there may be";
   Config config = small_config();
   const std::vector<float> expected = run(config);
-  config.num_threads = 1000;
-  const hashevict_config c = config.c_config();
+  config.execution.num_threads = 1000;
+  const hashevict_config c = c_config_of(config);
   hashevict_cache* cache = nullptr;
   const Outcome outcome = [&] {
     const AddressSpace enough_for_some{rlim_t{3} << 30};
     return outcome_of([&](hashevict_error* error) { return hashevict_cache_create(&c, nullptr, &cache, error); });
   }();
-  expect_refused(outcome, {HASHEVICT_OUT_OF_MEMORY, {"config.num_threads = 1000", "expected"}});
+  expect_refused(outcome, {HASHEVICT_OUT_OF_MEMORY, {"config.execution.num_threads = 1000", "expected"}});
   EXPECT_EQ(cache, nullptr);
-  config.num_threads = 4;
+  config.execution.num_threads = 4;
   EXPECT_EQ(run(config), expected);
 }
 
-/// A caller's loop that counts its uses and runs tasks backwards on threads of its own.
+/// A caller's loop that counts its uses and runs tasks in reverse order on its own threads.
 struct OwnLoop {
   std::atomic<int64_t> calls{0};
   std::atomic<int64_t> tasks{0};
@@ -119,9 +123,9 @@ TEST(ParallelFor, OfTheCallerIsUsedAndChangesNoResult) {
   const std::vector<float> expected = run(config);
   for (const int32_t threads : {2, 4}) {
     OwnLoop loop;
-    config.num_threads = threads;
-    config.parallel_for = OwnLoop::run;
-    config.parallel_for_context = &loop;
+    config.execution.num_threads = threads;
+    config.execution.parallel_for = OwnLoop::run;
+    config.execution.parallel_for_context = &loop;
     EXPECT_EQ(run(config), expected);
     EXPECT_GT(loop.calls, 0);
     EXPECT_GT(loop.tasks, loop.calls) << "work is given out in more than one task";

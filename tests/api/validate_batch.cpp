@@ -9,34 +9,38 @@ namespace hashevict::test {
 namespace {
 
 constexpr hashevict_status kInvalid = HASHEVICT_INVALID_ARGUMENT;
-constexpr std::array kOperations{hashevict_prefill, hashevict_evict, hashevict_append, hashevict_attend,
-                                 hashevict_decode};
 
 struct BatchCase {
   std::string name;
-  std::vector<int32_t> sequences;  ///< row_to_sequence, or empty: absent
-  std::vector<int32_t> offsets;    ///< cu_seqlens, or empty: absent
+  std::vector<int32_t> sequences;  ///< row_to_sequence; empty: absent
+  std::vector<int32_t> offsets;    ///< cu_seqlens; empty: absent
   std::vector<std::string> message;
 
   friend void PrintTo(const BatchCase& row, std::ostream* stream) { *stream << row.name; }
 };
 
-// The step brings three tokens; the cache has three sequences.
+// The step has three tokens; the cache has three sequences.
 const std::vector<BatchCase> kBadBatches{
-    {"SequenceBeyondLast", {0, 3, 1}, {}, {"step.batch.row_to_sequence[1]", "= 3", "-1 to 2"}},
-    {"SequenceBelowSkip", {0, 1, -2}, {}, {"step.batch.row_to_sequence[2]", "= -2", "-1 to 2"}},
-    {"SequenceHuge", {INT32_MAX, 0, 1}, {}, {"step.batch.row_to_sequence[0]", "= 2147483647", "-1 to 2"}},
-    {"SequenceTwice", {1, 0, 1}, {}, {"step.batch.row_to_sequence[2]", "= 1", "each sequence in one row"}},
-    {"SequenceTwiceInEmptyRow", {0, 0}, {0, 3, 3}, {"step.batch.row_to_sequence[1]", "= 0", "one row"}},
-    {"OffsetsDoNotStartAtZero", {0, 1}, {1, 2, 3}, {"step.batch.cu_seqlens[0]", "= 1", "expected 0"}},
-    {"OffsetsStartBelowZero", {0, 1}, {-1, 2, 3}, {"step.batch.cu_seqlens[0]", "= -1", "expected 0"}},
-    {"OffsetsDecrease", {0, 1, 2}, {0, 2, 1, 3}, {"step.batch.cu_seqlens[2]", "= 1", "before it, 2"}},
-    {"OffsetsLeaveTheTokens", {0, 1, 2}, {0, 2, 9, 3}, {"step.batch.cu_seqlens[3]", "= 3", "before it, 9"}},
-    {"OffsetsDecreaseInSkippedRow", {0, -1, 2}, {0, 2, 1, 3}, {"step.batch.cu_seqlens[2]", "= 1", "before it, 2"}},
-    {"OffsetsEndBeforeTheLastToken", {0, 1}, {0, 1, 2}, {"step.batch.cu_seqlens[2]", "= 2", "tokens = 3"}},
-    {"OffsetsEndBehindTheLastToken", {0, 1}, {0, 1, 4}, {"step.batch.cu_seqlens[2]", "= 4", "tokens = 3"}},
-    {"NoRowsForTokens", {}, {0}, {"step.batch.cu_seqlens[0]", "= 0", "tokens = 3"}},
-    {"GoodRowsBeforeTheBadOne", {2, 1, 77}, {}, {"step.batch.row_to_sequence[2]", "= 77", "-1 to 2"}},
+    {"SequenceBeyondLast", {0, 3, 1}, {}, {"args.batch.row_to_sequence[1]", "= 3", "-1 to 2"}},
+    {"SequenceBelowSkip", {0, 1, -2}, {}, {"args.batch.row_to_sequence[2]", "= -2", "-1 to 2"}},
+    {"SequenceHuge", {INT32_MAX, 0, 1}, {}, {"args.batch.row_to_sequence[0]", "= 2147483647", "-1 to 2"}},
+    {"SequenceTwice", {1, 0, 1}, {}, {"args.batch.row_to_sequence[2]", "= 1", "each sequence in one row"}},
+    {"SequenceTwiceInEmptyRow", {0, 0}, {0, 3, 3}, {"args.batch.row_to_sequence[1]", "= 0", "one row"}},
+    {"OffsetsDoNotStartAtZero", {0, 1}, {1, 2, 3}, {"args.batch.cu_seqlens[0]", "= 1", "expected 0"}},
+    {"OffsetsStartBelowZero", {0, 1}, {-1, 2, 3}, {"args.batch.cu_seqlens[0]", "= -1", "expected 0"}},
+    {"OffsetsDecrease", {0, 1, 2}, {0, 2, 1, 3}, {"args.batch.cu_seqlens[2]", "= 1", "2 to 3"}},
+    {"OffsetsLeaveTheTokens", {0, 1, 2}, {0, 2, 9, 3}, {"args.batch.cu_seqlens[2]", "= 9", "2 to 3"}},
+    {"OffsetsDecreaseInSkippedRow", {0, -1, 2}, {0, 2, 1, 3}, {"args.batch.cu_seqlens[2]", "= 1", "2 to 3"}},
+    {"OffsetsEndBeforeTheLastToken",
+     {0, 1},
+     {0, 1, 2},
+     {"args.batch.cu_seqlens[2]", "= 2", "expected 3, the number of tokens"}},
+    {"OffsetsEndBehindTheLastToken",
+     {0, 1},
+     {0, 1, 4},
+     {"args.batch.cu_seqlens[2]", "= 4", "expected 3, the number of tokens"}},
+    {"NoRowsForTokens", {}, {0}, {"args.batch.cu_seqlens[0]", "= 0", "expected 3, the number of tokens"}},
+    {"GoodRowsBeforeTheBadOne", {2, 1, 77}, {}, {"args.batch.row_to_sequence[2]", "= 77", "-1 to 2"}},
 };
 
 class BadBatch : public ::testing::TestWithParam<BatchCase> {};
@@ -45,15 +49,15 @@ TEST_P(BadBatch, IsRefusedAndChangesNothing) {
   const BatchCase& row = GetParam();
   Cache cache = used_cache();
   const std::vector<std::byte> before = save_all(cache);
-  for (const auto operation : kOperations) {
+  for (const auto operation : kAnyOperations) {
     StepData data{small_config(), 3, 1};
     if (!row.sequences.empty()) data.set_sequences(row.sequences);
     if (!row.offsets.empty()) {
       data.cu_seqlens = row.offsets;
-      data.step.cu_seqlens = Tensor{data.cu_seqlens.data(), {static_cast<int64_t>(data.cu_seqlens.size())}};
+      data.args.batch.cu_seqlens = Tensor{data.cu_seqlens.data(), {static_cast<int64_t>(data.cu_seqlens.size())}};
     }
-    const hashevict_step step = data.step.c_step();
-    expect_refused(outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &step, error, nullptr); }),
+    const AnyArgs args = data.args;
+    expect_refused(outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &args, error, nullptr); }),
                    {kInvalid, row.message});
     EXPECT_TRUE(data.outputs_untouched());
   }
@@ -72,22 +76,22 @@ TEST(Batch, EmptyBatchIsANoOpAndNeedsNoMemory) {
     SCOPED_TRACE(absent ? "data is NULL" : "data is not NULL");
     float* const data = absent ? nullptr : &somewhere;
     int32_t* const numbers = absent ? nullptr : &index;
-    Step step;
-    step.q = Tensor{data, {0, 4, 16}};
-    step.k = Tensor{data, {0, 2, 16}};
-    step.v = step.k;
-    step.out = step.q;
-    step.lse = Tensor{data, {0, 4}};
-    step.slots = step.victims = Tensor{numbers, {0, 2}};
-    step.row_to_sequence = Tensor{numbers, {0}};
-    const hashevict_step c = step.c_step();
-    for (const auto operation : kOperations) {
+    AnyArgs args;
+    args.q = Tensor{data, {0, 4, 16}};
+    args.k = Tensor{data, {0, 2, 16}};
+    args.v = args.k;
+    args.out = args.q;
+    args.lse = Tensor{data, {0, 4}};
+    args.slots = args.victims = Tensor{numbers, {0, 2}};
+    args.batch.row_to_sequence = Tensor{numbers, {0}};
+    const AnyArgs c = args;
+    for (const auto operation : kAnyOperations) {
       EXPECT_EQ(
           outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &c, error, nullptr); }).status,
           HASHEVICT_OK);
     }
     const Tensor codes{reinterpret_cast<uint8_t*>(data), {0, 2, 2}};
-    EXPECT_NO_THROW(cache.encode(0, 0, EncodeAs::keys, step.k, codes, Stream{}));
+    EXPECT_NO_THROW(cache.encode(0, 0, EncodeAs::keys, args.k, codes, Stream{}));
   }
   EXPECT_EQ(save_all(cache), before);
 }
@@ -97,14 +101,14 @@ TEST(Batch, RowsWithoutTokensNeedNoMemory) {
     Cache cache = used_cache();
     const std::vector<std::byte> before = save_all(cache);
     StepData data{small_config(), 0, 2};
-    for (Tensor* const tensor : {&data.step.q, &data.step.k, &data.step.v, &data.step.out}) tensor->data = nullptr;
+    for (Tensor* const tensor : {&data.args.q, &data.args.k, &data.args.v, &data.args.out}) tensor->data = nullptr;
     data.set_sequences({0, 2});
     data.set_rows({0, 0});
-    data.step.prefill_mode = mode;
-    const hashevict_step step = data.step.c_step();
-    for (const auto operation : kOperations) {
+    data.args.mode = static_cast<int32_t>(mode);
+    const AnyArgs args = data.args;
+    for (const auto operation : kAnyOperations) {
       EXPECT_EQ(
-          outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &step, error, nullptr); }).status,
+          outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &args, error, nullptr); }).status,
           HASHEVICT_OK);
     }
     EXPECT_EQ(save_all(cache), before);
@@ -116,8 +120,8 @@ TEST(Batch, SkippedRowsStayUntouched) {
   const std::vector<std::byte> before = save_all(cache);
   StepData data{small_config(), 3, 2};
   data.set_sequences({-1, -1, -1});
-  cache.decode(data.step, Stream{});
-  cache.prefill(data.step, Stream{});
+  cache.decode(data.args, Stream{});
+  cache.prefill(data.args, Stream{});
   EXPECT_TRUE(data.outputs_untouched());
   EXPECT_EQ(save_all(cache), before);
 }
@@ -126,14 +130,14 @@ TEST(Batch, RowsMayBeSkippedAnyNumberOfTimesBesideOthers) {
   Cache cache = used_cache();
   StepData data{small_config(), 5, 3};
   data.set_sequences({-1, 2, -1, 0, -1});
-  cache.decode(data.step, Stream{});
+  cache.decode(data.args, Stream{});
   EXPECT_EQ(data.slots[0], kIndexPoison);
   EXPECT_EQ(data.slots[2], 0);  // row 1: the first token of sequence 2, in both heads
   EXPECT_EQ(data.slots[3], 0);
   EXPECT_EQ(data.slots[4], kIndexPoison);
   EXPECT_GE(data.victims[6], 4);  // row 3: sequence 0 is full, and sinks stay
   EXPECT_EQ(data.slots[8], kIndexPoison);
-  EXPECT_EQ(cache.statistics(0, 2, Stream{}).tokens_seen, 1);
+  EXPECT_EQ(cache.statistics(0, 0, 2, Stream{}).tokens_seen, 1);
 }
 
 TEST(Batch, RowsMayBringNoTokens) {
@@ -141,26 +145,26 @@ TEST(Batch, RowsMayBringNoTokens) {
   StepData data{small_config(), 2, 4};
   data.set_sequences({2, 0, 1});
   data.set_rows({0, 2, 0});
-  cache.append(data.step, Stream{});
-  EXPECT_EQ(cache.statistics(0, 0, Stream{}).tokens_seen, 29);
-  EXPECT_EQ(cache.statistics(0, 1, Stream{}).tokens_seen, 9);
-  EXPECT_EQ(cache.statistics(0, 2, Stream{}).tokens_seen, 0);
+  cache.append(data.args, Stream{});
+  EXPECT_EQ(cache.statistics(0, 0, 0, Stream{}).tokens_seen, 29);
+  EXPECT_EQ(cache.statistics(0, 0, 1, Stream{}).tokens_seen, 9);
+  EXPECT_EQ(cache.statistics(0, 0, 2, Stream{}).tokens_seen, 0);
 }
 
 TEST(Batch, PromptRowsWithoutTokensLeaveFullSequencesAlone) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     Cache cache = used_cache();  // sequence 0 has evicted tokens
     StepData query{small_config(), 1, 1};
-    cache.attend(query.step, Stream{});
+    cache.attend(query.args, Stream{});
     const std::vector<float> before = query.out;
     StepData data{small_config(), 2, 4};
     data.set_rows({0, 2});
-    data.step.prefill_mode = mode;
-    cache.prefill(data.step, Stream{});
-    cache.attend(query.step, Stream{});
+    data.args.mode = static_cast<int32_t>(mode);
+    cache.prefill(data.args, Stream{});
+    cache.attend(query.args, Stream{});
     EXPECT_EQ(query.out, before) << static_cast<int>(mode);
-    EXPECT_EQ(cache.statistics(0, 0, Stream{}).tokens_seen, 27);
-    EXPECT_EQ(cache.statistics(0, 1, Stream{}).tokens_seen, 11);
+    EXPECT_EQ(cache.statistics(0, 0, 0, Stream{}).tokens_seen, 27);
+    EXPECT_EQ(cache.statistics(0, 0, 1, Stream{}).tokens_seen, 11);
   }
 }
 
@@ -169,45 +173,58 @@ TEST(Batch, MoreQueriesThanTokensSeenAreRefused) {
   StepData data{small_config(), 10, 5};
   data.set_sequences({1});
   data.set_rows({10});
-  const hashevict_step step = data.step.c_step();
-  expect_refused(
-      outcome_of([&](hashevict_error* error) { return hashevict_attend(cache.handle(), &step, error, nullptr); }),
-      {kInvalid, {"row 0", "10 query tokens", "at most 9", "sequence 1 has seen 9 tokens"}});
+  const AnyArgs args = data.args;
+  expect_refused(outcome_of([&](hashevict_error* error) { return any_attend(cache.handle(), &args, error, nullptr); }),
+                 {kInvalid, {"row 0", "10 query tokens", "at most 9", "sequence 1 has seen 9 tokens"}});
   EXPECT_TRUE(data.outputs_untouched());
+}
+
+TEST(Batch, SeveralQueriesOfASequenceThatHasEvictedAreRefused) {
+  Cache cache = used_cache();  // sequence 0 has seen 27 tokens, of which 20 are held
+  StepData data{small_config(), 3, 5};
+  data.set_sequences({1, 0});
+  data.set_rows({1, 2});
+  const AnyArgs args = data.args;
+  const std::vector<std::byte> before = save_all(cache);
+  expect_refused(
+      outcome_of([&](hashevict_error* error) { return any_attend(cache.handle(), &args, error, nullptr); }),
+      {HASHEVICT_INVALID_STATE,
+       {"attend", "row 1 brings 2 query tokens", "at most 1", "sequence 0 has seen 27 tokens", "capacity of 20"}});
+  EXPECT_TRUE(data.outputs_untouched());
+  EXPECT_EQ(save_all(cache), before);
 }
 
 TEST(Batch, AnEmptySequenceTakesOneQueryAndNoMore) {
   Cache cache = used_cache();  // sequence 2 is empty
   StepData one{small_config(), 1, 5};
   one.set_sequences({2});
-  cache.attend(one.step, Stream{});
+  cache.attend(one.args, Stream{});
   EXPECT_THAT(one.out, ::testing::Each(0.0F));
   StepData two{small_config(), 2, 5};
   two.set_sequences({2});
   two.set_rows({2});
-  const hashevict_step step = two.step.c_step();
-  expect_refused(
-      outcome_of([&](hashevict_error* error) { return hashevict_attend(cache.handle(), &step, error, nullptr); }),
-      {kInvalid, {"row 0", "2 query tokens", "at most 1", "sequence 2 has seen 0 tokens"}});
+  const AnyArgs args = two.args;
+  expect_refused(outcome_of([&](hashevict_error* error) { return any_attend(cache.handle(), &args, error, nullptr); }),
+                 {kInvalid, {"row 0", "2 query tokens", "at most 1", "sequence 2 has seen 0 tokens"}});
   EXPECT_TRUE(two.outputs_untouched());
 }
 
-/// A paged cache whose block table the tests spoil after it was created: it is read at every call.
+/// A paged cache. The tests corrupt its block table after creation, since every call reads it.
 class BlockTable : public ::testing::Test {
  protected:
   void expect_refused_everywhere(const std::vector<std::string>& message) {
-    for (const auto operation : kOperations) {
+    for (const auto operation : kAnyOperations) {
       StepData data{config_, 1, 6};
       data.set_sequences({1});
-      const hashevict_step step = data.step.c_step();
+      const AnyArgs args = data.args;
       expect_refused(
-          outcome_of([&](hashevict_error* error) { return operation(cache_.handle(), &step, error, nullptr); }),
+          outcome_of([&](hashevict_error* error) { return operation(cache_.handle(), &args, error, nullptr); }),
           {kInvalid, message});
       EXPECT_TRUE(data.outputs_untouched());
     }
   }
 
-  /// Row of sequence 1.
+  /// A table entry of sequence 1.
   [[nodiscard]] int32_t& entry(int64_t page) {
     return lent_.block_table[static_cast<size_t>(lent_.memory.block_table_stride + page)];
   }
@@ -234,9 +251,9 @@ TEST_F(BlockTable, PagesThatAreNotNeededYetMayBeMissing) {
   feed(cache_, 1, 8, 50);
   StepData data{config_, 1, 7};
   data.set_sequences({1});
-  EXPECT_THROW(cache_.decode(data.step, Stream{}), Error);
+  EXPECT_THROW(cache_.decode(data.args, Stream{}), Error);
   entry(1) = 0;
-  EXPECT_NO_THROW(cache_.decode(data.step, Stream{}));
+  EXPECT_NO_THROW(cache_.decode(data.args, Stream{}));
 }
 
 TEST_F(BlockTable, SaveForkAndLoadRefuseAPageOutOfRange) {
@@ -246,25 +263,94 @@ TEST_F(BlockTable, SaveForkAndLoadRefuseAPageOutOfRange) {
   EXPECT_THROW((void)cache_.save(1, Stream{}), Error);
   EXPECT_THROW(cache_.fork(1, 0, Stream{}), Error);
   EXPECT_THROW(cache_.load(1, saved.data(), saved.size(), Stream{}), Error);
-  EXPECT_EQ(cache_.statistics(0, 0, Stream{}).tokens_seen, 0);
+  EXPECT_EQ(cache_.statistics(0, 0, 0, Stream{}).tokens_seen, 0);
+}
+
+TEST_F(BlockTable, ForkOntoPagesOfTheSourceIsRefused) {
+  feed(cache_, 1, 20, 50);  // three pages in use
+  feed(cache_, 0, 3, 51);
+  const std::vector<std::byte> before = save_all(cache_);
+  const int32_t own = lent_.block_table[2];
+  for (const int64_t page : {0, 1, 2}) {
+    lent_.block_table[2] = entry(page);
+    expect_refused(
+        outcome_of([&](hashevict_error* error) { return hashevict_fork(cache_.handle(), 1, 0, error, nullptr); }),
+        {kInvalid, {"memory.block_table[sequence 0][2] = " + std::to_string(entry(page)), "sequence 1"}});
+  }
+  EXPECT_EQ(save_all(cache_), before);
+  lent_.block_table[2] = own;
+  EXPECT_NO_THROW(cache_.fork(1, 0, Stream{}));
+}
+
+TEST_F(BlockTable, ForkLooksAtThePagesThatAreUsed) {
+  feed(cache_, 1, 8, 50);           // one page in use
+  lent_.block_table[1] = entry(0);  // the target needs it only when it grows
+  EXPECT_NO_THROW(cache_.fork(1, 0, Stream{}));
+}
+
+TEST(BlockTableOffsets, OutsideOfTheTableAreRefused) {
+  const Config config = small_paged_config();
+  PagedMemory lent{config};
+  std::vector<int32_t> offsets{0, 3, 6, 9};
+  lent.memory.block_table_offsets = offsets.data();
+  lent.memory.block_table_length = 9;
+  Cache cache{config, lent.memory};
+  feed(cache, 2, 20, 50);
+  const std::vector<std::byte> saved = cache.save(2, Stream{});
+  for (const std::array<int32_t, 2> bad : {std::array{7, 10}, {1 << 28, (1 << 28) + 3}, {INT32_MAX - 3, INT32_MAX}}) {
+    offsets[2] = bad[0];
+    offsets[3] = bad[1];
+    const Refusal refusal{kInvalid,
+                          {"memory.block_table_offsets[2] = " + std::to_string(bad[0]),
+                           "[3] = " + std::to_string(bad[1]), "the 9 entries of memory.block_table_length"}};
+    for (const auto operation : kAnyOperations) {
+      StepData data{config, 1, 8};
+      data.set_sequences({2});
+      const AnyArgs args = data.args;
+      expect_refused(
+          outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &args, error, nullptr); }),
+          refusal);
+      EXPECT_TRUE(data.outputs_untouched());
+    }
+    for (const auto& [source, target] : {std::pair{2, 0}, {0, 2}}) {
+      expect_refused(outcome_of([&, s = source, t = target](hashevict_error* error) {
+                       return hashevict_fork(cache.handle(), s, t, error, nullptr);
+                     }),
+                     refusal);
+    }
+    std::vector<std::byte> room(cache.save_bytes());
+    uint64_t written = 0;
+    expect_refused(outcome_of([&](hashevict_error* error) {
+                     return hashevict_save(cache.handle(), 2, room.data(), room.size(), &written, error, nullptr);
+                   }),
+                   refusal);
+    expect_refused(outcome_of([&](hashevict_error* error) {
+                     return hashevict_load(cache.handle(), 2, saved.data(), saved.size(), error, nullptr);
+                   }),
+                   refusal);
+  }
+  offsets[2] = 6;
+  offsets[3] = 9;
+  EXPECT_EQ(cache.save(2, Stream{}), saved);
 }
 
 TEST(BlockTableOffsets, TooFewPagesAreRefused) {
   const Config config = small_paged_config();
   PagedMemory lent{config};
-  std::vector<int32_t> offsets{0, 3, 5, 8};  // sequence 1 owns two pages of the three it may come to need
+  std::vector<int32_t> offsets{0, 3, 5, 8};  // sequence 1 owns two pages of the three that it may need
   lent.memory.block_table_offsets = offsets.data();
+  lent.memory.block_table_length = static_cast<int64_t>(lent.block_table.size());
   lent.memory.block_table_stride = 0;
   Cache cache{config, lent.memory};
   feed(cache, 1, 16, 50);
   StepData data{config, 1, 8};
   data.set_sequences({1});
-  const hashevict_step step = data.step.c_step();
-  const auto decode = [&](hashevict_error* error) { return hashevict_decode(cache.handle(), &step, error, nullptr); };
+  const AnyArgs args = data.args;
+  const auto decode = [&](hashevict_error* error) { return any_decode(cache.handle(), &args, error, nullptr); };
   expect_refused(outcome_of(decode), {kInvalid, {"memory.block_table_offsets[1]", "= 3", "3 pages"}});
   offsets[1] = -1;
   expect_refused(outcome_of(decode), {kInvalid, {"memory.block_table_offsets[1]", "= -1", "3 pages"}});
-  offsets[1] = 6;  // runs backwards
+  offsets[1] = 6;  // decreasing
   expect_refused(outcome_of(decode), {kInvalid, {"memory.block_table_offsets[1]", "= 6", "3 pages"}});
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arguments of the calls that take no step: null pointers, layers, sequences, tensors, sizes. Enumerators that do not
-// exist are passed by c_abi.c, since C++ has no value for most of them.
+// Arguments of the calls that take no batch: null pointers, layers, sequences, tensors, sizes. c_abi.c passes
+// enumerators that do not exist, since C++ has no value for most of them.
 #include "support.hpp"
 
 namespace hashevict::test {
@@ -8,7 +8,7 @@ namespace {
 
 constexpr hashevict_status kInvalid = HASHEVICT_INVALID_ARGUMENT;
 
-/// A used cache and valid arguments for every call, which the rows of the table spoil one at a time.
+/// A used cache and valid arguments for every call. The rows of the table corrupt one of them at a time.
 struct Scene {
   Cache owner = used_cache();
   hashevict_cache* cache = owner.handle();
@@ -29,14 +29,14 @@ struct Scene {
   hashevict_capabilities capabilities{};
 
   Scene() {
-    view.struct_size = sizeof view;
-    statistics.struct_size = sizeof statistics;
-    config.struct_size = sizeof config;
-    sizes.struct_size = sizeof sizes;
-    capabilities.struct_size = sizeof capabilities;
+    hashevict_view_init(&view);
+    hashevict_statistics_init(&statistics);
+    hashevict_config_init(&config);
+    hashevict_bytes_init(&sizes);
+    hashevict_capabilities_init(&capabilities);
   }
 
-  // Calls with every argument valid but what the row gives.
+  // Calls whose arguments are valid except for the row's.
   hashevict_status encode(hashevict_error* e, int32_t layer = 0, int32_t sequence = 0, int as = 0) {
     return hashevict_encode(cache, layer, sequence, static_cast<hashevict_encode_as>(as), &keys, &codes, e, nullptr);
   }
@@ -46,8 +46,8 @@ struct Scene {
   hashevict_status get_projection(hashevict_error* e, int32_t layer = 0) {
     return hashevict_get_projection(cache, layer, &shared_projection, e);
   }
-  hashevict_status get_statistics(hashevict_error* e, int32_t layer, int32_t sequence) {
-    return hashevict_get_statistics(cache, layer, sequence, &statistics, e, nullptr);
+  hashevict_status get_statistics(hashevict_error* e, int32_t layer, int32_t kv_head, int32_t sequence) {
+    return hashevict_get_statistics(cache, layer, kv_head, sequence, &statistics, e, nullptr);
   }
 };
 
@@ -73,9 +73,9 @@ const std::vector<CallCase> kNullPointers{
        return hashevict_required_bytes(&config, nullptr, e);
      },
      {kInvalid, {"bytes", "NULL"}}},
-    {"ApplyPresetConfig",
-     [](Scene&, E* e) { return hashevict_config_apply_preset(nullptr, HASHEVICT_PRESET_PAPER, e); },
-     {kInvalid, {"config", "NULL"}}},
+    {"PresetRule",
+     [](Scene&, E* e) { return hashevict_rule_preset(nullptr, HASHEVICT_PRESET_PAPER, e); },
+     {kInvalid, {"rule", "NULL"}}},
     {"CapabilitiesResult",
      [](Scene&, E* e) { return hashevict_get_capabilities(HASHEVICT_BACKEND_CPU, nullptr, e); },
      {kInvalid, {"capabilities", "NULL"}}},
@@ -114,49 +114,49 @@ const std::vector<CallCase> kNullPointers{
      {kInvalid, {"cache", "NULL"}}},
     {"PrefillCache",
      [](Scene&, E* e) {
-       const hashevict_step step = Step{}.c_step();
-       return hashevict_prefill(nullptr, &step, e, nullptr);
+       const auto args = PrefillArgs{}.c_args();
+       return hashevict_prefill(nullptr, &args, e, nullptr);
      },
      {kInvalid, {"cache", "NULL"}}},
-    {"PrefillStep",
+    {"PrefillArgs",
      [](Scene& s, E* e) { return hashevict_prefill(s.cache, nullptr, e, nullptr); },
-     {kInvalid, {"step", "NULL"}}},
+     {kInvalid, {"args", "NULL"}}},
     {"EvictCache",
      [](Scene&, E* e) {
-       const hashevict_step step = Step{}.c_step();
-       return hashevict_evict(nullptr, &step, e, nullptr);
+       const auto args = EvictArgs{}.c_args();
+       return hashevict_evict(nullptr, &args, e, nullptr);
      },
      {kInvalid, {"cache", "NULL"}}},
-    {"EvictStep",
+    {"EvictArgs",
      [](Scene& s, E* e) { return hashevict_evict(s.cache, nullptr, e, nullptr); },
-     {kInvalid, {"step", "NULL"}}},
+     {kInvalid, {"args", "NULL"}}},
     {"AppendCache",
      [](Scene&, E* e) {
-       const hashevict_step step = Step{}.c_step();
-       return hashevict_append(nullptr, &step, e, nullptr);
+       const auto args = AppendArgs{}.c_args();
+       return hashevict_append(nullptr, &args, e, nullptr);
      },
      {kInvalid, {"cache", "NULL"}}},
-    {"AppendStep",
+    {"AppendArgs",
      [](Scene& s, E* e) { return hashevict_append(s.cache, nullptr, e, nullptr); },
-     {kInvalid, {"step", "NULL"}}},
+     {kInvalid, {"args", "NULL"}}},
     {"AttendCache",
      [](Scene&, E* e) {
-       const hashevict_step step = Step{}.c_step();
-       return hashevict_attend(nullptr, &step, e, nullptr);
+       const auto args = AttendArgs{}.c_args();
+       return hashevict_attend(nullptr, &args, e, nullptr);
      },
      {kInvalid, {"cache", "NULL"}}},
-    {"AttendStep",
+    {"AttendArgs",
      [](Scene& s, E* e) { return hashevict_attend(s.cache, nullptr, e, nullptr); },
-     {kInvalid, {"step", "NULL"}}},
+     {kInvalid, {"args", "NULL"}}},
     {"DecodeCache",
      [](Scene&, E* e) {
-       const hashevict_step step = Step{}.c_step();
-       return hashevict_decode(nullptr, &step, e, nullptr);
+       const auto args = DecodeArgs{}.c_args();
+       return hashevict_decode(nullptr, &args, e, nullptr);
      },
      {kInvalid, {"cache", "NULL"}}},
-    {"DecodeStep",
+    {"DecodeArgs",
      [](Scene& s, E* e) { return hashevict_decode(s.cache, nullptr, e, nullptr); },
-     {kInvalid, {"step", "NULL"}}},
+     {kInvalid, {"args", "NULL"}}},
     {"EncodeCache",
      [](Scene& s, E* e) {
        return hashevict_encode(nullptr, 0, 0, HASHEVICT_ENCODE_KEYS, &s.keys, &s.codes, e, nullptr);
@@ -219,16 +219,16 @@ const std::vector<CallCase> kNullPointers{
      [](Scene& s, E* e) { return hashevict_load(s.cache, 0, nullptr, 100, e, nullptr); },
      {kInvalid, {"buffer", "NULL"}}},
     {"GetViewCache",
-     [](Scene& s, E* e) { return hashevict_get_view(nullptr, 0, &s.view, e); },
+     [](Scene& s, E* e) { return hashevict_get_view(nullptr, 0, 0, &s.view, e); },
      {kInvalid, {"cache", "NULL"}}},
     {"GetViewView",
-     [](Scene& s, E* e) { return hashevict_get_view(s.cache, 0, nullptr, e); },
+     [](Scene& s, E* e) { return hashevict_get_view(s.cache, 0, 0, nullptr, e); },
      {kInvalid, {"view", "NULL"}}},
     {"GetStatisticsCache",
-     [](Scene& s, E* e) { return hashevict_get_statistics(nullptr, 0, 0, &s.statistics, e, nullptr); },
+     [](Scene& s, E* e) { return hashevict_get_statistics(nullptr, 0, 0, 0, &s.statistics, e, nullptr); },
      {kInvalid, {"cache", "NULL"}}},
     {"GetStatisticsStatistics",
-     [](Scene& s, E* e) { return hashevict_get_statistics(s.cache, 0, 0, nullptr, e, nullptr); },
+     [](Scene& s, E* e) { return hashevict_get_statistics(s.cache, 0, 0, 0, nullptr, e, nullptr); },
      {kInvalid, {"statistics", "NULL"}}},
 };
 
@@ -246,18 +246,34 @@ const std::vector<CallCase> kBadIndices{
      [](Scene& s, E* e) { return s.encode(e, 0, 3); },
      {kInvalid, {"sequence", "= 3", "0 to 2"}}},
     {"GetViewLayerNegative",
-     [](Scene& s, E* e) { return hashevict_get_view(s.cache, -1, &s.view, e); },
+     [](Scene& s, E* e) { return hashevict_get_view(s.cache, -1, 0, &s.view, e); },
      {kInvalid, {"layer", "-1", "0 to 1"}}},
     {"GetViewLayerBeyond",
-     [](Scene& s, E* e) { return hashevict_get_view(s.cache, 2, &s.view, e); },
+     [](Scene& s, E* e) { return hashevict_get_view(s.cache, 2, 0, &s.view, e); },
      {kInvalid, {"layer", "= 2", "0 to 1"}}},
-    {"StatisticsLayerBelowAll", [](Scene& s, E* e) { return s.get_statistics(e, -2, 0); }, {kInvalid, {"layer", "-2"}}},
-    {"StatisticsLayerBeyond", [](Scene& s, E* e) { return s.get_statistics(e, 2, 0); }, {kInvalid, {"layer", "= 2"}}},
+    {"GetViewHeadNegative",
+     [](Scene& s, E* e) { return hashevict_get_view(s.cache, 0, -1, &s.view, e); },
+     {kInvalid, {"kv_head", "-1", "0 to 1"}}},
+    {"GetViewHeadBeyond",
+     [](Scene& s, E* e) { return hashevict_get_view(s.cache, 0, 2, &s.view, e); },
+     {kInvalid, {"kv_head", "= 2", "0 to 1"}}},
+    {"StatisticsLayerBelowAll",
+     [](Scene& s, E* e) { return s.get_statistics(e, -2, 0, 0); },
+     {kInvalid, {"layer", "-2"}}},
+    {"StatisticsLayerBeyond",
+     [](Scene& s, E* e) { return s.get_statistics(e, 2, 0, 0); },
+     {kInvalid, {"layer", "= 2"}}},
+    {"StatisticsHeadBelowAll",
+     [](Scene& s, E* e) { return s.get_statistics(e, 0, -2, 0); },
+     {kInvalid, {"kv_head", "-2", "-1 to 1"}}},
+    {"StatisticsHeadBeyond",
+     [](Scene& s, E* e) { return s.get_statistics(e, 0, 2, 0); },
+     {kInvalid, {"kv_head", "= 2"}}},
     {"StatisticsSequenceBelowAll",
-     [](Scene& s, E* e) { return s.get_statistics(e, 0, -2); },
+     [](Scene& s, E* e) { return s.get_statistics(e, 0, 0, -2); },
      {kInvalid, {"sequence", "-2"}}},
     {"StatisticsSequenceBeyond",
-     [](Scene& s, E* e) { return s.get_statistics(e, 0, 3); },
+     [](Scene& s, E* e) { return s.get_statistics(e, 0, 0, 3); },
      {kInvalid, {"sequence", "= 3"}}},
     {"ResetSequenceBelowAll",
      [](Scene& s, E* e) { return hashevict_reset(s.cache, -2, e, nullptr); },
@@ -298,7 +314,7 @@ const std::vector<CallCase> kBadIndices{
     {"CapabilitiesBackendUnknown",
      [](Scene& s, E* e) { return hashevict_get_capabilities(static_cast<hashevict_backend>(3), &s.capabilities, e); },
      {kInvalid, {"backend", "3"}}},
-    // The unknown preset is asked for in c_abi.c: in C++ no value of that enumeration lies outside 0 to 3.
+    // c_abi.c asks for the unknown preset: in C++ no value of that enumeration lies outside 0 to 3.
 };
 
 const std::vector<CallCase> kBadTensors{

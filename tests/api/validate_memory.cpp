@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every field of lent memory: what does not fit the config is refused before anything is made.
+// Every field of lent memory. Memory that does not fit the config is refused before anything is created.
 #include <cstring>
 
 #include "support.hpp"
@@ -12,6 +12,20 @@ constexpr hashevict_status kInvalid = HASHEVICT_INVALID_ARGUMENT;
 
 alignas(HASHEVICT_ALIGNMENT) std::array<std::byte, 4096> g_small_buffer;
 const int32_t g_table[64] = {};
+
+/// Gives all layers one stride between sequences.
+void set_sequence_stride(hashevict_memory& m, int64_t stride) {
+  static std::array<int64_t, 2> strides;
+  strides = {stride, stride};
+  m.sequence_strides = strides.data();
+}
+
+/// Gives the two heads of all layers offsets.
+void set_head_offsets(hashevict_memory& m, int64_t first, int64_t second) {
+  static std::array<int64_t, 4> offsets;
+  offsets = {first, second, first, second};
+  m.head_offsets = offsets.data();
+}
 
 void* misaligned(int bytes) {
   return g_small_buffer.data() + bytes;
@@ -26,8 +40,8 @@ void set_base(void* const*& list, int layer, void* pointer) {
 }
 
 void expect_create_refuses(const Config& config, const hashevict_memory& memory, const Refusal& refusal) {
-  const hashevict_config c = config.c_config();
-  auto* cache = reinterpret_cast<hashevict_cache*>(&g_small_buffer);  // must be replaced by NULL
+  const hashevict_config c = c_config_of(config);
+  auto* cache = reinterpret_cast<hashevict_cache*>(&g_small_buffer);  // create must replace it by NULL
   expect_refused(outcome_of([&](hashevict_error* error) { return hashevict_cache_create(&c, &memory, &cache, error); }),
                  refusal);
   EXPECT_EQ(cache, nullptr);
@@ -48,43 +62,33 @@ const std::vector<MemoryCase> kBadForAnyLayout{
     {"ValuesNotElementAligned",
      [](hashevict_memory& m) { set_base(m.values, 1, misaligned(1)); },
      {kInvalid, {"memory.values[1]", "multiple of the element size 4"}}},
-    {"HeadStrideMissing",
-     [](hashevict_memory& m) { m.slot_stride = m.sequence_stride = m.page_stride = 4096; },
-     {kInvalid, {"memory.head_stride", "= 0", "head_dim = 16"}}},
-    {"HeadStrideNegative",
+    {"StrideThatCutsAnElement",
      [](hashevict_memory& m) {
-       m.slot_stride = m.sequence_stride = m.page_stride = 4096;
-       m.head_stride = -16;
+       m.head_stride = m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
+       m.slot_stride = 66;
      },
-     {kInvalid, {"memory.head_stride", "-16", "head_dim = 16"}}},
+     {kInvalid, {"memory.slot_stride = 66", "a multiple of 4 from 64 to "}}},
     {"SlotStrideBelowHeadDim",
      [](hashevict_memory& m) {
-       m.head_stride = m.sequence_stride = m.page_stride = 4096;
-       m.slot_stride = 15;
+       m.head_stride = m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
+       m.slot_stride = 60;
      },
-     {kInvalid, {"memory.slot_stride", "15", "head_dim = 16"}}},
+     {kInvalid, {"memory.slot_stride = 60", "a multiple of 4 from 64 to ", "a row"}}},
     {"SlotStrideHuge",
      [](hashevict_memory& m) {
-       m.head_stride = m.sequence_stride = m.page_stride = 4096;
+       m.head_stride = m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
        m.slot_stride = INT64_MAX;
      },
      {kInvalid, {"memory.slot_stride", "9223372036854775807"}}},
-    {"SlotsOfTwoHeadsShareMemory",
-     [](hashevict_memory& m) {
-       m.head_stride = m.slot_stride = 16;
-       m.sequence_stride = m.page_stride = 4096;
-     },
-     {kInvalid, {"memory.", "_stride = 16", "at least ", "share memory"}}},
-    {"HeadsWithinASlotOverlapTheNext",
-     [](hashevict_memory& m) {
-       m.head_stride = 16;
-       m.slot_stride = 31;
-       m.sequence_stride = m.page_stride = 4096;
-     },
-     {kInvalid, {"memory.slot_stride = 31", "at least 32", "share memory"}}},
     {"AllStridesHuge",
-     [](hashevict_memory& m) { m.head_stride = m.slot_stride = m.sequence_stride = m.page_stride = INT64_C(1) << 48; },
-     {kInvalid, {"_stride = 281474976710656", "at least 2814749767106", "share memory"}}},
+     [](hashevict_memory& m) {
+       m.head_stride = m.slot_stride = m.page_stride = INT64_C(1) << 48;
+       set_sequence_stride(m, INT64_C(1) << 48);
+     },
+     {kInvalid, {"_stride = 281474976710656", "a multiple of 4 from 64 to "}}},
     {"StateMisaligned",
      [](hashevict_memory& m) {
        m.state = misaligned(128);
@@ -121,46 +125,113 @@ const std::vector<MemoryCase> kBadForAnyLayout{
      {kInvalid, {"memory", "struct_size", std::to_string(SIZE_MAX)}}},
 };
 
+/// For SLOT_MAJOR and PAGED.
+const std::vector<MemoryCase> kBadWithHeadStride{
+    {"HeadStrideMissing",
+     [](hashevict_memory& m) {
+       m.slot_stride = m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
+     },
+     {kInvalid, {"memory.head_stride", "= 0", "a multiple of 4 from 64 to ", "bytes from those of a row on"}}},
+    {"HeadStrideNegative",
+     [](hashevict_memory& m) {
+       m.slot_stride = m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
+       m.head_stride = -kFloat * 16;
+     },
+     {kInvalid, {"memory.head_stride", "-64", "a multiple of 4 from 64 to ", "a row"}}},
+    {"SlotsOfTwoHeadsShareMemory",
+     [](hashevict_memory& m) {
+       m.head_stride = m.slot_stride = kFloat * 16;
+       m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
+     },
+     {kInvalid, {"memory.", "_stride = 64", "at least ", "share memory"}}},
+    {"HeadsWithinASlotOverlapTheNext",
+     [](hashevict_memory& m) {
+       m.head_stride = kFloat * 16;
+       m.slot_stride = kFloat * 31;
+       m.page_stride = kFloat * 4096;
+       set_sequence_stride(m, kFloat * 4096);
+     },
+     {kInvalid, {"memory.slot_stride = 124", "at least 128", "share memory"}}},
+    {"HeadOffsets",
+     [](hashevict_memory& m) { set_head_offsets(m, 0, kFloat * 320); },
+     {kInvalid, {"memory.head_offsets = 0x", "NULL", "HEAD_MAJOR"}}},
+};
+
 const std::vector<MemoryCase> kBadForStrided{
     {"BlockTable", [](hashevict_memory& m) { m.block_table = g_table; }, {kInvalid, {"memory.block_table", "PAGED"}}},
     {"BlockTableOffsets",
      [](hashevict_memory& m) { m.block_table_offsets = g_table; },
      {kInvalid, {"memory.block_table_offsets = 0x", "NULL", "PAGED"}}},
-    {"SequenceStrideMissing",
+    {"SequenceStridesMissing",
+     [](hashevict_memory& m) { m.slot_stride = kFloat * 16; },
+     {kInvalid, {"memory.sequence_strides = NULL", "each layer"}}},
+    {"SequenceStrideZero",
      [](hashevict_memory& m) {
-       m.head_stride = 320;
-       m.slot_stride = 16;
+       m.slot_stride = kFloat * 16;
+       set_sequence_stride(m, 0);
      },
-     {kInvalid, {"memory.sequence_stride", "= 0", "head_dim = 16"}}},
+     {kInvalid, {"memory.sequence_strides[0] = 0", "a multiple of 4 from 64 to ", "a row"}}},
+    {"SlotStrideMissing",
+     [](hashevict_memory& m) { set_sequence_stride(m, kFloat * 640); },
+     {kInvalid, {"memory.slot_stride = 0", "a multiple of 4 from 64 to ", "a row"}}},
+    {"HeadOffsetNegative",
+     [](hashevict_memory& m) { set_head_offsets(m, -4, 0); },
+     {kInvalid, {"memory.head_offsets[0][0] = -4", "a multiple of 4 from 0 to "}}},
+    {"HeadOffsetThatCutsAnElement",
+     [](hashevict_memory& m) { set_head_offsets(m, 0, kFloat * 320 + 2); },
+     {kInvalid, {"memory.head_offsets[0][1] = 1282", "a multiple of 4"}}},
+    {"HeadOffsetHuge",
+     [](hashevict_memory& m) {
+       m.slot_stride = kFloat * 16;
+       set_sequence_stride(m, kFloat * 640);
+       set_head_offsets(m, 0, (INT64_C(1) << 48) + 4);
+     },
+     {kInvalid, {"memory.head_offsets[0][1] = 281474976710660", "0 to 281474976710656"}}},
+    {"HeadOffsetWithoutRoomForTheNextSequences",
+     [](hashevict_memory& m) { set_head_offsets(m, 0, INT64_C(1) << 48); },
+     {kInvalid, {"memory.head_offsets[0][1] = 281474976710656", "0 to 140737488354048"}}},
     {"SlotsOfAHeadOverlapTheNext",
      [](hashevict_memory& m) {
-       m.slot_stride = 16;
-       m.head_stride = 20 * 16 - 1;
-       m.sequence_stride = 4096;
+       m.slot_stride = kFloat * 16;
+       set_head_offsets(m, 0, kFloat * (20 * 16 - 1));
+       set_sequence_stride(m, kFloat * 4096);
      },
-     {kInvalid, {"memory.head_stride = 319", "at least 320", "share memory"}}},
+     {kInvalid, {"memory.head_offsets[0][0] = 0x", "apart from memory.head_offsets[0][1] = 0x"}}},
     {"SequencesOverlap",
      [](hashevict_memory& m) {
-       m.slot_stride = 40;
-       m.head_stride = 1000;
-       m.sequence_stride = 1000 + 19 * 40 + 16 - 1;
+       m.slot_stride = kFloat * 40;
+       set_sequence_stride(m, kFloat * (39 * 40 + 16 - 1));
      },
-     {kInvalid, {"memory.sequence_stride = 1775", "at least 1776", "share memory"}}},
+     {kInvalid, {"memory.sequence_strides[0] = 6300", "at least 6304", "share memory"}}},
+    {"SequencesOfTwoHeadsOverlap",
+     [](hashevict_memory& m) {
+       m.slot_stride = kFloat * 40;
+       set_head_offsets(m, 0, kFloat * 1000);
+       set_sequence_stride(m, kFloat * (1000 + 16 - 1));
+     },
+     {kInvalid, {"memory.head_offsets[0][0] = 0x", "apart from memory.head_offsets[0][1] = 0x"}}},
     {"SequencesWithinSlotsOverlap",
      [](hashevict_memory& m) {
-       m.sequence_stride = 16;
-       m.slot_stride = 3 * 16 - 8;
-       m.head_stride = 4096;
+       m.slot_stride = kFloat * (3 * 16 - 8);
+       set_sequence_stride(m, kFloat * 16);
      },
-     {kInvalid, {"memory.slot_stride = 40", "at least 48", "share memory"}}},
+     {kInvalid, {"memory.slot_stride = 160", "at least 192", "share memory"}}},
     {"StridesWithoutKeys",
      [](hashevict_memory& m) {
        m.keys = m.values = nullptr;
-       m.head_stride = 320;
-       m.slot_stride = 16;
-       m.sequence_stride = 640;
+       m.slot_stride = kFloat * 16;
+       set_sequence_stride(m, kFloat * 640);
      },
      {kInvalid, {"memory.keys", "NULL", "strides"}}},
+    {"HeadOffsetsWithoutKeys",
+     [](hashevict_memory& m) {
+       m.keys = m.values = nullptr;
+       set_head_offsets(m, 0, kFloat * 320);
+     },
+     {kInvalid, {"memory.keys", "NULL", "head_offsets"}}},
 };
 
 const std::vector<MemoryCase> kBadForPaged{
@@ -175,30 +246,43 @@ const std::vector<MemoryCase> kBadForPaged{
      {kInvalid, {"memory.num_pages", "2147483648", "1 to"}}},
     {"TableRowTooShort",
      [](hashevict_memory& m) { m.block_table_stride = 2; },
-     {kInvalid, {"memory.block_table_stride", "2", "at least 3"}}},
+     {kInvalid, {"memory.block_table_stride", "2", "3 to 93824992236885"}}},
     {"TableStrideNegative",
      [](hashevict_memory& m) { m.block_table_stride = -3; },
-     {kInvalid, {"memory.block_table_stride", "-3", "at least 3"}}},
+     {kInvalid, {"memory.block_table_stride", "-3", "3 to 93824992236885"}}},
+    {"TableMisaligned",
+     [](hashevict_memory& m) { m.block_table = static_cast<const int32_t*>(misaligned(2)); },
+     {kInvalid, {"memory.block_table = 0x", "multiple of 4"}}},
+    {"OffsetsMisaligned",
+     [](hashevict_memory& m) {
+       m.block_table_offsets = static_cast<const int32_t*>(misaligned(1));
+       m.block_table_length = 33;
+     },
+     {kInvalid, {"memory.block_table_offsets = 0x", "multiple of 4"}}},
+    {"OffsetsWithoutALength",
+     [](hashevict_memory& m) { m.block_table_offsets = g_table; },
+     {kInvalid, {"memory.block_table_length = 0", "1 to 2147483647"}}},
     {"PagesOverlap",
      [](hashevict_memory& m) {
-       m.slot_stride = 16;
-       m.head_stride = 8 * 16;
-       m.page_stride = 2 * 8 * 16 - 1;
+       m.slot_stride = kFloat * 16;
+       m.head_stride = kFloat * (8 * 16);
+       m.page_stride = kFloat * (2 * 8 * 16 - 1);
      },
-     {kInvalid, {"memory.page_stride = 255", "at least 256", "share memory"}}},
+     {kInvalid, {"memory.page_stride = 1020", "at least 1024", "share memory"}}},
     {"PageStrideMissing",
      [](hashevict_memory& m) {
-       m.head_stride = 128;
-       m.slot_stride = 16;
+       m.head_stride = kFloat * 128;
+       m.slot_stride = kFloat * 16;
      },
-     {kInvalid, {"memory.page_stride", "= 0", "head_dim = 16"}}},
+     {kInvalid, {"memory.page_stride", "= 0", "a multiple of 4 from 64 to ", "a row"}}},
 };
 
 class BadMemory : public ::testing::TestWithParam<MemoryCase> {};
 class BadStridedMemory : public BadMemory {};
 class BadPagedMemory : public BadMemory {};
+class BadMemoryWithHeadStride : public BadMemory {};
 
-/// Dense keys and values of small_config(), lent.
+/// Dense keys and values of small_config().
 struct StridedMemory {
   StridedMemory() : keys(2 * 3 * 2 * 20 * 16), values(keys) {
     memory.keys = {keys.data(), keys.data() + keys.size() / 2};
@@ -208,29 +292,35 @@ struct StridedMemory {
   Memory memory;
 };
 
-void refuse_strided(const MemoryCase& row) {
+void refuse_strided(const MemoryCase& row, Layout layout) {
+  Config config = small_config();
+  config.placement.layout = layout;
   const StridedMemory lent;
-  hashevict_memory memory = lent.memory.c_memory(2);
+  hashevict_memory memory = lent.memory.c_memory(2, 2);
   row.action(memory);
-  expect_create_refuses(small_config(), memory, row.refusal);
+  expect_create_refuses(config, memory, row.refusal);
 }
 
 void refuse_paged(const MemoryCase& row) {
   const Config config = small_paged_config();
   const PagedMemory lent{config};
-  hashevict_memory memory = lent.memory.c_memory(2);
+  hashevict_memory memory = lent.memory.c_memory(2, 2);
   row.action(memory);
   expect_create_refuses(config, memory, row.refusal);
 }
 
-TEST_P(BadMemory, IsRefusedForStridedLayout) {
-  refuse_strided(GetParam());
+TEST_P(BadMemory, IsRefusedForStridedLayouts) {
+  for (const Layout layout : {Layout::head_major, Layout::slot_major}) refuse_strided(GetParam(), layout);
 }
 TEST_P(BadMemory, IsRefusedForPagedLayout) {
   refuse_paged(GetParam());
 }
 TEST_P(BadStridedMemory, IsRefused) {
-  refuse_strided(GetParam());
+  refuse_strided(GetParam(), Layout::head_major);
+}
+TEST_P(BadMemoryWithHeadStride, IsRefused) {
+  refuse_strided(GetParam(), Layout::slot_major);
+  refuse_paged(GetParam());
 }
 TEST_P(BadPagedMemory, IsRefused) {
   refuse_paged(GetParam());
@@ -238,6 +328,7 @@ TEST_P(BadPagedMemory, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Fields, BadMemory, ::testing::ValuesIn(kBadForAnyLayout), CaseName{});
 INSTANTIATE_TEST_SUITE_P(Fields, BadStridedMemory, ::testing::ValuesIn(kBadForStrided), CaseName{});
+INSTANTIATE_TEST_SUITE_P(Fields, BadMemoryWithHeadStride, ::testing::ValuesIn(kBadWithHeadStride), CaseName{});
 INSTANTIATE_TEST_SUITE_P(Fields, BadPagedMemory, ::testing::ValuesIn(kBadForPaged), CaseName{});
 
 TEST(Memory, UnchangedIsAccepted) {
@@ -252,8 +343,7 @@ struct Strides {
 };
 
 TEST(Memory, StridesThatKeepSlotsApartAreAccepted) {
-  std::vector<float> keys(1 << 13);
-  std::vector<float> values(keys);
+  std::vector<float> buffer(4 << 13);
   for (const Strides strides : {Strides{16, 320, 640},
                                 {32, 16, 640},
                                 {96, 48, 16},
@@ -262,40 +352,112 @@ TEST(Memory, StridesThatKeepSlotsApartAreAccepted) {
                                 {40, 1000, 1776},
                                 {16, 330, 700}}) {
     Memory memory;
-    memory.keys.assign(2, keys.data());
-    memory.values.assign(2, values.data());
-    memory.slot_stride = strides.slot;
-    memory.head_stride = strides.head;
-    memory.sequence_stride = strides.outer;
+    memory.keys = {buffer.data(), buffer.data() + (1 << 13)};
+    memory.values = {buffer.data() + (2 << 13), buffer.data() + (3 << 13)};
+    memory.slot_stride = kFloat * strides.slot;
+    memory.head_offsets = {0, kFloat * strides.head, 0, kFloat * strides.head};
+    memory.sequence_strides.assign(2, kFloat * strides.outer);
     EXPECT_NO_THROW(Cache(small_config(), memory)) << strides.slot << ", " << strides.head << ", " << strides.outer;
+  }
+}
+
+TEST(Memory, StridesThatAreAllZeroAreNone) {
+  for (const Layout layout : {Layout::head_major, Layout::slot_major}) {
+    Config config = small_config();
+    config.placement.layout = layout;
+    StridedMemory strided;
+    strided.memory.slot_stride = strided.memory.head_stride = 0;
+    strided.memory.sequence_strides = {0, 0};
+    const Cache cache{config, strided.memory};
+    EXPECT_EQ(cache.view(1, 0).keys.stride[0], 2 * 20 * 16);
+    EXPECT_NO_THROW(Cache(config, [] {
+      Memory none;
+      none.sequence_strides = {0, 0};
+      return none;
+    }()));
+  }
+}
+
+/// A stride between slots that is as long as all slots may be. The sum over heads would exceed 64 bits.
+TEST(Memory, SlotStrideIsBoundedOverAllHeads) {
+  Config config = small_config();
+  config.shape.num_sequences = config.shape.num_layers = 1;
+  config.shape.num_qo_heads = config.shape.num_kv_heads = 1 << 14;
+  config.shape.capacity = 2;
+  config.rule.num_sink_tokens = config.rule.recent_window = 0;
+  std::array<float, 32> buffer;
+  Memory memory;
+  memory.keys = {buffer.data()};
+  memory.values = {buffer.data() + 16};
+  memory.slot_stride = INT64_C(1) << 48;
+  memory.sequence_strides = {kFloat * 16};
+  try {
+    const Cache cache{config, memory};
+    FAIL() << "the cache was created";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("memory.slot_stride = 281474976710656"));
+  }
+}
+
+TEST(Memory, OfSlotMajorTakesAHeadStride) {
+  Config config = small_config();
+  config.placement.layout = Layout::slot_major;
+  std::vector<float> buffer(4 << 13);
+  for (const Strides strides : {Strides{32, 16, 640}, {96, 48, 16}, {40, 1000, 1776}}) {
+    Memory memory;
+    memory.keys = {buffer.data(), buffer.data() + (1 << 13)};
+    memory.values = {buffer.data() + (2 << 13), buffer.data() + (3 << 13)};
+    memory.slot_stride = kFloat * strides.slot;
+    memory.head_stride = kFloat * strides.head;
+    memory.sequence_strides.assign(2, kFloat * strides.outer);
+    EXPECT_NO_THROW(Cache(config, memory)) << strides.slot << ", " << strides.head << ", " << strides.outer;
+  }
+}
+
+TEST(Memory, OfRaggedHeadsMayBePackedInAnyOrder) {
+  Config config = small_config();
+  config.shape.capacities = {15, 30, 16, 20};
+  std::vector<float> buffer(4 * 3 * 45 * 16);
+  Memory memory;
+  for (int part = 0; part < 4; ++part) {
+    (part < 2 ? memory.keys : memory.values).push_back(buffer.data() + part * 3 * 45 * 16);
+  }
+  memory.head_offsets = {kFloat * 30 * 16, 0, 0, kFloat * 16 * 16};
+  EXPECT_NO_THROW(Cache(config, memory));
+  memory.head_offsets[1] = kFloat * 16;  // one slot too far: head 1 ends within head 0
+  try {
+    const Cache cache{config, memory};
+    FAIL() << "heads that share a slot were accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("apart from memory.head_offsets[0][0]"));
   }
 }
 
 TEST(Memory, StrideOfASingleHeadOrSequenceMayBeAnyOther) {
   Config config = small_config();
-  config.num_sequences = config.num_kv_heads = 1;
-  std::vector<float> keys(20 * 16);
-  std::vector<float> values(keys);
+  config.shape.num_sequences = config.shape.num_kv_heads = 1;
+  std::vector<float> buffer(4 * 20 * 16);
   Memory memory;
-  memory.keys.assign(2, keys.data());
-  memory.values.assign(2, values.data());
-  memory.slot_stride = memory.head_stride = memory.sequence_stride = 16;
+  memory.keys = {buffer.data(), buffer.data() + 320};
+  memory.values = {buffer.data() + 640, buffer.data() + 960};
+  memory.slot_stride = kFloat * 16;
+  memory.sequence_strides.assign(2, kFloat * 16);
   EXPECT_NO_THROW(Cache(config, memory));
 }
 
 TEST(Memory, StrideThatTheLayoutDoesNotUseMayBeAnything) {
   for (const int64_t unused : {int64_t{-7}, int64_t{1}, int64_t{12345}, INT64_MAX}) {
     StridedMemory strided;
-    strided.memory.page_stride = unused;
+    strided.memory.page_stride = strided.memory.head_stride = unused;
     Cache dense{small_config(), strided.memory};
-    EXPECT_EQ(dense.view(0).keys.stride[0], 2 * 20 * 16);
+    EXPECT_EQ(dense.view(0, 0).keys.stride[0], 2 * 20 * 16);
     strided.memory = Memory{};
     strided.memory.page_stride = unused;
     EXPECT_NO_THROW(Cache(small_config(), strided.memory)) << "no stride in use is given, so none is without keys";
     PagedMemory paged{small_paged_config()};
-    paged.memory.sequence_stride = unused;
+    paged.memory.sequence_strides = {unused, unused};
     Cache pages{small_paged_config(), paged.memory};
-    EXPECT_EQ(pages.view(0).keys.stride[0], 2 * 8 * 16);
+    EXPECT_EQ(pages.view(0, 1).keys.stride[0], 2 * 8 * 16);
     feed(pages, 1, 25, 3);
   }
 }
@@ -327,7 +489,8 @@ TEST(Memory, VectorsOfOtherLengthsThanTheLayersAreRefused) {
     FAIL() << "one pointer too few was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.status(), Status::invalid_argument);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("keys.size() = 1: expected num_layers = 2"));
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("memory.keys.size() = 1: expected 0 or config.shape.num_layers = 2"));
   }
 }
 

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -22,11 +21,13 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
-CommandResult run_command(const std::vector<std::string>& arguments) {
+CommandResult run_command(const std::vector<std::string>& arguments, const std::string& redirection,
+                          const std::string& before) {
   const TemporaryFolder folder;
-  std::string line = quoted(HASHEVICT_COMMAND);
+  std::string line = before + quoted(HASHEVICT_COMMAND);
   for (const std::string& argument : arguments) line.append(" ").append(quoted(argument));
   line.append(" >").append(quoted(folder.path("output"))).append(" 2>").append(quoted(folder.path("errors")));
+  line.append(" ").append(redirection);
   const int status = std::system(line.c_str());
   CommandResult result;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -41,25 +42,6 @@ void expect_refused(const CommandResult& result, const std::string& expected) {
   EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
   EXPECT_TRUE(result.errors.ends_with('\n')) << result.errors;
   EXPECT_NE(result.errors.find(expected), std::string::npos) << result.errors << "does not name: " << expected;
-}
-
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "hashevict-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  folder_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-}
-
-std::vector<std::string> TemporaryFolder::files() const {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_))
-    names.push_back(entry.path().filename().string());
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 std::string read_text(const std::string& path) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "../engine/temporary_folder.hpp"
+
 namespace hashevict::test {
 
-/// What a run of the command came to.
+/// The result of running the command.
 struct CommandResult {
   int exit_code = -1;
   std::string output;  ///< standard output
@@ -15,27 +16,15 @@ struct CommandResult {
 };
 
 /// Runs `hashevict` with these arguments, as a user's shell would.
-CommandResult run_command(const std::vector<std::string>& arguments);
+/// @param redirection of the shell, such as `>/dev/full`; redirected output is missing from the result
+/// @param before a prefix of the shell's command, such as `ulimit -d 1000 && `
+CommandResult run_command(const std::vector<std::string>& arguments, const std::string& redirection = "",
+                          const std::string& before = "");
 
-/// Expects what every refusal is: exit code 2, one line on standard error that names `expected`, nothing on standard
-/// output.
+/// Expects a refusal: exit code 2, one line on standard error that names `expected`, and no standard output.
 void expect_refused(const CommandResult& result, const std::string& expected);
 
-/// A folder of its own for each test, gone with it.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  /// Names of all that lies in it.
-  std::vector<std::string> files() const;
-
- private:
-  std::filesystem::path folder_;
-};
+using engine::TemporaryFolder;
 
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, const std::string& content);

@@ -16,11 +16,11 @@ engine::ElementType element_type(DType dtype) {
 
 Config trace_config() {
   Config config;
-  config.num_layers = 2;
-  config.num_qo_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 16;
-  config.dtype = DType::float32;
+  config.shape.num_layers = 2;
+  config.shape.num_qo_heads = 4;
+  config.shape.num_kv_heads = 2;
+  config.shape.head_dim = 16;
+  config.shape.dtype = DType::float32;
   return config;
 }
 
@@ -28,8 +28,8 @@ std::vector<TraceData> draw_trace(const Config& config, std::size_t num_tokens, 
                                   Flavour flavour) {
   Inputs inputs(seed);
   std::vector<TraceData> layers;
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
-    layers.push_back({inputs.draw(config, num_tokens, dtype, flavour), {}, {}});
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+    layers.push_back({inputs.draw(config, num_tokens, dtype, flavour), {}, {}, {}, {}});
   }
   return layers;
 }
@@ -50,18 +50,31 @@ void write_trace(const std::string& path, const Config& config, const std::vecto
     const auto count = static_cast<int64_t>(tokens.count);
     const auto add = [&](const char* name, const std::vector<float>& values, int64_t heads) {
       kept.push_back(encoded(values, dtype));
-      writer.add(prefix + name, element_type(dtype), {count, heads, config.head_dim}, kept.back());
+      writer.add(prefix + name, element_type(dtype), {count, heads, config.shape.head_dim}, kept.back());
     };
-    add("q", tokens.q, config.num_qo_heads);
-    add("k", tokens.k, config.num_kv_heads);
-    add("v", tokens.v, config.num_kv_heads);
+    add("q", tokens.q, config.shape.num_qo_heads);
+    add("k", tokens.k, config.shape.num_kv_heads);
+    add("v", tokens.v, config.shape.num_kv_heads);
+    const int64_t heads = config.shape.num_kv_heads;
+    const bool by_importance = config.rule.policy == Policy::importance;
+    if (by_importance && config.rule.importance_source == ImportanceSource::given) {
+      writer.add(prefix + "importance", {count, heads}, std::span(tokens.importance));
+    }
+    if (by_importance && config.rule.importance_slopes != 0) {
+      writer.add(prefix + "importance_slope", {count, heads}, std::span(tokens.importance_slope));
+    }
+    if (!layers[i].importance_weight.empty()) {
+      writer.add(prefix + "importance.weight", {heads, config.shape.head_dim}, std::span(layers[i].importance_weight));
+      writer.add(prefix + "importance.bias", {heads}, std::span(layers[i].importance_bias));
+    }
     if (!layers[i].center.empty()) {
-      writer.add(prefix + "center", {config.num_kv_heads, config.head_dim}, std::span(layers[i].center));
+      writer.add(prefix + "center", {config.shape.num_kv_heads, config.shape.head_dim}, std::span(layers[i].center));
     }
     if (layers[i].projection.empty()) continue;
-    const auto rows = static_cast<int64_t>(layers[i].projection.size()) / config.head_dim;
-    std::vector<int64_t> shape{rows, config.head_dim};
-    if (config.projection_per_head) shape = {config.num_kv_heads, rows / config.num_kv_heads, config.head_dim};
+    const auto rows = static_cast<int64_t>(layers[i].projection.size()) / config.shape.head_dim;
+    std::vector<int64_t> shape{rows, config.shape.head_dim};
+    if (config.rule.projection_per_head)
+      shape = {config.shape.num_kv_heads, rows / config.shape.num_kv_heads, config.shape.head_dim};
     writer.add(prefix + "projection", shape, std::span(layers[i].projection));
   }
   writer.write(path);

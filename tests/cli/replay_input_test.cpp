@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `hashevict replay` refuses: exit code 2, one clear line, no output file.
+// Inputs that `hashevict replay` refuses: exit code 2, one clear line, no output file.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <functional>
 #include <hashevict/cache.hpp>
 #include <limits>
+#include <utility>
 
 #include "command.hpp"
 #include "replay_files.hpp"
@@ -15,7 +17,7 @@ namespace {
 
 constexpr std::size_t kTokens = 40;
 
-// Runs replay on the trace that `write` leaves; other arguments as given.
+// Runs replay with these arguments on the trace that `write` makes.
 CommandResult replay(const TemporaryFolder& folder, std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"replay", "--trace", folder.path("trace"), "--out", folder.path("out")});
   return run_command(arguments);
@@ -46,49 +48,58 @@ void PrintTo(const BadArguments& c, std::ostream* stream) {
 
 class ReplayArguments : public testing::TestWithParam<BadArguments> {};
 
+// Every case also has `--bits 16`, and `--budget 20` unless it tests the budget.
+std::vector<std::string> completed(const BadArguments& c) {
+  std::vector<std::string> arguments = c.arguments;
+  const auto is_given = [&](const std::string& option) {
+    return std::any_of(arguments.begin(), arguments.end(), [&](const auto& a) { return a.starts_with(option); });
+  };
+  if (!is_given("--bits")) arguments.insert(arguments.end(), {"--bits", "16"});
+  if (!is_given("--budget") && c.name != "BudgetMissing") arguments.insert(arguments.end(), {"--budget", "20"});
+  return arguments;
+}
+
 TEST_P(ReplayArguments, AreRefusedWithOneLineAndNoFile) {
   const Files files;
-  expect_refused(replay(files.folder, GetParam().arguments), GetParam().expected);
+  expect_refused(replay(files.folder, completed(GetParam())), GetParam().expected);
   EXPECT_EQ(files.folder.files(), std::vector<std::string>{"trace"});
 }
 
 const BadArguments kBadArguments[] = {
-    {"BudgetBelowProtectedZones", {"--budget", "14", "--bits", "16"}, "--budget: capacity = 14"},
-    {"FractionBelowProtectedZones", {"--budget", "0.1", "--bits", "16"}, "--budget: capacity = 4"},
-    {"SinkAboveBudget", {"--budget", "20", "--bits", "16", "--sink", "12"}, "20"},
-    {"BudgetZero", {"--budget", "0", "--bits", "16"}, "budget"},
-    {"BudgetNegative", {"--budget=-5", "--bits", "16"}, "budget"},
-    {"BudgetFractionAboveOne", {"--budget", "1.5", "--bits", "16"}, "1.5"},
-    {"BudgetFractionZero", {"--budget", "0.0", "--bits", "16"}, "0.0"},
-    {"BudgetNoNumber", {"--budget", "many", "--bits", "16"}, "many"},
-    {"BudgetNan", {"--budget", "nan.", "--bits", "16"}, "nan."},
-    {"BudgetTooLargeForAnyMemory", {"--budget", "2147483647", "--bits", "16"}, "2147483647"},
-    {"BudgetForTooFewLayers", {"--budget", "20,20,20,20,20", "--bits", "16"}, "one a layer"},
-    {"BudgetOfOneLayerMissing", {"--budget", "20,", "--bits", "16"}, "budget"},
-    {"BudgetMissing", {"--bits", "16"}, "--budget"},
+    {"BudgetBelowProtectedZones", {"--budget", "14"}, "--budget: capacity = 14"},
+    {"FractionBelowProtectedZones", {"--budget", "0.1"}, "--budget: capacity = 4"},
+    {"SinkAboveBudget", {"--sink", "12"}, "20"},
+    {"BudgetZero", {"--budget", "0"}, "budget"},
+    {"BudgetNegative", {"--budget=-5"}, "budget"},
+    {"BudgetFractionAboveOne", {"--budget", "1.5"}, "1.5"},
+    {"BudgetFractionZero", {"--budget", "0.0"}, "0.0"},
+    {"BudgetNoNumber", {"--budget", "many"}, "many"},
+    {"BudgetNan", {"--budget", "nan."}, "nan."},
+    {"BudgetTooLargeForAnyMemory", {"--budget", "2147483647"}, "2147483647"},
+    {"BudgetForTooFewLayers", {"--budget", "20,20,20,20,20"}, "one a layer"},
+    {"BudgetOfOneLayerMissing", {"--budget", "20,"}, "budget"},
+    {"BudgetMissing", {}, "--budget"},
     {"BitsNotAvailable", {"--budget", "20", "--bits", "12"}, "--bits = 12"},
     {"BitsNoNumber", {"--budget", "20", "--bits", "few"}, "--bits"},
-    {"UnknownPolicy", {"--budget", "20", "--bits", "16", "--policy", "best"}, "best"},
-    {"UnknownHashSource", {"--budget", "20", "--bits", "16", "--hash-source", "value"}, "value"},
-    {"UnknownTie", {"--budget", "20", "--bits", "16", "--tie", "newest"}, "newest"},
-    {"UnknownPrefill", {"--budget", "20", "--bits", "16", "--prompt", "30", "--prefill", "all"}, "all"},
+    {"UnknownPolicy", {"--policy", "best"}, "best"},
+    {"UnknownHashSource", {"--hash-source", "value"}, "value"},
+    {"UnknownTie", {"--tie", "newest"}, "newest"},
+    {"UnknownPrefill", {"--prompt", "30", "--prefill", "all"}, "all"},
     {"UnknownPreset", {"--budget", "20", "--preset", "mine"}, "mine"},
-    {"UnknownBackend", {"--budget", "20", "--bits", "16", "--backend", "tpu"}, "tpu"},
-    {"UnknownCentering", {"--budget", "20", "--bits", "16", "--centering", "all"}, "all"},
-    {"UnknownOption", {"--budget", "20", "--bits", "16", "--bytes", "2"}, "--bytes"},
-    {"SinkNegative", {"--budget", "20", "--bits", "16", "--sink=-1"}, "--sink"},
-    {"RecentNoNumber", {"--budget", "20", "--bits", "16", "--recent", "ten"}, "--recent"},
-    {"PromptBeyondTheTrace", {"--budget", "20", "--bits", "16", "--prompt", "41"}, "41"},
-    {"PromptNegative", {"--budget", "20", "--bits", "16", "--prompt=-1"}, "-1"},
-    {"PrefillWindowZero",
-     {"--budget", "20", "--bits", "16", "--prompt", "30", "--prefill", "window", "--prefill-window", "0"},
-     "window"},
-    {"CenteringWithoutPrompt", {"--budget", "20", "--bits", "16", "--centering", "prompt"}, "prompt"},
-    {"SeedNegative", {"--budget", "20", "--bits", "16", "--seed", "-1"}, "--seed = '-1': expected a whole number"},
-    {"SeedNoNumber", {"--budget", "20", "--bits", "16", "--seed", "x"}, "--seed = 'x': expected a whole number"},
-    {"SeedWithRest", {"--budget", "20", "--bits", "16", "--seed", "7seven"}, "from 0 to 18446744073709551615"},
-    {"SeedTooLarge", {"--budget", "20", "--bits", "16", "--seed", "18446744073709551616"}, "18446744073709551616"},
-    {"ThreadsNegative", {"--budget", "20", "--bits", "16", "--threads=-1"}, "--threads"},
+    {"UnknownBackend", {"--backend", "tpu"}, "tpu"},
+    {"UnknownCentering", {"--centering", "all"}, "all"},
+    {"UnknownOption", {"--bytes", "2"}, "--bytes"},
+    {"SinkNegative", {"--sink=-1"}, "--sink"},
+    {"RecentNoNumber", {"--recent", "ten"}, "--recent"},
+    {"PromptBeyondTheTrace", {"--prompt", "41"}, "41"},
+    {"PromptNegative", {"--prompt=-1"}, "-1"},
+    {"PrefillWindowZero", {"--prompt", "30", "--prefill", "window", "--prefill-window", "0"}, "window"},
+    {"CenteringWithoutPrompt", {"--centering", "prompt"}, "prompt"},
+    {"SeedNegative", {"--seed", "-1"}, "--seed = '-1': expected a whole number"},
+    {"SeedNoNumber", {"--seed", "x"}, "--seed = 'x': expected a whole number"},
+    {"SeedWithRest", {"--seed", "7seven"}, "from 0 to 18446744073709551615"},
+    {"SeedTooLarge", {"--seed", "18446744073709551616"}, "18446744073709551616"},
+    {"ThreadsNegative", {"--threads=-1"}, "--threads"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Arguments, ReplayArguments, testing::ValuesIn(kBadArguments),
@@ -112,7 +123,7 @@ void PrintTo(const BadTrace& c, std::ostream* stream) {
   *stream << c.name;
 }
 
-// A trace of one layer whose tensors have these shapes.
+// Writes a trace of one layer whose tensors have these shapes.
 void write_shapes(const std::string& path, const Shape3& q, const Shape3& k, const Shape3& v,
                   const std::vector<std::string>& names = {"layers.0.q", "layers.0.k", "layers.0.v"}) {
   const std::vector<float> queries(q.size(), 0.5F);
@@ -125,7 +136,7 @@ void write_shapes(const std::string& path, const Shape3& q, const Shape3& k, con
   writer.write(path);
 }
 
-// A good trace with more tensors of the same data.
+// Writes a valid trace with more tensors of the same data.
 void write_with(const std::string& path, const std::string& name, std::vector<int64_t> shape, float value = 0.5F) {
   const Shape3 shape3;
   const std::vector<float> data(shape3.size(), 0.5F);
@@ -174,104 +185,67 @@ void write_truncated(const std::string& path, std::size_t size) {
 }
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+using Write = std::function<void(const std::string& path)>;
+
+Write text(std::string content) {
+  return [=](const std::string& path) { write_text(path, content); };
+}
+Write cut(std::size_t size) {
+  return [=](const std::string& path) { write_truncated(path, size); };
+}
+Write shapes(Shape3 q, Shape3 k, Shape3 v) {
+  return [=](const std::string& path) { write_shapes(path, q, k, v); };
+}
+Write names(std::vector<std::string> names) {
+  return [=](const std::string& path) { write_shapes(path, {}, {}, {}, names); };
+}
+Write with(std::string name, std::vector<int64_t> shape, float value = 0.5F) {
+  return [=](const std::string& path) { write_with(path, name, shape, value); };
+}
+Write filled(std::string part, float value) {
+  return [=](const std::string& path) { write_filled(path, part, value); };
+}
 
 std::vector<BadTrace> bad_traces() {
-  const Shape3 good;
+  const Shape3 good, empty{0, 2, 16}, dim12{kTokens, 2, 12};
   return {
       {"Missing", [](const std::string&) {}, "trace"},
-      {"Empty", [](const std::string& path) { write_text(path, ""); }, "trace"},
-      {"TruncatedInHeader", [](const std::string& path) { write_truncated(path, 40); }, "trace"},
-      {"TruncatedInData", [](const std::string& path) { write_truncated(path, 4000); }, "trace"},
-      {"NotSafetensors", [](const std::string& path) { write_text(path, std::string(1000, 'x')); }, "trace"},
+      {"Empty", text(""), "trace"},
+      {"TruncatedInHeader", cut(40), "trace"},
+      {"TruncatedInData", cut(4000), "trace"},
+      {"NotSafetensors", text(std::string(1000, 'x')), "trace"},
       {"NoTensors", [](const std::string& path) { SafetensorsWriter().write(path); }, "no tensor"},
-      {"UnknownName", [](const std::string& path) { write_with(path, "layers.0.weights", {2}); }, "layers.0.weights"},
-      {"UnknownPrefix", [](const std::string& path) { write_with(path, "model.layers.0.q", {2}); }, "model.layers.0.q"},
-      {"LayerNumberWithZero", [](const std::string& path) { write_with(path, "layers.01.q", {2}); }, "layers.01.q"},
-      {"MissingValues",
-       [good](const std::string& path) {
-         write_shapes(path, good, good, good, {"layers.0.q", "layers.0.k", "layers.1.v"});
-       },
-       "layers.0.v"},
-      {"LayersStartAtOne",
-       [good](const std::string& path) {
-         write_shapes(path, good, good, good, {"layers.1.q", "layers.1.k", "layers.1.v"});
-       },
-       "layer 0"},
-      {"GapInLayers",
-       [](const std::string& path) {
-         write_with(path, "layers.2.q", {kTokens, 2, 16});
-       },
-       "layer 1"},
-      {"ZeroTokens",
-       [](const std::string& path) {
-         write_shapes(path, {0, 2, 16}, {0, 2, 16}, {0, 2, 16});
-       },
-       "layers.0.q"},
-      {"DifferentTokens",
-       [good](const std::string& path) {
-         write_shapes(path, good, {kTokens - 1, 2, 16}, good);
-       },
-       "layers.0.k"},
-      {"DifferentHeadDim",
-       [good](const std::string& path) {
-         write_shapes(path, good, {kTokens, 2, 8}, good);
-       },
-       "layers.0.k"},
-      {"ValuesUnlikeKeys",
-       [good](const std::string& path) {
-         write_shapes(path, good, good, {kTokens, 1, 16});
-       },
-       "layers.0.v"},
-      {"HeadsDoNotDivide",
-       [good](const std::string& path) {
-         write_shapes(path, {kTokens, 3, 16}, good, good);
-       },
-       "layers.0.q"},
-      {"HeadDimNotAMultipleOfEight",
-       [](const std::string& path) {
-         write_shapes(path, {kTokens, 2, 12}, {kTokens, 2, 12}, {kTokens, 2, 12});
-       },
-       "12"},
-      {"RankTwo",
-       [](const std::string& path) {
-         write_with(path, "layers.1.q", {kTokens, 16});
-       },
-       "layers.1"},
-      {"NanQueries", [](const std::string& path) { write_filled(path, "q", kNan); }, "layers.0.q is NaN"},
-      {"NanKeys", [](const std::string& path) { write_filled(path, "k", kNan); }, "layers.0.k is NaN"},
-      {"NanValues", [](const std::string& path) { write_filled(path, "v", kNan); }, "layers.0.v is NaN"},
+      {"UnknownName", with("layers.0.weights", {2}), "layers.0.weights"},
+      {"MisspelledOptionalName", with("layers.0.projections", {16, 16}), "layers.0.projections"},
+      {"NameWithoutLayer", with("layers.q", {2}), "layers.q"},
+      {"NamesOfAModel", names({"model.layers.0.q", "model.layers.0.k", "model.layers.0.v"}), "no tensor of a layer"},
+      {"LayerNumberWithZero", with("layers.01.q", {2}), "layers.01.q"},
+      {"MissingValues", names({"layers.0.q", "layers.0.k", "layers.1.v"}), "layers.0.v"},
+      {"LayersStartAtOne", names({"layers.1.q", "layers.1.k", "layers.1.v"}), "layer 0"},
+      {"GapInLayers", with("layers.2.q", {kTokens, 2, 16}), "layer 1"},
+      {"ZeroTokens", shapes(empty, empty, empty), "layers.0.q"},
+      {"DifferentTokens", shapes(good, {kTokens - 1, 2, 16}, good), "layers.0.k"},
+      {"DifferentHeadDim", shapes(good, {kTokens, 2, 8}, good), "layers.0.k"},
+      {"ValuesUnlikeKeys", shapes(good, good, {kTokens, 1, 16}), "layers.0.v"},
+      {"HeadsDoNotDivide", shapes({kTokens, 3, 16}, good, good), "layers.0.q"},
+      {"HeadDimNotAMultipleOfEight", shapes(dim12, dim12, dim12), "12"},
+      {"RankTwo", with("layers.1.q", {kTokens, 16}), "layers.1"},
+      {"NanQueries", filled("q", kNan), "layers.0.q: element [0, 0, 0] is NaN"},
+      {"NanKeys", filled("k", kNan), "layers.0.k: element [0, 0, 0] is NaN"},
+      {"NanValues", filled("v", kNan), "layers.0.v: element [0, 0, 0] is NaN"},
       {"MixedTypes", write_mixed_types, "layers.0.k is F16"},
       {"Integers", write_integers, "I32"},
-      {"ProjectionOfOtherBits",
-       [](const std::string& path) {
-         write_with(path, "layers.0.projection", {8, 16});
-       },
-       "projection"},
-      {"ProjectionOfOtherHeadDim",
-       [](const std::string& path) {
-         write_with(path, "layers.0.projection", {16, 8});
-       },
-       "layers.0.projection"},
-      {"ProjectionOfOtherHeads",
-       [](const std::string& path) {
-         write_with(path, "layers.0.projection", {3, 16, 16});
-       },
-       "layers.0.projection"},
-      {"CenterOfOtherShape",
-       [](const std::string& path) {
-         write_with(path, "layers.0.center", {2, 8});
-       },
-       "layers.0.center"},
-      {"CenterThatNobodyUses",
-       [](const std::string& path) {
-         write_with(path, "layers.0.center", {2, 16});
-       },
-       "fixed"},
-      {"ProjectionNan",
-       [](const std::string& path) {
-         write_with(path, "layers.0.projection", {16, 16}, kNan);
-       },
-       "layers.0.projection is NaN"},
+      {"ProjectionOfOtherBits", with("layers.0.projection", {8, 16}), "projection"},
+      {"ProjectionOfOtherHeadDim", with("layers.0.projection", {16, 8}), "layers.0.projection"},
+      {"ProjectionOfOtherHeads", with("layers.0.projection", {3, 16, 16}), "layers.0.projection"},
+      {"CenterOfOtherShape", with("layers.0.center", {2, 8}), "layers.0.center"},
+      {"CenterThatNobodyUses", with("layers.0.center", {2, 16}), "fixed"},
+      {"ProjectionNan", with("layers.0.projection", {16, 16}, kNan), "layers.0.projection: element [0, 0] is NaN"},
+      {"ProjectionInfinite", with("layers.0.projection", {2, 16, 16}, kInfinity),
+       "layers.0.projection: element [0, 0, 0] is infinite"},
+      {"CenterNan", with("layers.0.center", {2, 16}, kNan), "layers.0.center: element [0, 0] is NaN"},
   };
 }
 
@@ -334,12 +308,51 @@ TEST(Replay, CudaIsRefusedWhereTheBuildLacksIt) {
   EXPECT_EQ(files.folder.files(), std::vector<std::string>{"trace"});
 }
 
-TEST(Replay, SomeNanIsData) {
+// Writes a trace that is valid except for one element of the last layer's queries, keys or values: number 7 of head 1
+// of token 3.
+void write_spoiled(const std::string& path, DType dtype, std::vector<float> Tokens::*part, float value) {
+  const Config config = trace_config();
+  std::vector<TraceData> layers = draw_trace(config, kTokens, 9, dtype);
+  const int32_t heads = part == &Tokens::q ? config.shape.num_qo_heads : config.shape.num_kv_heads;
+  (layers.back().tokens.*part).at(static_cast<std::size_t>((3 * heads + 1) * config.shape.head_dim + 7)) = value;
+  write_trace(path, config, layers, dtype);
+}
+
+TEST(Replay, ElementThatIsNotFiniteIsRefusedByPlaceAndValue) {
+  const std::pair<std::string, std::vector<float> Tokens::*> parts[] = {
+      {"q", &Tokens::q}, {"k", &Tokens::k}, {"v", &Tokens::v}};
+  const std::pair<float, std::string> values[] = {
+      {kNan, "NaN;"}, {kInfinity, "infinite;"}, {-kInfinity, "infinite (negative);"}};
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+    for (const auto& [name, part] : parts) {
+      for (const auto& [value, shown] : values) {
+        const TemporaryFolder folder;
+        write_spoiled(folder.path("trace"), dtype, part, value);
+        expect_refused(replay(folder, good_arguments()), "layers.1." + name + ": element [3, 1, 7] is " + shown);
+        EXPECT_EQ(folder.files(), std::vector<std::string>{"trace"});
+      }
+    }
+  }
+}
+
+TEST(Replay, AttentionThatOverflowsIsAnErrorNotAResult) {
   const TemporaryFolder folder;
-  std::vector<TraceData> layers = draw_trace(trace_config(), kTokens, 9, DType::float32, Flavour::special);
-  write_trace(folder.path("trace"), trace_config(), layers, DType::float32);
-  const CommandResult result = replay(folder, good_arguments());
-  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  const Shape3 shape;
+  const std::vector<float> large(shape.size(), 3e38F);
+  SafetensorsWriter writer;
+  for (const char* part : {"layers.0.q", "layers.0.k", "layers.0.v"}) writer.add(part, shape.list(), std::span(large));
+  writer.write(folder.path("trace"));
+  expect_refused(replay(folder, good_arguments()), "layer 0, token 0: the attention is not finite");
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"trace"});
+}
+
+TEST(Replay, TensorsOutsideOfLayersArePassedOver) {
+  const TemporaryFolder folder;
+  for (const char* name : {"model.layers.0.q", "lm_head.weight", "tokens"}) {
+    write_with(folder.path("trace"), name, {2}, kNan);
+    const CommandResult result = replay(folder, good_arguments());
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+  }
 }
 
 TEST(Replay, PromptOfModeReplayChangesNothingInTheFile) {

@@ -4,6 +4,12 @@
 
 #include <hashevict/hashevict.h>
 
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "cli/names.hpp"
 #include "command.hpp"
 
 namespace hashevict::test {
@@ -19,101 +25,88 @@ TEST(Usage, VersionIsTheLibrarys) {
                                "\n");
 }
 
-TEST(Usage, HelpNamesEveryCommand) {
+// Reads from the help the name of every option of a command, and whether it takes a value.
+std::map<std::string, bool> options_of(const std::string& command) {
+  const CommandResult result = run_command({command, "--help"});
+  EXPECT_EQ(result.exit_code, 0) << command;
+  EXPECT_EQ(result.errors, "") << command;
+  std::map<std::string, bool> options;
+  std::istringstream lines(result.output);
+  const std::regex option("^ +(?:-\\w,)?(--[a-z-]+)( [A-Z]+)?.*");
+  std::smatch match;
+  for (std::string line; std::getline(lines, line);) {
+    if (std::regex_match(line, match, option)) options.emplace(match[1], match[2].matched);
+  }
+  return options;
+}
+
+// Reads the commands from the help.
+std::vector<std::string> all_commands() {
   const CommandResult result = run_command({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* name : {"demo", "replay", "generate", "info"}) EXPECT_THAT(result.output, HasSubstr(name));
   EXPECT_EQ(result.errors, "");
+  std::istringstream lines(result.output.substr(result.output.find("Subcommands:")));
+  std::vector<std::string> commands;
+  const std::regex command("^  ([a-z]+) .*");
+  std::smatch match;
+  for (std::string line; std::getline(lines, line);) {
+    if (std::regex_match(line, match, command)) commands.push_back(match[1]);
+  }
+  return commands;
 }
 
-TEST(Usage, HelpOfReplayNamesEveryOption) {
-  const CommandResult result = run_command({"replay", "--help"});
-  EXPECT_EQ(result.exit_code, 0);
-  for (const char* option : {"--trace", "--out", "--budget", "--bits", "--policy", "--hash-source", "--tie", "--sink",
-                             "--recent", "--seed", "--prompt", "--prefill", "--prefill-window", "--backend", "--preset",
-                             "--centering", "--threads", "key_norm", "lowest-slot"}) {
-    EXPECT_THAT(result.output, HasSubstr(option));
+// Finds every option that a command's source declares.
+std::set<std::string> declared_options() {
+  std::set<std::string> options;
+  const std::regex declaration("add_(?:seed_)?(?:option|flag|threads_option)\\((?:\\*?command,)?\\s*\"(--[a-z-]+)\"");
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(HASHEVICT_COMMAND_SOURCES)) {
+    if (entry.path().extension() != ".cpp") continue;
+    const std::string source = read_text(entry.path());
+    for (std::sregex_iterator at(source.begin(), source.end(), declaration), end; at != end; ++at) {
+      options.insert((*at)[1]);
+    }
+  }
+  return options;
+}
+
+TEST(Usage, HelpNamesEveryCommandAndEveryOption) {
+  const std::vector<std::string> commands = all_commands();
+  EXPECT_THAT(commands, testing::IsSupersetOf({"demo", "generate"}));
+  std::set<std::string> named;
+  for (const std::string& command : commands) {
+    for (const auto& [option, takes_value] : options_of(command)) named.insert(option);
+  }
+  named.erase("--help");
+  EXPECT_EQ(named, declared_options());
+  EXPECT_GT(named.size(), 25U);
+}
+
+TEST(Usage, HelpOfThreadsTellsTheirRange) {
+  for (const char* command : {"generate", "demo", "replay"}) {
+    EXPECT_THAT(run_command({command, "--help"}).output, HasSubstr("[0 - 1024]"));
   }
 }
 
-TEST(Usage, NoCommandIsRefused) {
-  expect_refused(run_command({}), "subcommand");
+TEST(Usage, HelpOfEveryOptionWithNamesListsThem) {
+  const std::string help = run_command({"replay", "--help"}).output;
+  const auto expect_names = [&help](const auto& table) {
+    for (const auto& [name, value] : table) EXPECT_THAT(help, HasSubstr(std::string(name)));
+  };
+  expect_names(cli::Names<Policy>::kTable);
+  expect_names(cli::Names<Preset>::kTable);
+  expect_names(cli::Names<Tie>::kTable);
+  expect_names(cli::Names<HashSource>::kTable);
+  expect_names(cli::Names<Centering>::kTable);
+  expect_names(cli::Names<PrefillMode>::kTable);
+  expect_names(cli::Names<Backend>::kTable);
 }
 
-TEST(Usage, UnknownCommandIsRefused) {
-  expect_refused(run_command({"relay"}), "relay");
-}
-
-TEST(Usage, UnknownOptionBeforeTheCommandIsRefused) {
-  expect_refused(run_command({"--nope"}), "--nope");
-  expect_refused(run_command({"--nope", "info"}), "--nope");
-}
-
-TEST(Usage, EmptyValueIsRefused) {
-  const TemporaryFolder folder;
-  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"demo", "--quick", "--text", ""},
-                                                    {"demo", "--quick", "--out", ""},
-                                                    {"generate", "--tokens", ""},
-                                                    {"generate", "--prompt", ""},
-                                                    {"generate", "--prompt-file", ""},
-                                                    {"generate", "--policy", ""},
-                                                    {"generate", "--bits", ""},
-                                                    {"generate", "--seed", ""},
-                                                    {"generate", "--save-trace", ""},
-                                                    {"eval", "--quick", "--votes", ""}}) {
-    expect_refused(run_command(arguments), arguments.at(arguments.size() - 2));
+TEST(Usage, EmptyValueOfEveryOptionIsRefused) {
+  for (const std::string& command : all_commands()) {
+    for (const auto& [option, takes_value] : options_of(command)) {
+      if (takes_value) expect_refused(run_command({command, option, ""}), option);
+    }
   }
-}
-
-TEST(Usage, SeedThatIsNoneIsRefused) {
-  const TemporaryFolder folder;
-  expect_refused(run_command({"demo", "--seed", "99999999999999999999", "--out", folder.path("out")}), "--seed = '99");
-  EXPECT_TRUE(folder.files().empty());
-}
-
-TEST(Usage, MissingTextIsRefused) {
-  const TemporaryFolder folder;
-  expect_refused(run_command({"demo", "--quick", "--text", folder.path("none"), "--out", folder.path("out")}), "none");
-  EXPECT_TRUE(folder.files().empty());
-}
-
-TEST(Usage, ShortTextIsRefused) {
-  const TemporaryFolder folder;
-  write_text(folder.path("text"), "too short");
-  expect_refused(run_command({"demo", "--quick", "--text", folder.path("text"), "--out", folder.path("out")}),
-                 "9 bytes");
-  EXPECT_EQ(folder.files(), std::vector<std::string>{"text"});
-}
-
-TEST(Usage, FolderAsTextIsRefused) {
-  const TemporaryFolder folder;
-  for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"demo", "--quick", "--out", folder.path("out"), "--text", folder.path(".")},
-        {"generate", "--prompt-file", folder.path(".")}}) {
-    expect_refused(run_command(arguments), "it is a folder");
-  }
-  EXPECT_TRUE(folder.files().empty());
-}
-
-TEST(Usage, ReportThatCannotBeWrittenIsRefused) {
-  const TemporaryFolder folder;
-  std::filesystem::create_directories(folder.path("out/report.html"));
-  expect_refused(run_command({"demo", "--quick", "--out", folder.path("out")}), "report.html: cannot be written");
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path("out/report.html")));
-}
-
-TEST(Usage, ReportOverTheTextIsRefused) {
-  const TemporaryFolder folder;
-  write_text(folder.path("report.json"), std::string(1000, 'x'));
-  expect_refused(run_command({"demo", "--quick", "--text", folder.path("report.json"), "--out", folder.path(".")}),
-                 "is read as well");
-  EXPECT_EQ(read_text(folder.path("report.json")), std::string(1000, 'x'));
-}
-
-TEST(Usage, OutputFolderThatIsAFileIsRefused) {
-  const TemporaryFolder folder;
-  write_text(folder.path("file"), "");
-  expect_refused(run_command({"demo", "--quick", "--out", folder.path("file/out")}), "file/out");
 }
 
 TEST(Info, TellsWhatTheBuildCanDo) {

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preset `recall` in `generate` and `replay`: where its votes come from, and what is refused.
+// Preset `recall` in `generate` and `replay`: the sources of its votes, and refusals.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <hashevict/cache.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "cli/votes.hpp"
 #include "command.hpp"
 #include "engine/embedded_model.hpp"
 #include "engine/safetensors.hpp"
-#include "eval/votes.hpp"
 
 namespace hashevict::test {
 namespace {
@@ -23,12 +24,17 @@ constexpr const char* kModel = HASHEVICT_ASSETS "/tiny-llama";
 constexpr const char* kVotes = HASHEVICT_ASSETS "/tiny-llama/recall.safetensors";
 constexpr const char* kPrompt = "The window of a layer that recalls nothing may be short, and others get its slots.";
 
-// Slots that each layer of the built-in model gets, of `mean` for each.
+// The slots of each layer of the built-in model, with a mean of `mean`.
 std::vector<int32_t> divided(int32_t mean, int64_t num_tokens) {
   Config config;
-  config.capacity = mean;
-  eval::Votes::embedded(engine::load_embedded_model().config()).divide(config, num_tokens);
-  return config.layer_capacities;
+  config.shape.capacity = mean;
+  const engine::ModelConfig model = engine::load_embedded_model().config();
+  cli::Votes::embedded(model).divide(config, num_tokens);
+  std::vector<int32_t> of_layers;  // the heads of a layer get the same
+  for (size_t i = 0; i < config.shape.capacities.size(); i += static_cast<size_t>(model.num_kv_heads)) {
+    of_layers.push_back(config.shape.capacities[i]);
+  }
+  return of_layers;
 }
 
 std::string joined(const std::vector<int32_t>& values, const std::string& separator) {
@@ -37,11 +43,22 @@ std::string joined(const std::vector<int32_t>& values, const std::string& separa
   return text;
 }
 
+// Writes a copy of a file with a tensor of its own in place of what the file has under that name.
+void write_changed(const engine::Safetensors& file, const std::string& path, const std::string& changed,
+                   const std::vector<int64_t>& shape, const std::vector<float>& values) {
+  engine::SafetensorsWriter writer;
+  for (const auto& [name, tensor] : file.tensors()) {
+    if (name != changed) writer.add(name, tensor.type, tensor.shape, tensor.bytes);
+  }
+  writer.add(changed, shape, values);
+  writer.write(path);
+}
+
 int64_t num_tokens(const engine::Safetensors& trace) {
   return trace.at("layers.0.q").shape.at(0);
 }
 
-// A trace that the built-in model leaves, under another rule than recall.
+// A trace of the built-in model, under another rule than recall.
 class Votes : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -106,15 +123,38 @@ TEST_F(Votes, ReplayTakesTheFileAsIfTheTraceHadBroughtIt) {
 TEST_F(Votes, ReplayTakesTheFileInPlaceOfTheTraces) {
   const auto trace = engine::Safetensors::open(folder_->path("trace"));
   const int64_t dim = trace.at("layers.0.k").shape.at(2);
-  const std::vector<float> zeros(static_cast<size_t>(64 * dim));
-  engine::SafetensorsWriter writer;
-  for (const auto& [name, tensor] : trace.tensors()) writer.add(name, tensor.type, tensor.shape, tensor.bytes);
-  writer.add("layers.0.projection", {64, dim}, std::span(zeros));
-  writer.write(folder_->path("with-zeros"));
+  write_changed(trace, folder_->path("with-zeros"), "layers.0.projection", {64, dim},
+                std::vector<float>(static_cast<size_t>(64 * dim)));
   ASSERT_EQ(replay("trace", "plain", {"--budget", "40", "--votes", kVotes}).exit_code, 0);
   const CommandResult result = replay("with-zeros", "replaced", {"--budget", "40", "--votes", kVotes});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   EXPECT_EQ(read_text(folder_->path("plain")), read_text(folder_->path("replaced")));
+}
+
+TEST_F(Votes, WhatTheFileReplacesNeedNotBeFinite) {
+  const auto trace = engine::Safetensors::open(folder_->path("trace"));
+  const int64_t dim = trace.at("layers.0.k").shape.at(2);
+  write_changed(trace, folder_->path("with-nan"), "layers.0.projection", {32, dim},
+                std::vector<float>(static_cast<size_t>(32 * dim), NAN));
+  const CommandResult result = replay("with-nan", "of-votes", {"--budget", "40", "--votes", kVotes});
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  expect_refused(replay("with-nan", "none", {"--budget", "40"}), "layers.0.projection: element [0, 0] is NaN");
+}
+
+TEST_F(Votes, ElementThatIsNotFiniteIsRefusedByPlaceAndValue) {
+  const auto votes = engine::Safetensors::open(kVotes);
+  for (const std::string part : {"projection", "center"}) {
+    const std::string spoiled = "layers.1." + part;
+    std::vector<float> values = votes.at(spoiled).to_floats();
+    values[1] = -INFINITY;
+    write_changed(votes, folder_->path("spoiled"), spoiled, votes.at(spoiled).shape, values);
+    const std::string element = spoiled + (part == "center" ? ": element [0, 1] is " : ": element [0, 0, 1] is ");
+    expect_refused(replay("trace", "none", {"--budget", "40", "--votes", folder_->path("spoiled")}),
+                   element + "infinite (negative)");
+    expect_refused(run_command({"generate", "--prompt", kPrompt, "--preset", "recall", "--budget", "40", "--votes",
+                                folder_->path("spoiled")}),
+                   element + "infinite (negative)");
+  }
 }
 
 TEST_F(Votes, BudgetsOfLayersAreTakenAsTheyAre) {
@@ -148,7 +188,7 @@ TEST_F(Votes, FileThatHoldsNoneIsRefused) {
 }
 
 TEST_F(Votes, LayerWithTooFewSlotsIsRefusedByTheBudgetsName) {
-  expect_refused(replay("trace", "none", {"--budget", "3", "--votes", kVotes}), "--budget: layer_capacities[");
+  expect_refused(replay("trace", "none", {"--budget", "3", "--votes", kVotes}), "--budget: capacities[");
 }
 
 }  // namespace

@@ -16,20 +16,21 @@ namespace {
 
 Config config_of(int32_t hash_bits, int32_t head_dim, uint64_t seed) {
   Config config = test::small_config();
-  config.backend = Backend::cpu;
-  config.hash_bits = hash_bits;
-  config.head_dim = head_dim;
-  config.seed = seed;
+  config.placement.backend = Backend::cpu;
+  config.rule.hash_bits = hash_bits;
+  config.shape.head_dim = head_dim;
+  config.rule.seed = seed;
   return config;
 }
 
-/// The rows of every head (or of all heads together), one after the other.
+/// The rows of every head (or of the one that all heads share), one after the other.
 std::vector<float> drawn(const Config& config, int32_t layer = 0) {
   const Cache cache{config};
-  const int64_t heads = config.projection_per_head ? config.num_kv_heads : 1;
-  std::vector<float> rows(static_cast<std::size_t>(heads * config.hash_bits * config.head_dim));
-  const Tensor tensor = config.projection_per_head ? Tensor{rows.data(), {heads, config.hash_bits, config.head_dim}}
-                                                   : Tensor{rows.data(), {config.hash_bits, config.head_dim}};
+  const int64_t heads = config.rule.projection_per_head ? config.shape.num_kv_heads : 1;
+  std::vector<float> rows(static_cast<std::size_t>(heads * config.rule.hash_bits * config.shape.head_dim));
+  const Tensor tensor = config.rule.projection_per_head
+                            ? Tensor{rows.data(), {heads, config.rule.hash_bits, config.shape.head_dim}}
+                            : Tensor{rows.data(), {config.rule.hash_bits, config.shape.head_dim}};
   cache.get_projection(layer, tensor);
   return rows;
 }
@@ -61,7 +62,7 @@ TEST(Projection, EveryShapeGivesTheOraclesEntries) {
 TEST(Projection, BothHalvesOfTheSeedAndTheLayerGiveTheOraclesEntries) {
   for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 32, ~uint64_t{0}}) {
     Config config = config_of(16, 16, seed);
-    config.num_layers = 3;
+    config.shape.num_layers = 3;
     for (const int32_t layer : {0, 1, 2}) {
       EXPECT_EQ(drawn(config, layer),
                 flat(reference::gaussian_projection(seed, static_cast<uint32_t>(layer), reference::kAllHeads, 16, 16)));
@@ -71,8 +72,8 @@ TEST(Projection, BothHalvesOfTheSeedAndTheLayerGiveTheOraclesEntries) {
 
 TEST(Projection, HeadsOfTheirOwnAreKeyedByTheGlobalIndex) {
   Config config = config_of(16, 16, 9);
-  config.projection_per_head = true;
-  config.kv_head_offset = 5;
+  config.rule.projection_per_head = true;
+  config.shape.kv_head_offset = 5;
   std::vector<float> expected = flat(reference::gaussian_projection(9, 0, 5, 16, 16));
   const std::vector<float> second = flat(reference::gaussian_projection(9, 0, 6, 16, 16));
   expected.insert(expected.end(), second.begin(), second.end());
@@ -82,12 +83,12 @@ TEST(Projection, HeadsOfTheirOwnAreKeyedByTheGlobalIndex) {
 TEST(Projection, NothingButSeedAndLayerMatters) {
   const Config config = config_of(32, 16, 10);
   Config other = config;
-  other.num_layers = 4;
-  other.num_sequences = 3;
-  other.num_kv_heads = 4;
-  other.kv_head_offset = 8;
-  other.capacity = 99;
-  other.policy = Policy::superseded;
+  other.shape.num_layers = 4;
+  other.shape.num_sequences = 3;
+  other.shape.num_kv_heads = 4;
+  other.shape.kv_head_offset = 8;
+  other.shape.capacity = 99;
+  other.rule.policy = Policy::superseded;
   EXPECT_EQ(drawn(other), drawn(config));
   EXPECT_NE(drawn(other, 1), drawn(config));
 }
@@ -124,7 +125,7 @@ TEST(Projection, EntriesAreStandardNormal) {
 
 TEST(Projection, EntriesFollowTheNormalDistribution) {
   // Kolmogorov-Smirnov: the largest gap between the empirical and the normal distribution exceeds 1.95 / sqrt(n) once
-  // in a thousand draws; this draw is one, and fixed.
+  // in a thousand draws. The draw here is fixed.
   std::vector<float> entries = drawn(config_of(128, 128, 13));
   std::sort(entries.begin(), entries.end());
   const auto n = static_cast<double>(entries.size());
@@ -159,7 +160,7 @@ TEST(Projection, OrthogonalRowsGiveTheOraclesEntries) {
     for (const int32_t dim : {8, 24, 128}) {
       SCOPED_TRACE(testing::Message() << "hash_bits " << bits << ", head_dim " << dim);
       Config config = config_of(bits, dim, 14);
-      config.projection_kind = ProjectionKind::orthogonal;
+      config.rule.projection_kind = ProjectionKind::orthogonal;
       const auto gaussian = reference::gaussian_projection(14, 0, reference::kAllHeads, static_cast<std::size_t>(bits),
                                                            static_cast<std::size_t>(dim));
       EXPECT_EQ(drawn(config), flat(reference::orthogonalized(gaussian)));
@@ -170,7 +171,7 @@ TEST(Projection, OrthogonalRowsGiveTheOraclesEntries) {
 TEST(Projection, OrthogonalRowsAreOrthogonalWithinBlocksAndKeepTheirNorms) {
   Config config = config_of(64, 24, 15);
   const std::vector<float> gaussian = drawn(config);
-  config.projection_kind = ProjectionKind::orthogonal;
+  config.rule.projection_kind = ProjectionKind::orthogonal;
   const std::vector<float> rows = drawn(config);
   for (std::size_t i = 0; i < 64; ++i) {
     const double norm = dot(rows, i, i, 24);
@@ -183,7 +184,7 @@ TEST(Projection, OrthogonalRowsAreOrthogonalWithinBlocksAndKeepTheirNorms) {
 
 TEST(Projection, WhatWasSetIsWhatIsGot) {
   Config config = config_of(16, 16, 16);
-  config.num_layers = 2;
+  config.shape.num_layers = 2;
   Cache cache{config};
   std::vector<float> mine(256);
   std::iota(mine.begin(), mine.end(), -128.0F);

@@ -9,7 +9,7 @@
 namespace hashevict::core {
 namespace {
 
-/// What this library knows, of which the oldest version had the first two fields and the next one three.
+/// The library's version of a struct. The oldest version had the first two fields, the next one three.
 struct Grown {
   std::size_t struct_size;
   int64_t first;
@@ -20,7 +20,7 @@ constexpr std::size_t oldest_size(const Grown* /*type*/) {
   return offsetof(Grown, first) + sizeof(int64_t);
 }
 
-/// The same in a caller's memory, with room for a newer header's fields and for others' bytes behind.
+/// The struct in a caller's memory, with room for a newer header's fields and for other data behind it.
 struct CallersMemory {
   Grown known{0, -1, -1, -1};
   std::array<int64_t, 3> newer{-1, -1, -1};

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What attention's result depends on, bit by bit.
+// Changes everything that must not affect the result of attention, and compares bit by bit.
 #include <algorithm>
 #include <limits>
 #include <numeric>
 #include <random>
 
 #include "attend_problem.hpp"
+#include "cpu/attend_combine.hpp"
 #include "each_target.hpp"
 
 namespace hashevict::cpu {
@@ -13,12 +14,10 @@ namespace {
 
 using core::DType;
 
-constexpr DType kDTypes[] = {DType::float32, DType::float16, DType::bfloat16};
-
 class AttendBits : public EachTarget {};
 HASHEVICT_FOR_EACH_TARGET(AttendBits);
 
-/// The queries of `tokens` tokens, the last of which stands at the last position.
+/// The queries of `tokens` tokens; the last one is at the last position.
 void mask_causally(AttendProblem& problem, int32_t tokens) {
   problem.positions.resize(static_cast<size_t>(problem.shape.length));
   std::iota(problem.positions.begin(), problem.positions.end(), 0);
@@ -61,7 +60,7 @@ TEST_P(AttendBits, AreTheSameInPages) {
       AttendProblem::Shape paged = shape;
       paged.page_size = page_size;
       AttendProblem problem(paged, 3);
-      // Shuffling the pages took random numbers: give both problems the same elements.
+      // Shuffling the pages consumed random numbers: give both problems the same elements.
       const AttendProblem plain(shape, 3);
       problem.copy_elements(plain);
       EXPECT_EQ(problem.run(), strided) << "page_size " << page_size;

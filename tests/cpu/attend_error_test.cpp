@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How near attention comes to exact arithmetic, and what it makes of infinities and NaN.
+// Bounds the error of attention against exact arithmetic, and checks results of infinities and NaN.
 #include <cmath>
 #include <limits>
 
@@ -12,14 +12,14 @@ namespace {
 
 using core::DType;
 
-constexpr DType kDTypes[] = {DType::float32, DType::float16, DType::bfloat16};
 constexpr int32_t kLengths[] = {0, 1, 63, 64, 65, 200, kSplitSlots};
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 class AttendError : public EachTarget {};
 HASHEVICT_FOR_EACH_TARGET(AttendError);
 
-/// Each dtype with each head_dim and each length; numbers of queries go round, and which dtype has a whole split.
+/// Each dtype with each head_dim and each length. The number of queries varies along the way, and so does the dtype
+/// that gets a whole split.
 TEST_P(AttendError, IsWithinTheBoundForEveryShape) {
   uint32_t seed = 1;
   for (const DType dtype : kDTypes) {
@@ -29,8 +29,8 @@ TEST_P(AttendError, IsWithinTheBoundForEveryShape) {
         const auto num_queries = static_cast<int32_t>(1 + seed % 9);
         const AttendProblem problem(
             {.dtype = dtype, .head_dim = head_dim, .num_queries = num_queries, .length = length}, ++seed);
-        SCOPED_TRACE(testing::Message() << "dtype " << static_cast<int>(dtype) << " head_dim " << head_dim
-                                        << " num_queries " << num_queries << " length " << length);
+        SCOPED_TRACE(testing::Message() << testing::PrintToString(dtype) << " head_dim " << head_dim << " num_queries "
+                                        << num_queries << " length " << length);
         problem.expect_accurate(problem.run());
         if (HasFatalFailure()) return;
       }
@@ -52,7 +52,7 @@ TEST_P(AttendError, IsWithinTheBoundOverManySplits) {
   problem.expect_accurate(problem.run(100));
 }
 
-/// Equal keys and values: every sum is of equal terms, so that roundings do not cancel.
+/// Equal keys and values: all terms of a sum are equal, so roundings do not cancel.
 TEST_P(AttendError, StaysSmallWhenAllRoundingsAgree) {
   for (const int32_t length : {64, 1000, 1024, 4096}) {
     AttendProblem problem({.head_dim = 16, .length = length}, 9);

@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 
+#include "cpu/attend_combine.hpp"
 #include "cpu/convert.hpp"
 
 namespace hashevict::cpu {
@@ -65,8 +66,9 @@ AttendProblem::AttendProblem(const Shape& problem_shape, uint32_t seed) : shape(
 
 core::SlotAddress AttendProblem::address() const {
   core::SlotAddress slots;
-  slots.slot_stride = shape.head_dim + shape.gap;
-  slots.offset = kOffset;
+  const int64_t element = size_of(shape.dtype);
+  slots.slot_stride = (shape.head_dim + shape.gap) * element;
+  slots.offset = kOffset * element;
   if (shape.page_size > 0) {
     slots.pages = pages_.data();
     slots.page_size = shape.page_size;
@@ -77,7 +79,7 @@ core::SlotAddress AttendProblem::address() const {
 
 void AttendProblem::set(std::vector<std::byte>& stored, std::vector<double>& exact, int32_t slot, int32_t dim,
                         float value) {
-  std::byte* const at = stored.data() + (address()(slot) + dim) * size_of(shape.dtype);
+  std::byte* const at = stored.data() + address()(slot) + dim * size_of(shape.dtype);
   store_row(shape.dtype, &value, at, 1, 1);
   float held = 0;
   load_row(shape.dtype, at, 1, &held, 1);
@@ -94,8 +96,7 @@ AttendProblem::Result AttendProblem::run(int32_t split_slots) const {
     AttendSplit split{};
     split.queries = queries.data();
     split.num_queries = count;
-    split.head_dim = shape.head_dim;
-    split.dtype = shape.dtype;
+    split.format = {shape.dtype, shape.head_dim};
     split.keys = keys_.data();
     split.values = values_.data();
     split.slots = address();

@@ -7,10 +7,14 @@
 #include <vector>
 
 #include "cpu/attend_kernel.hpp"
+#include "support/enum_name.hpp"
 
 namespace hashevict::cpu {
 
-/// Queries, and keys and values both as the kernel gets them and in exact doubles.
+/// The types of keys and values.
+inline constexpr core::DType kDTypes[] = {core::DType::float32, core::DType::float16, core::DType::bfloat16};
+
+/// Inputs of attention: queries, and keys and values both as the kernel reads them and as exact doubles.
 class AttendProblem {
  public:
   struct Shape {
@@ -25,7 +29,7 @@ class AttendProblem {
 
   AttendProblem(const Shape& shape, uint32_t seed);
 
-  /// Replaces one element; the value must be one that the dtype can hold.
+  /// Replaces one element. The dtype must represent the value exactly.
   void set_key(int32_t slot, int32_t dim, float value) { set(keys_, exact_keys_, slot, dim, value); }
   void set_value(int32_t slot, int32_t dim, float value) { set(values_, exact_values_, slot, dim, value); }
 
@@ -37,11 +41,11 @@ class AttendProblem {
     [[nodiscard]] Result query(int32_t index) const;
   };
 
-  /// Runs attend_split() over splits of `split_slots` and combine_splits(). All memory is exactly as large as promised,
-  /// outputs and scratch are poisoned.
+  /// Runs attend_split() over splits of `split_slots`, then combine_splits(). All memory has exactly the documented
+  /// size; outputs and scratch are poisoned.
   [[nodiscard]] Result run(int32_t split_slots = 1024) const;
 
-  /// Compares with exact arithmetic, within the bound that attend_kernel.hpp states.
+  /// Compares with exact arithmetic, within the bound of attend_kernel.hpp.
   void expect_accurate(const Result& result) const;
 
   Shape shape;
@@ -50,13 +54,13 @@ class AttendProblem {
   std::vector<int32_t> query_positions;  ///< [num_queries]
   float softmax_scale = 0;               ///< 1 / sqrt(head_dim)
   float logit_soft_cap = 0;
-  std::size_t scratch_shift = 0;  ///< floats from an aligned address
+  std::size_t scratch_shift = 0;  ///< distance in floats from an aligned address
 
-  /// Takes over keys, values and queries of a problem that differs in its layout only.
+  /// Copies keys, values and queries of a problem that differs only in its layout.
   void copy_elements(const AttendProblem& other);
-  /// The same keys and values for query `index` alone.
+  /// Returns the problem of query `index` alone, with the same keys and values.
   [[nodiscard]] AttendProblem only(int32_t index) const;
-  /// The same with the first `length` slots only, and no mask.
+  /// Returns the problem with only the first `length` slots and no mask.
   [[nodiscard]] AttendProblem shortened(int32_t length) const;
 
  private:

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "each_target.hpp"
+#include "support/enum_name.hpp"
 
 #if HWY_ARCH_X86
 #include <xmmintrin.h>
@@ -21,7 +22,7 @@ using core::DType;
 class Convert : public EachTarget {};
 HASHEVICT_FOR_EACH_TARGET(Convert);
 
-/// A 16-bit format by its number of mantissa bits: 10 is fp16, 7 is bf16.
+/// A 16-bit format: 10 mantissa bits make fp16, 7 make bf16.
 struct Format {
   DType dtype;
   int mantissa_bits;
@@ -31,9 +32,9 @@ struct Format {
   [[nodiscard]] int mantissa_mask() const { return (1 << mantissa_bits) - 1; }
 };
 constexpr Format kHalf{DType::float16, 10, 15};
-constexpr Format kBfloat{DType::bfloat16, 7, 127};
+constexpr Format kFormats[] = {kHalf, {DType::bfloat16, 7, 127}};
 
-/// The definition: what the fields mean, in exact double arithmetic; NaN by its bits.
+/// The definition: the value of the fields in exact double arithmetic; NaN by its bits.
 uint32_t widened(Format format, uint16_t bits) {
   const uint32_t sign = uint32_t{bits} >> 15 << 31;
   const int exponent = bits >> format.mantissa_bits & format.exponent_mask();
@@ -46,7 +47,7 @@ uint32_t widened(Format format, uint16_t bits) {
   return sign | std::bit_cast<uint32_t>(static_cast<float>(value));
 }
 
-/// The definition: the multiple of the last place nearest to the value, ties to even.
+/// The definition: the multiple of the last place that is nearest to the value, ties to even.
 uint16_t narrowed(Format format, uint32_t bits) {
   const auto sign = static_cast<uint16_t>(bits >> 31 << 15);
   const double magnitude = std::bit_cast<float>(bits & 0x7FFFFFFFU);
@@ -59,7 +60,7 @@ uint16_t narrowed(Format format, uint32_t bits) {
   const int smallest = 1 - format.exponent_bias;
   const int exponent = magnitude == 0 ? smallest : std::max(std::ilogb(magnitude), smallest);
   const auto units = static_cast<int>(std::nearbyint(std::ldexp(magnitude, format.mantissa_bits - exponent)));
-  // Units that reach the next power of two carry into the exponent by themselves.
+  // Units that reach the next power of two carry into the exponent automatically.
   const int result = ((exponent - smallest) << format.mantissa_bits) + units;
   return static_cast<uint16_t>(sign | std::min(result, infinity));
 }
@@ -70,7 +71,7 @@ std::vector<uint16_t> all_patterns() {
   return patterns;
 }
 
-/// Every sign, exponent and leading mantissa with the rest at, beside and between the ties.
+/// Every sign, exponent and leading mantissa; the remaining bits are at, beside and between the ties.
 std::vector<uint32_t> rounding_patterns(Format format) {
   const int rest_bits = 23 - format.mantissa_bits;
   const uint32_t half = uint32_t{1} << (rest_bits - 1);
@@ -100,17 +101,18 @@ void expect_narrows(Format format) {
   }
 }
 
-TEST_P(Convert, WidensEveryHalfExactly) {
-  expect_widens(kHalf);
+TEST_P(Convert, WidensEveryValueExactly) {
+  for (const Format& format : kFormats) {
+    SCOPED_TRACE(testing::PrintToString(format.dtype));
+    expect_widens(format);
+  }
 }
-TEST_P(Convert, WidensEveryBfloatExactly) {
-  expect_widens(kBfloat);
-}
-TEST_P(Convert, NarrowsToNearestEvenHalf) {
-  expect_narrows(kHalf);
-}
-TEST_P(Convert, NarrowsToNearestEvenBfloat) {
-  expect_narrows(kBfloat);
+
+TEST_P(Convert, NarrowsToNearestEven) {
+  for (const Format& format : kFormats) {
+    SCOPED_TRACE(testing::PrintToString(format.dtype));
+    expect_narrows(format);
+  }
 }
 
 #if HWY_ARCH_X86
@@ -130,36 +132,36 @@ TEST_P(Convert, FlushToZeroModeChangesNothing) {
 }
 #endif
 
-TEST_P(Convert, LoadsAnyLengthAndStride) {
-  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
-    for (const int64_t stride : {1, 2, 3, 7}) {
-      for (int n = 0; n <= 300; n += n < 40 ? 1 : 13) {
-        // Exactly as many elements as are read, so that a sanitizer sees any other access.
-        const auto elements = static_cast<size_t>(n == 0 ? 0 : (n - 1) * stride + 1);
-        std::vector<float> floats(elements);
-        std::vector<uint16_t> halves(elements);
-        for (size_t i = 0; i < elements; ++i) {
-          halves[i] = static_cast<uint16_t>(0x3C00 + i);
-          floats[i] = static_cast<float>(i) + 0.25f;
-        }
-        const Format format = dtype == DType::float16 ? kHalf : kBfloat;
-        const void* source = dtype == DType::float32 ? static_cast<const void*>(floats.data()) : halves.data();
-        std::vector<float> target(static_cast<size_t>(n) + 1, -1.0f);
-        load_row(dtype, source, stride, target.data(), n);
-        for (int i = 0; i < n; ++i) {
-          const auto at = static_cast<size_t>(i * stride);
-          const float expected =
-              dtype == DType::float32 ? floats[at] : std::bit_cast<float>(widened(format, halves[at]));
-          ASSERT_EQ(target[static_cast<size_t>(i)], expected) << "n " << n << " stride " << stride;
-        }
-        ASSERT_EQ(target.back(), -1.0f);
+/// Loads rows of any length and stride. `element(i)` is element i of the source, `value(i)` its value.
+template <class Element, class Value>
+void expect_loads(DType dtype, const Element& element, const Value& value) {
+  for (const int64_t stride : {1, 2, 3, 7}) {
+    for (int n = 0; n <= 300; n += n < 40 ? 1 : 13) {
+      // Exactly as many elements as are read, so that a sanitizer detects any other access.
+      std::vector<decltype(element(size_t{}))> source(static_cast<size_t>(n == 0 ? 0 : (n - 1) * stride + 1));
+      for (size_t i = 0; i < source.size(); ++i) source[i] = element(i);
+      std::vector<float> target(static_cast<size_t>(n) + 1, -1.0f);
+      load_row(dtype, source.data(), stride, target.data(), n);
+      for (int i = 0; i < n; ++i) {
+        ASSERT_EQ(target[static_cast<size_t>(i)], value(static_cast<size_t>(i * stride)))
+            << dtype << ", n " << n << ", stride " << stride;
       }
+      ASSERT_EQ(target.back(), -1.0f);
     }
   }
 }
 
+TEST_P(Convert, LoadsAnyLengthAndStride) {
+  const auto number = [](size_t i) { return static_cast<float>(i) + 0.25f; };
+  expect_loads(DType::float32, number, number);
+  for (const Format& format : kFormats) {
+    const auto pattern = [](size_t i) { return static_cast<uint16_t>(0x3C00 + i); };
+    expect_loads(format.dtype, pattern, [&](size_t i) { return std::bit_cast<float>(widened(format, pattern(i))); });
+  }
+}
+
 TEST_P(Convert, StoresAnyLengthAndStrideAndNothingBetween) {
-  for (const Format format : {kHalf, kBfloat}) {
+  for (const Format& format : kFormats) {
     for (const int64_t stride : {1, 2, 3, 7}) {
       for (int n = 0; n <= 300; n += n < 40 ? 1 : 13) {
         std::vector<float> source(static_cast<size_t>(n));

@@ -11,7 +11,7 @@
 
 namespace hashevict::cpu {
 
-/// A test that runs once for every instruction set which the library was compiled for and this processor has.
+/// A test that runs once for every instruction set that the library was compiled for and this processor supports.
 class EachTarget : public testing::TestWithParam<int64_t> {
  protected:
   void SetUp() override { choose(GetParam()); }

@@ -48,7 +48,7 @@ HWY_EXPORT(tanh_all);
 class Exponential : public EachTarget {};
 HASHEVICT_FOR_EACH_TARGET(Exponential);
 
-/// Floats from 0 to `limit`, a step of `step` bit patterns apart, as a multiple of 8.
+/// Floats from 0 to `limit`, `step` bit patterns apart; their number is a multiple of 8.
 std::vector<float> magnitudes(float limit, uint32_t step) {
   std::vector<float> x;
   for (uint32_t bits = 0; bits <= std::bit_cast<uint32_t>(limit); bits += step) x.push_back(std::bit_cast<float>(bits));
@@ -56,7 +56,7 @@ std::vector<float> magnitudes(float limit, uint32_t step) {
   return x;
 }
 
-/// Error in units of the last place of the exact value.
+/// The error in units of the last place of the exact value.
 double ulps(float got, double exact) {
   return std::abs(got - exact) / std::ldexp(1.0, std::ilogb(exact) - 23);
 }

@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # Usage: check_resources.sh FOLDER
 #
-# Holds every kernel to the budget that stands beside it: registers, and no spills, as ptxas reported them when the
-# objects in FOLDER were compiled (cmake/keep_ptxas_report.sh). Prints the largest of each kernel.
+# Checks every kernel against the budget below: registers, and no spills, as ptxas reported them when the objects in
+# FOLDER were compiled (cmake/keep_ptxas_report.sh). Prints the largest numbers of each kernel.
 set -euo pipefail
 
-# Registers that each kernel may take, as its comment says; attention has another
-# budget for many queries at a time.
+# Registers that each kernel may use, as its comment says. Attention has a second budget for many queries at a time.
 declare -A budget=(
   [attend]=168 [attend_wide]=255 [attend_mma]=168 [attend_mma_wide]=255 [decode]=168 [decode_wide]=255 [encode_bulk]=64 [encode_step]=64 [evict]=128
   [prefill_centers]=64 [prefill_choose]=128 [prefill_count]=32 [prefill_gather]=64 [prefill_move]=64
-  [prefill_supersede]=64 [copy_slots]=64)
+  [prefill_accumulate]=64 [prefill_weigh]=64 [copy_slots]=64)
 
 failed=0
 declare -A largest
@@ -20,7 +19,7 @@ reports=("$1"/*.ptxas)
   echo "no report of ptxas in $1" >&2
   exit 1
 }
-# kernel spilled registers, a line for each compiled kernel
+# name of a kernel that spilled registers, one line per compiled kernel
 while read -r kernel spilled registers; do
   if [[ -z ${budget[$kernel]-} ]]; then
     echo "$kernel: has no budget: add one here and beside the kernel" >&2

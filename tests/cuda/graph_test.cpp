@@ -10,7 +10,7 @@
 #include "support/device.hpp"
 #include "support/test_cache.hpp"
 
-/// A decode step is captured once and replayed for every further token: lengths, rows and victims live on the device.
+/// A decode step is captured once and replayed for every further token. Lengths, rows and victims stay on the device.
 namespace hashevict::test {
 namespace {
 
@@ -18,7 +18,7 @@ void check(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error{cudaGetErrorString(error)};
 }
 
-/// A stream and the graph of what was put there between begin() and end().
+/// A stream and the graph of the work between begin() and end().
 class Recorder {
  public:
   Recorder() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
@@ -51,21 +51,21 @@ class Recorder {
 /// One token for each of the cache's sequences, always in the same memory.
 struct StepMemory {
   StepMemory(Backend backend, const Config& config)
-      : q{backend, DType::float32, {config.num_sequences, config.num_qo_heads, config.head_dim}},
-        k{backend, DType::float32, {config.num_sequences, config.num_kv_heads, config.head_dim}},
-        v{backend, DType::float32, {config.num_sequences, config.num_kv_heads, config.head_dim}},
-        out{backend, DType::float32, {config.num_sequences, config.num_qo_heads, config.head_dim}},
-        victims{backend, DType::int32, {config.num_sequences, config.num_kv_heads}} {}
+      : q{backend, DType::float32, {config.shape.num_sequences, config.shape.num_qo_heads, config.shape.head_dim}},
+        k{backend, DType::float32, {config.shape.num_sequences, config.shape.num_kv_heads, config.shape.head_dim}},
+        v{backend, DType::float32, {config.shape.num_sequences, config.shape.num_kv_heads, config.shape.head_dim}},
+        out{backend, DType::float32, {config.shape.num_sequences, config.shape.num_qo_heads, config.shape.head_dim}},
+        victims{backend, DType::int32, {config.shape.num_sequences, config.shape.num_kv_heads}} {}
 
-  [[nodiscard]] Step step(int32_t layer) const {
-    Step step;
-    step.layer = layer;
-    step.q = q.tensor();
-    step.k = k.tensor();
-    step.v = v.tensor();
-    step.out = out.tensor();
-    step.victims = victims.tensor();
-    return step;
+  [[nodiscard]] DecodeArgs args(int32_t layer) const {
+    DecodeArgs args;
+    args.layer = layer;
+    args.q = q.tensor();
+    args.k = k.tensor();
+    args.v = v.tensor();
+    args.out = out.tensor();
+    args.victims = victims.tensor();
+    return args;
   }
 
   Array q, k, v, out, victims;
@@ -73,13 +73,13 @@ struct StepMemory {
 
 Config soak_config(Policy policy, Backend backend) {
   Config config = small_config();
-  config.backend = backend;
-  config.policy = policy;
-  config.num_layers = 2;
-  config.num_sequences = 3;
-  config.head_dim = 64;
-  config.capacity = 600;  // several splits
-  config.recent_window = 50;
+  config.placement.backend = backend;
+  config.rule.policy = policy;
+  config.shape.num_layers = 2;
+  config.shape.num_sequences = 3;
+  config.shape.head_dim = 64;
+  config.shape.capacity = 600;  // several splits
+  config.rule.recent_window = 50;
   return config;
 }
 
@@ -95,11 +95,12 @@ TEST_P(Graph, OfOneStepIsReplayedForAThousandTokens) {
   const StepMemory on_host{Backend::cpu, config};
   Recorder recorder;
   recorder.begin();
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) cache.decode(on_device.step(layer), recorder.stream());
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer)
+    cache.decode(on_device.args(layer), recorder.stream());
   recorder.end();
 
   Inputs inputs{21};
-  const auto rows = static_cast<std::size_t>(config.num_sequences);
+  const auto rows = static_cast<std::size_t>(config.shape.num_sequences);
   for (int token = 0; token < 1200; ++token) {
     const Tokens tokens = inputs.draw(config, rows);
     const auto put = [](const std::vector<float>& values, const Array& device, const Array& host) {
@@ -110,7 +111,7 @@ TEST_P(Graph, OfOneStepIsReplayedForAThousandTokens) {
     put(tokens.k, on_device.k, on_host.k);
     put(tokens.v, on_device.v, on_host.v);
     recorder.replay();
-    for (int32_t layer = 0; layer < config.num_layers; ++layer) expected.decode(on_host.step(layer), Stream{});
+    for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) expected.decode(on_host.args(layer), Stream{});
     ASSERT_EQ(on_device.victims.ints(), on_host.victims.ints()) << "token " << token;
     const std::vector<float> out = on_device.out.floats();
     const std::vector<float> reference = on_host.out.floats();

@@ -13,10 +13,8 @@ using Tokens = std::vector<std::int32_t>;
 
 Tokens generate_fresh(const Model& model, const Tokens& prompt, const GenerateOptions& options,
                       std::int32_t capacity = 64) {
-  ThreadPool threads(1);
-  KvCache cache(KvCache::make_config(model.config(), capacity), threads);
-  Decoder decoder(model, cache, threads);
-  return generate(decoder, prompt, options);
+  Engine engine(model, capacity);
+  return generate(engine.decoder, prompt, options);
 }
 
 TEST(Generate, GreedyFollowsTheMostLikely) {
@@ -26,12 +24,9 @@ TEST(Generate, GreedyFollowsTheMostLikely) {
   ASSERT_EQ(generated.size(), 15U);
   Tokens all = prompt;
   all.insert(all.end(), generated.begin(), generated.end());
-  ThreadPool threads(1);
-  KvCache cache(KvCache::make_config(model.config(), 64), threads);
-  Decoder decoder(model, cache, threads);
-  const std::span<const float> logits = decoder.stream(all, Logits::all);
+  const std::vector<float> logits = Engine(model, 64).stream(all, all.size());
   for (std::size_t i = 0; i < generated.size(); ++i) {
-    EXPECT_EQ(greedy(logits.subspan((prompt.size() - 1 + i) * 41, 41)), generated[i]) << i;
+    EXPECT_EQ(greedy(std::span(logits).subspan((prompt.size() - 1 + i) * 41, 41)), generated[i]) << i;
   }
 }
 
@@ -82,16 +77,29 @@ TEST(Generate, EmptyPromptIsRefused) {
 TEST(NatsPerToken, AreThoseOfTheLogits) {
   const Model model = random_model(odd_config());
   const Tokens tokens = random_tokens(odd_config(), 400);
-  ThreadPool threads(1);
-  KvCache cache(KvCache::make_config(model.config(), 48), threads);
-  Decoder decoder(model, cache, threads);
-  const std::vector<float> nats = nats_per_token(decoder, tokens);
+  Engine engine(model, 48);
+  const std::vector<float> nats = nats_per_token(engine.decoder, tokens);
   ASSERT_EQ(nats.size(), 399U);
-  cache.reset();
+  engine.cache.reset();
   for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
-    const std::span<const float> logits = decoder.stream(std::span(tokens).subspan(t, 1), Logits::last);
+    const std::span<const float> logits = engine.decoder.stream(std::span(tokens).subspan(t, 1), Logits::last);
     ASSERT_EQ(nats[t], static_cast<float>(negative_log_likelihood(logits, tokens[t + 1]))) << t;
   }
+}
+
+TEST(ByteTokenizer, ModelThatIsNotByteLevelIsRefused) {
+  ModelConfig config = odd_config();
+  for (const std::int32_t vocab_size : {256, 257, 264, 320, 512}) {
+    config.vocab_size = vocab_size;
+    EXPECT_NO_THROW(ByteTokenizer::require_fits(config)) << vocab_size;
+  }
+  for (const std::int32_t vocab_size : {41, 255, 513, 1000, 32000}) {
+    config.vocab_size = vocab_size;
+    EXPECT_THROW(ByteTokenizer::require_fits(config), Error) << vocab_size;
+  }
+  config.vocab_size = 264;
+  config.bos_token = 264;
+  EXPECT_THROW(ByteTokenizer::require_fits(config), Error);
 }
 
 TEST(ByteTokenizer, BytesGoThereAndBack) {

@@ -53,12 +53,12 @@ TEST(Matmul, EqualsPlainLoops) {
           const float* row = x.data() + i / outputs * inputs;
           const float* weights = matrix.values.data() + i % outputs * inputs;
           double sum = 0;
-          double size = 0;  // of the terms: what rounding errors are relative to
+          double size = 0;  // of the terms, to which rounding errors are relative
           for (std::int64_t k = 0; k < inputs; ++k) {
             sum += static_cast<double>(weights[k]) * static_cast<double>(row[k]);
             size += std::abs(static_cast<double>(weights[k]) * static_cast<double>(row[k]));
           }
-          // One rounding an input, each at most half an ulp of a partial sum: far above what they add up to at random.
+          // The bound: half an ulp of a partial sum for every input, far above the sum of random rounding errors.
           ASSERT_NEAR(y[static_cast<std::size_t>(i)], sum, size * inputs * 0x1p-24 + 1e-30) << outputs << "x" << inputs;
         }
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "random_model.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -15,7 +16,7 @@ float random_weight(std::mt19937_64& generator, float scale, float offset) {
   return std::round((draw * scale + offset) * 64.0F) / 64.0F;
 }
 
-std::uint16_t to_half(float value) {  // of a normal number or zero that half holds exactly
+std::uint16_t to_half(float value) {  // of zero or a normal number that fp16 represents exactly
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t sign = (bits >> 16) & 0x8000U;
   if (value == 0) return static_cast<std::uint16_t>(sign);
@@ -92,9 +93,29 @@ const StoredTensor* RandomCheckpoint::find(std::string_view name) const {
   return entry == tensors_.end() ? nullptr : &entry->second;
 }
 
+TensorTable RandomCheckpoint::table() const {
+  TensorTable table;
+  for (const auto& [name, tensor] : tensors_) table.emplace(name, &tensor);
+  return table;
+}
+
 Model random_model(const ModelConfig& config, std::uint64_t seed, ElementType type) {
   const RandomCheckpoint checkpoint(config, type, seed);
-  return Model(config, [&](std::string_view name) { return checkpoint.find(name); });
+  return Model(config, checkpoint.table());
+}
+
+std::vector<float> Engine::stream(std::span<const std::int32_t> tokens, std::size_t batch) {
+  std::vector<float> all;
+  for (; !tokens.empty(); tokens = tokens.subspan(std::min(batch, tokens.size()))) {
+    const std::span<const float> logits = decoder.stream(tokens.first(std::min(batch, tokens.size())), Logits::all);
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return all;
+}
+
+std::vector<float> Engine::prefill(std::span<const std::int32_t> tokens) {
+  const std::span<const float> logits = decoder.prefill(tokens, {}, Logits::all);
+  return {logits.begin(), logits.end()};
 }
 
 std::vector<std::int32_t> random_tokens(const ModelConfig& config, std::size_t count, std::uint64_t seed) {

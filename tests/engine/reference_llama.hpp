@@ -8,8 +8,8 @@
 
 namespace hashevict::engine {
 
-/// Logits `[tokens, vocab_size]` of a Llama with full attention, as plain loops in double over a checkpoint's weights.
-/// Shares no code with the engine but the tensors' widening.
+/// Computes logits `[tokens, vocab_size]` of a Llama with full attention, by plain loops in double over a checkpoint's
+/// weights. Shares only the widening of tensors with the engine.
 std::vector<double> reference_logits(const ModelConfig& config, const RandomCheckpoint& checkpoint,
                                      const std::vector<std::int32_t>& tokens);
 

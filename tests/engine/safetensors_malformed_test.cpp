@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cstring>
 #include <random>
 #include <string>
 
-#include "engine/safetensors.hpp"
+#include "refusal.hpp"
+#include "safetensors_bytes.hpp"
 
 namespace hashevict::engine {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 struct Malformed {
@@ -23,35 +22,14 @@ void PrintTo(const Malformed& file, std::ostream* stream) {
   *stream << file.name;
 }
 
-std::string file_of(const std::string& header, std::size_t data_bytes) {
-  const std::uint64_t length = header.size();
-  std::string file(8, '\0');
-  std::memcpy(file.data(), &length, 8);
-  return file + header + std::string(data_bytes, '\0');
-}
-
-Safetensors parse(const std::string& file) {
-  return Safetensors::parse(std::as_bytes(std::span(file)), "memory");
-}
-
 void expect_refused(const std::string& file, const std::string& message) {
-  try {
-    parse(file);
-    FAIL() << "expected: " << message;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.status(), Status::invalid_data);
-    EXPECT_THAT(error.what(), HasSubstr(message));
-    EXPECT_THAT(error.what(), HasSubstr("memory: "));
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
-  }
+  EXPECT_THAT(refusal([&] { parse(file); }), AllOf(HasSubstr(message), HasSubstr("memory: "), Not(HasSubstr("\n"))));
 }
-
-constexpr std::size_t kDataBytes = 16;  // behind every header below
 
 class MalformedHeader : public testing::TestWithParam<Malformed> {};
 
 TEST_P(MalformedHeader, IsRefusedWithReason) {
-  expect_refused(file_of(GetParam().header, kDataBytes), GetParam().message);
+  expect_refused(file_of(GetParam().header), GetParam().message);
 }
 
 std::string one(const std::string& entry) {
@@ -76,7 +54,16 @@ INSTANTIATE_TEST_SUITE_P(
         Malformed{"KeyTwice", one(R"("dtype":"U8","shape":[16],"shape":[16],"data_offsets":[0,16])"), "twice"},
         Malformed{"EntryIsNumber", R"({"x":1})", "has no dtype"},
         Malformed{"NoType", one(R"("shape":[16],"data_offsets":[0,16])"), "has no dtype"},
-        Malformed{"UnknownType", one(R"("dtype":"F8_E4M3","shape":[16],"data_offsets":[0,16])"), "F8_E4M3"},
+        Malformed{"ForeignTypeTooLong", one(R"("dtype":"F8_E4M3","shape":[15],"data_offsets":[0,16])"),
+                  "its shape takes 15"},
+        Malformed{"ForeignTypeTooShort", one(R"("dtype":"C64","shape":[3],"data_offsets":[0,16])"),
+                  "its shape takes 24"},
+        Malformed{"ForeignTypeOfHalfAByte", one(R"("dtype":"F4","shape":[31],"data_offsets":[0,16])"),
+                  "no whole number of bytes"},
+        Malformed{"ForeignTypeWraps", one(R"("dtype":"Q7","shape":[4611686018427387905,4],"data_offsets":[0,16])"),
+                  "overflows"},
+        Malformed{"ForeignTypeBeyondEnd", one(R"("dtype":"Q7","shape":[3],"data_offsets":[0,17])"), "leave the file"},
+        Malformed{"TypeIsEmpty", one(R"("dtype":"","shape":[16],"data_offsets":[0,16])"), "dtype \"\""},
         Malformed{"TypeIsNumber", one(R"("dtype":4,"shape":[16],"data_offsets":[0,16])"), "dtype 4"},
         Malformed{"NoShape", one(R"("dtype":"U8","data_offsets":[0,16])"), "has no shape"},
         Malformed{"ShapeIsNumber", one(R"("dtype":"U8","shape":16,"data_offsets":[0,16])"), "shape is not an array"},
@@ -111,22 +98,46 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Safetensors, LyingHeaderLengthIsRefused) {
   for (const std::uint64_t length : {std::uint64_t{100'000'001}, ~std::uint64_t{0}, ~std::uint64_t{7}}) {
-    std::string file = file_of(one(R"("dtype":"U8","shape":[16],"data_offsets":[0,16])"), kDataBytes);
+    std::string file = file_of(one(R"("dtype":"U8","shape":[16],"data_offsets":[0,16])"));
     std::memcpy(file.data(), &length, 8);
     expect_refused(file, "header length");
   }
 }
 
+TEST(Safetensors, OtherFileIsCalledByItsName) {
+  const std::pair<std::string, const char*> files[] = {
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-lfs pointer"},
+      {"<!DOCTYPE html><html></html>", "web page"},
+      {std::string("PK\x03\x04\x00\x00\x00\x00\x00\x00", 10), "zip archive"},
+      {std::string("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9", 9), "pickle"},
+      {"Entry not found", "is text that begins with \"Entry not found\""},
+      {"{\"error\":\"no such model\"}", "is text that begins with"},
+      {"", "is empty"}};
+  for (const auto& [content, expected] : files) expect_refused(content, expected);
+}
+
+TEST(Safetensors, HeaderOfTheLengthOfAMagicNumberIsRead) {
+  std::string header = one(R"("dtype":"U8","shape":[16],"data_offsets":[0,16])");
+  header.resize(0x0280, ' ');  // begins as a pickle does
+  EXPECT_EQ(parse(file_of(header)).tensors().size(), 1U);
+}
+
+TEST(Safetensors, NulBehindTheHeadersObjectIsRefused) {
+  std::string header = one(R"("dtype":"U8","shape":[16],"data_offsets":[0,16])");
+  header.push_back('\0');
+  expect_refused(file_of(header), "NUL");
+}
+
 TEST(Safetensors, EveryTruncationIsRefused) {
-  const std::string file = file_of(one(R"("dtype":"U8","shape":[16],"data_offsets":[0,16])"), kDataBytes);
+  const std::string file = file_of(one(R"("dtype":"U8","shape":[16],"data_offsets":[0,16])"));
   parse(file);
   for (std::size_t size = 0; size < file.size(); ++size) EXPECT_THROW(parse(file.substr(0, size)), Error) << size;
 }
 
-// Whatever the damage, the reader answers with tensors inside of the file or with an Error.
+// After any damage, the reader returns tensors within the file or throws an Error.
 TEST(Safetensors, DamagedFileNeverReadsOutside) {
   const std::string good =
-      file_of(two(R"("shape":[4],"data_offsets":[0,4])", R"("shape":[3,4],"data_offsets":[4,16])"), kDataBytes);
+      file_of(two(R"("shape":[4],"data_offsets":[0,4])", R"("shape":[3,4],"data_offsets":[4,16])"));
   std::mt19937 generator(7);
   int num_refused = 0;
   for (int round = 0; round < 20000; ++round) {

@@ -61,10 +61,15 @@ TEST(Sampler, SameSeedGivesSameTokens) {
   EXPECT_NE(draw(1), draw(2));
 }
 
-TEST(Sampler, NotANumberIsNeverDrawn) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  Sampler sampler({.temperature = 1});
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(sampler.sample(std::vector<float>{nan, 0.0F, nan, nan}), 1);
+TEST(Sampler, LogitThatIsNotFiniteIsRefused) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), infinity, -infinity}) {
+    const std::vector<float> logits = {0.0F, bad, 1.0F};
+    EXPECT_THROW(Sampler({.temperature = 1}).sample(logits), Error);
+    EXPECT_THROW(Sampler({}).sample(logits), Error);
+    EXPECT_THROW(greedy(logits), Error);
+    EXPECT_THROW(negative_log_likelihood(logits, 2), Error);
+  }
 }
 
 TEST(Sampler, OptionsOutOfRangeAreRefused) {

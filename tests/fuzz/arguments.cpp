@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Structs with random fields: every call answers with a status and a message, never with a crash, and a refusal
-// changes nothing. Extreme values are likely, so that limits and overflows are met.
+// Structs with random fields. Every call must return a status and a message without a crash, and a refusal must change
+// nothing. Extreme values are likely, so that limits and overflows occur.
 #include <algorithm>
 #include <limits>
 #include <random>
@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kSeed = 20240608;
 
-/// Draws values that validators are likely to get wrong.
+/// Draws values that validators are likely to handle wrongly.
 class Garbage {
  public:
   explicit Garbage(uint64_t seed) : random_{seed} {}
@@ -58,61 +58,95 @@ class Garbage {
 
 // ---------------------------------------------------------------------------------------------------------- configs
 
-void spoil_config_field(hashevict_config& c, Garbage& garbage) {
-  static constexpr std::array<int32_t hashevict_config::*, 22> kInts{&hashevict_config::backend,
-                                                                     &hashevict_config::device,
-                                                                     &hashevict_config::num_layers,
-                                                                     &hashevict_config::num_sequences,
-                                                                     &hashevict_config::num_qo_heads,
-                                                                     &hashevict_config::num_kv_heads,
-                                                                     &hashevict_config::head_dim,
-                                                                     &hashevict_config::dtype,
-                                                                     &hashevict_config::kv_head_offset,
-                                                                     &hashevict_config::capacity,
-                                                                     &hashevict_config::policy,
-                                                                     &hashevict_config::hash_bits,
-                                                                     &hashevict_config::hash_source,
-                                                                     &hashevict_config::tie,
-                                                                     &hashevict_config::num_sink_tokens,
-                                                                     &hashevict_config::recent_window,
-                                                                     &hashevict_config::pin_prompt,
-                                                                     &hashevict_config::score_decay_shift,
-                                                                     &hashevict_config::centering,
-                                                                     &hashevict_config::projection_kind,
-                                                                     &hashevict_config::projection_per_head,
-                                                                     &hashevict_config::page_size};
-  switch (garbage.below(10)) {
+void spoil_shape(hashevict_shape& shape, Garbage& garbage) {
+  static constexpr std::array kInts{&hashevict_shape::num_layers,     &hashevict_shape::num_sequences,
+                                    &hashevict_shape::num_qo_heads,   &hashevict_shape::num_kv_heads,
+                                    &hashevict_shape::head_dim,       &hashevict_shape::dtype,
+                                    &hashevict_shape::kv_head_offset, &hashevict_shape::capacity};
+  shape.*kInts[garbage.below(kInts.size())] = garbage.int32();
+}
+
+void spoil_rule(hashevict_rule& rule, Garbage& garbage) {
+  static constexpr std::array kInts{&hashevict_rule::policy,
+                                    &hashevict_rule::hash_bits,
+                                    &hashevict_rule::hash_source,
+                                    &hashevict_rule::tie,
+                                    &hashevict_rule::num_sink_tokens,
+                                    &hashevict_rule::recent_window,
+                                    &hashevict_rule::pin_prompt,
+                                    &hashevict_rule::centering,
+                                    &hashevict_rule::projection_kind,
+                                    &hashevict_rule::projection_per_head,
+                                    &hashevict_rule::importance_source,
+                                    &hashevict_rule::importance_slopes};
+  switch (garbage.below(6)) {
     case 0:
-      c.sink_fraction = garbage.float32();
+      rule.sink_fraction = garbage.float32();
       break;
     case 1:
-      c.recent_fraction = garbage.float32();
+      rule.recent_fraction = garbage.float32();
       break;
     case 2:
-      c.max_batch_tokens = garbage.int64();
-      break;
-    case 3:
-      c.layout = garbage.int32();
-      break;
-    case 4:
-      c.seed = static_cast<uint64_t>(garbage.int64());
-      break;
-    case 5:
-      if (garbage.one_in(4)) c.struct_size = garbage.struct_size(sizeof c);
+      rule.seed = static_cast<uint64_t>(garbage.int64());
       break;
     default:
-      c.*kInts[garbage.below(kInts.size())] = garbage.int32();
+      rule.*kInts[garbage.below(kInts.size())] = garbage.int32();
       break;
+  }
+}
+
+void spoil_placement_or_execution(hashevict_config& c, Garbage& garbage) {
+  switch (garbage.below(5)) {
+    case 0:
+      c.placement.backend = garbage.int32();
+      break;
+    case 1:
+      c.placement.device = garbage.int32();
+      break;
+    case 2:
+      c.placement.layout = garbage.int32();
+      break;
+    case 3:
+      c.placement.page_size = garbage.int32();
+      break;
+    default:
+      c.execution.max_batch_tokens = garbage.int64();
+      break;
+  }
+}
+
+/// @param rules two rules that the config may point to
+void spoil_config_field(hashevict_config& c, std::array<hashevict_rule, 2>& rules, Garbage& garbage) {
+  switch (garbage.below(10)) {
+    case 0:
+    case 1:
+    case 2:
+      return spoil_shape(c.shape, garbage);
+    case 3:
+    case 4:
+    case 5:
+      return spoil_rule(c.rule, garbage);
+    case 6:
+      if (c.shape.num_layers == static_cast<int32_t>(rules.size())) c.layer_rules = rules.data();
+      return spoil_rule(rules[garbage.below(rules.size())], garbage);
+    case 7:
+      if (garbage.one_in(8)) c.struct_size = garbage.struct_size(sizeof c);
+      if (garbage.one_in(8)) c.rule.reserved[garbage.below(4)] = garbage.below(2);
+      return;
+    default:
+      return spoil_placement_or_execution(c, garbage);
   }
 }
 
 /// Creates the cache of an accepted config, if it is small, and takes some steps with it.
 void use(const hashevict_config& c, uint64_t total_bytes) {
   constexpr uint64_t kSmall = 32U << 20;
-  if (total_bytes > kSmall || c.layout == HASHEVICT_LAYOUT_PAGED) return;
+  if (total_bytes > kSmall || c.placement.layout == HASHEVICT_LAYOUT_PAGED) return;
   Cache cache{Config{c}};
-  feed(cache, c.num_sequences - 1, 3, 1);
-  (void)cache.save(c.num_sequences - 1, Stream{});
+  learn_projections(cache, 1);
+  set_importance_weights(cache, 1);
+  feed(cache, c.shape.num_sequences - 1, 3, 1);
+  (void)cache.save(c.shape.num_sequences - 1, Stream{});
 }
 
 TEST(FuzzArguments, ConfigsAreRefusedOrWork) {
@@ -121,9 +155,11 @@ TEST(FuzzArguments, ConfigsAreRefusedOrWork) {
     SCOPED_TRACE(::testing::Message() << "seed " << kSeed + i);
     Garbage garbage{kSeed + i};
     hashevict_config c = small_c_config();
-    for (uint64_t n = 0; n <= garbage.below(4); ++n) spoil_config_field(c, garbage);
-    hashevict_bytes bytes{};
-    bytes.struct_size = sizeof bytes;
+    std::array<hashevict_rule, 2> rules{c.rule, c.rule};
+    for (uint64_t n = 0; n <= garbage.below(4); ++n) spoil_config_field(c, rules, garbage);
+    if (c.shape.num_layers > 2) c.layer_rules = nullptr;  // the number of layers was corrupted later
+    hashevict_bytes bytes;
+    hashevict_bytes_init(&bytes);
     const Outcome outcome =
         outcome_of([&](hashevict_error* error) { return hashevict_required_bytes(&c, &bytes, error); });
     if (outcome.status == HASHEVICT_OK) {
@@ -141,7 +177,7 @@ TEST(FuzzArguments, ConfigsAreRefusedOrWork) {
 
 // ----------------------------------------------------------------------------------------------------------- steps
 
-/// Room behind every tensor, so that whatever shape and stride a validator accepts stays within memory.
+/// Room behind every tensor, so that any shape and stride that a validator accepts stays within memory.
 constexpr int64_t kMaxTokens = 64;
 constexpr int64_t kRoom = kMaxTokens * 4 * 16 * 8;
 
@@ -163,7 +199,7 @@ void spoil_tensor(hashevict_tensor& tensor, Garbage& garbage) {
     case 2:
       tensor.shape[axis] = garbage.int64();
       break;
-    case 3: {  // any stride that a validator may accept is within the room
+    case 3: {  // any stride that a validator may accept stays within the room
       const std::array<int64_t, 8> strides{INT64_MIN, -1, 0, 1, 2, 16, 128, INT64_MAX};
       tensor.stride[axis] = strides[garbage.below(strides.size())];
       break;
@@ -177,34 +213,36 @@ void spoil_tensor(hashevict_tensor& tensor, Garbage& garbage) {
   }
 }
 
-void spoil_step(hashevict_step& step, Garbage& garbage) {
-  const std::array tensors{&step.batch.row_to_sequence,
-                           &step.batch.cu_seqlens,
-                           &step.q,
-                           &step.k,
-                           &step.v,
-                           &step.out,
-                           &step.lse,
-                           &step.slots,
-                           &step.victims};
+void spoil_args(AnyArgs& args, Garbage& garbage) {
+  const std::array<hashevict_tensor*, 11> tensors{&args.batch.row_to_sequence,
+                                                  &args.batch.cu_seqlens,
+                                                  &args.q,
+                                                  &args.k,
+                                                  &args.v,
+                                                  &args.out,
+                                                  &args.lse,
+                                                  &args.slots,
+                                                  &args.victims,
+                                                  &args.importance,
+                                                  &args.importance_slope};
   switch (garbage.below(12)) {
     case 0:
-      step.layer = garbage.int32();
+      args.layer = garbage.int32();
       break;
     case 1:
-      step.softmax_scale = garbage.float32();
+      args.softmax.scale = garbage.float32();
       break;
     case 2:
-      step.logit_soft_cap = garbage.float32();
+      args.softmax.logit_soft_cap = garbage.float32();
       break;
     case 3:
-      step.prefill_mode = garbage.int32();
+      args.mode = garbage.int32();
       break;
     case 4:
-      step.prefill_window = garbage.int32();
+      args.window = garbage.int32();
       break;
     case 5:
-      if (garbage.one_in(4)) step.struct_size = garbage.struct_size(sizeof step);
+      if (garbage.one_in(4)) args.struct_size = garbage.struct_size(sizeof(hashevict_attend_args));
       break;
     default:
       spoil_tensor(*tensors[garbage.below(tensors.size())], garbage);
@@ -212,8 +250,8 @@ void spoil_step(hashevict_step& step, Garbage& garbage) {
   }
 }
 
-/// A step of `tokens` tokens in random rows, mostly valid, over `room`.
-hashevict_step random_step(Room& room, Garbage& garbage) {
+/// Arguments of `tokens` tokens in random rows, mostly valid, over `room`.
+AnyArgs random_args(Room& room, Garbage& garbage) {
   const auto tokens = static_cast<int64_t>(garbage.below(8));
   const auto rows = static_cast<int64_t>(1 + garbage.below(3));
   room.offsets.fill(static_cast<int32_t>(tokens));
@@ -226,33 +264,39 @@ hashevict_step random_step(Room& room, Garbage& garbage) {
   std::shuffle(room.rows.begin(), room.rows.begin() + rows, std::mt19937_64{garbage.below(1000)});
   if (garbage.one_in(3)) room.rows[0] = garbage.one_in(2) ? -1 : garbage.int32();
   if (garbage.one_in(6)) room.offsets[garbage.below(static_cast<uint64_t>(rows) + 1)] = garbage.int32();
-  Step step;
-  step.row_to_sequence = Tensor{room.rows.data(), {rows}};
-  step.cu_seqlens = Tensor{room.offsets.data(), {rows + 1}};
-  step.q = Tensor{room.input.data(), {tokens, 4, 16}};
-  step.k = Tensor{room.input.data() + 64, {tokens, 2, 16}};
-  step.v = Tensor{room.input.data() + 99, {tokens, 2, 16}};
-  step.out = Tensor{room.output.data(), {tokens, 4, 16}};
-  if (garbage.one_in(2)) step.lse = Tensor{room.output.data() + kRoom / 2, {tokens, 4}};
-  return step.c_step();
+  AnyArgs args;
+  args.batch.row_to_sequence = Tensor{room.rows.data(), {rows}};
+  args.batch.cu_seqlens = Tensor{room.offsets.data(), {rows + 1}};
+  args.q = Tensor{room.input.data(), {tokens, 4, 16}};
+  args.k = Tensor{room.input.data() + 64, {tokens, 2, 16}};
+  args.v = Tensor{room.input.data() + 99, {tokens, 2, 16}};
+  args.out = Tensor{room.output.data(), {tokens, 4, 16}};
+  if (garbage.one_in(2)) args.lse = Tensor{room.output.data() + kRoom / 2, {tokens, 4}};
+  return args;
 }
 
-TEST(FuzzArguments, StepsAreRefusedOrWork) {
-  constexpr std::array kOperations{hashevict_prefill, hashevict_evict, hashevict_append, hashevict_attend,
-                                   hashevict_decode};
-  Cache cache = used_cache();
+TEST(FuzzArguments, ArgumentsAreRefusedOrWork) {
+  Config by_importance = small_config();
+  by_importance.rule.policy = Policy::importance;
+  by_importance.rule.importance_slopes = 1;
+  std::array<Cache, 2> caches{used_cache(), used_cache(by_importance)};
   Room room;
   int accepted = 0;
   for (uint64_t i = 0; i < 30000; ++i) {
     SCOPED_TRACE(::testing::Message() << "seed " << kSeed + i);
     Garbage garbage{kSeed + i};
-    hashevict_step step = random_step(room, garbage);
-    for (uint64_t n = 0; n < garbage.below(4); ++n) spoil_step(step, garbage);
-    const auto operation = kOperations[garbage.below(kOperations.size())];
+    AnyArgs args = random_args(room, garbage);
+    Cache& cache = caches[i % caches.size()];
+    if (i % caches.size() == 1) {
+      args.importance = Tensor{room.input.data(), {args.k.shape[0], 2}};
+      args.importance_slope = Tensor{room.input.data() + 7, {args.k.shape[0], 2}};
+    }
+    for (uint64_t n = 0; n < garbage.below(4); ++n) spoil_args(args, garbage);
+    const auto operation = kAnyOperations[garbage.below(kAnyOperations.size())];
     const bool sample = i % 50 == 0;
     const std::vector<std::byte> before = sample ? save_all(cache) : std::vector<std::byte>{};
     const Outcome outcome =
-        outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &step, error, nullptr); });
+        outcome_of([&](hashevict_error* error) { return operation(cache.handle(), &args, error, nullptr); });
     if (outcome.status == HASHEVICT_OK) {
       ++accepted;
     } else {
@@ -264,7 +308,7 @@ TEST(FuzzArguments, StepsAreRefusedOrWork) {
     }
     if (::testing::Test::HasFailure()) return;
   }
-  EXPECT_GT(accepted, 3000) << "too few steps get past the validators for this test to mean much";
+  EXPECT_GT(accepted, 3000) << "too few arguments get past the validators for this test to mean much";
 }
 
 // ---------------------------------------------------------------------------------------------------------- memory
@@ -276,13 +320,16 @@ TEST(FuzzArguments, MemoryIsRefusedOrWorks) {
   for (uint64_t i = 0; i < 5000; ++i) {
     SCOPED_TRACE(::testing::Message() << "seed " << kSeed + i);
     Garbage garbage{kSeed + i};
-    // Only what is too small, misaligned or contradictory: the library cannot know how large lent memory really is.
+    // Only memory that is too small, misaligned or contradictory: the library cannot know how large lent memory really
+    // is.
     hashevict_memory memory;
     hashevict_memory_init(&memory);
+    std::array<int64_t, 2> strides{};
     for (uint64_t n = 0; n <= garbage.below(3); ++n) {
       switch (garbage.below(9)) {
         case 0:
-          memory.sequence_stride = garbage.int64();
+          strides = {garbage.int64(), garbage.int64()};
+          memory.sequence_strides = strides.data();
           break;
         case 1:
           memory.head_stride = garbage.int64();

@@ -9,8 +9,6 @@ namespace {
 
 HASHEVICT_BACKEND_SUITE(Append);
 
-constexpr DType kFloats[] = {DType::float32, DType::float16, DType::bfloat16};
-
 TEST_P(Append, EveryStorageHoldsTheRoundedInputs) {
   for (const DType storage : kFloats) {
     for (const DType input : kFloats) {
@@ -18,8 +16,8 @@ TEST_P(Append, EveryStorageHoldsTheRoundedInputs) {
         SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(storage) << ", input "
                                         << static_cast<int>(input) << ", head_dim " << dim << ", seed 1");
         Config config = small_config();
-        config.dtype = storage;
-        config.head_dim = dim;
+        config.shape.dtype = storage;
+        config.shape.head_dim = dim;
         Twins twins{GetParam(), config};
         Options options;
         options.input = input;
@@ -31,13 +29,13 @@ TEST_P(Append, EveryStorageHoldsTheRoundedInputs) {
 }
 
 TEST_P(Append, RoundingIsToTheNearestEven) {
-  for (const DType storage : {DType::float16, DType::bfloat16}) {
+  for (const DType storage : kHalves) {
     SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(storage));
     Config config = small_config();
-    config.dtype = storage;
-    config.head_dim = 16;
-    config.num_kv_heads = 1;
-    config.num_qo_heads = 1;
+    config.shape.dtype = storage;
+    config.shape.head_dim = 16;
+    config.shape.num_kv_heads = 1;
+    config.shape.num_qo_heads = 1;
     Twins twins{GetParam(), config};
     Tokens token = Inputs{2}.draw(config, 1);
     // Halfway cases up and down, the largest numbers, overflow, subnormal numbers of both types, signed zeros.
@@ -52,10 +50,10 @@ TEST_P(Append, RoundingIsToTheNearestEven) {
 TEST_P(Append, CodesAreOfTheInputsBeforeRounding) {
   SCOPED_TRACE("seed 3");
   Config narrow = small_config();
-  narrow.dtype = DType::bfloat16;
-  narrow.hash_bits = 128;
+  narrow.shape.dtype = DType::bfloat16;
+  narrow.rule.hash_bits = 128;
   Config wide = narrow;
-  wide.dtype = DType::float32;
+  wide.shape.dtype = DType::float32;
   TestCache a{GetParam(), narrow};
   TestCache b{GetParam(), wide};
   const Tokens tokens = Inputs{3}.draw(narrow, 60);
@@ -66,10 +64,11 @@ TEST_P(Append, CodesAreOfTheInputsBeforeRounding) {
 }
 
 TEST_P(Append, SeveralTokensOfARowAreSeveralSteps) {
-  for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded, Policy::random}) {
+  for (const Policy policy :
+       {Policy::hash, Policy::mean, Policy::votes, Policy::superseded, Policy::random, Policy::importance}) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 4");
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     TestCache many{GetParam(), config};
     TestCache one{GetParam(), config};
     const Tokens tokens = Inputs{4}.draw(config, 50);
@@ -103,11 +102,11 @@ TEST_P(Append, AbsentBatchTensorsMeanOneTokenForEachSequence) {
     const Array q{GetParam(), DType::float32, {2, 4, 16}, both(a.q, b.q)};
     const Array k{GetParam(), DType::float32, {2, 2, 16}, both(a.k, b.k)};
     const Array v{GetParam(), DType::float32, {2, 2, 16}, both(a.v, b.v)};
-    Step step;  // no slots, no victims either: both are optional
-    step.q = q.tensor();
-    step.k = k.tensor();
-    step.v = v.tensor();
-    plain.cache().append(step, Stream{});
+    AppendArgs args;  // without slots and victims: both are optional
+    args.q = q.tensor();
+    args.k = k.tensor();
+    args.v = v.tensor();
+    plain.cache().append(args, Stream{});
   }
   for (const int32_t sequence : {0, 1}) expect_same(plain.state(0, sequence), mapped.state(0, sequence));
 }
@@ -120,7 +119,7 @@ TEST_P(Append, StridedInputsAreAddressedByTheirStrides) {
   const Tokens tokens = Inputs{6}.draw(config, 40);
   dense.run(Operation::append, {{0, tokens}});
 
-  std::vector<float> fused;  // [tokens, 4 + 2 + 2 heads, head_dim], as one matrix product would leave it
+  std::vector<float> fused;  // [tokens, 4 + 2 + 2 heads, head_dim], as one matrix product would write it
   for (std::size_t i = 0; i < 40; ++i) {
     for (const auto& [matrix, width] : {std::pair{&tokens.q, std::size_t{64}}, {&tokens.k, 32}, {&tokens.v, 32}}) {
       const auto row = reference::row(*matrix, i, width);
@@ -130,20 +129,20 @@ TEST_P(Append, StridedInputsAreAddressedByTheirStrides) {
   const Array qkv{GetParam(), DType::float32, {40, 8, 16}, fused};
   const Array starts{GetParam(), {2}, std::vector<int32_t>{0, 40}};
   float* const base = qkv.tensor().data_as<float>();
-  Step step;
-  step.cu_seqlens = starts.tensor();
-  step.q = Tensor{base, {40, 4, 16}, {128, 16, 1}};
-  step.k = Tensor{base + 64, {40, 2, 16}, {128, 16, 1}};
-  step.v = Tensor{base + 96, {40, 2, 16}, {128, 16, 1}};
-  strided.cache().append(step, Stream{});
+  AppendArgs args;
+  args.batch.cu_seqlens = starts.tensor();
+  args.q = Tensor{base, {40, 4, 16}, {128, 16, 1}};
+  args.k = Tensor{base + 64, {40, 2, 16}, {128, 16, 1}};
+  args.v = Tensor{base + 96, {40, 2, 16}, {128, 16, 1}};
+  strided.cache().append(args, Stream{});
   expect_same(strided.state(0, 0), dense.state(0, 0));
 }
 
 TEST_P(Append, MixedRowsGiveTheOraclesState) {
   SCOPED_TRACE("seed 7");
   Config config = small_config();
-  config.num_sequences = 4;
-  config.dtype = DType::bfloat16;
+  config.shape.num_sequences = 4;
+  config.shape.dtype = DType::bfloat16;
   Twins twins{GetParam(), config};
   Inputs inputs{7};
   twins.run(Operation::append,
@@ -170,17 +169,17 @@ TEST_P(Append, EmptyPositionsAreMinusOne) {
   Twins twins{GetParam(), small_config()};
   twins.run(Operation::append, {{1, Inputs{9}.draw(small_config(), 3)}});
   twins.expect_same_state();
-  EXPECT_EQ(twins.cache.state(0, 1).length, 3);
+  EXPECT_EQ(twins.cache.state(0, 1).lengths, (std::vector<int32_t>{3, 3}));
   EXPECT_EQ(twins.cache.state(0, 0).positions, std::vector<int32_t>(48, -1));
 }
 
 TEST_P(Append, CenteredCodesGiveTheOraclesVictims) {
   SCOPED_TRACE("seed 10");
-  for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded}) {
+  for (const Policy policy : {Policy::hash, Policy::mean, Policy::votes, Policy::superseded, Policy::importance}) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
     Config config = small_config();
-    config.policy = policy;
-    config.centering = Centering::fixed;
+    config.rule.policy = policy;
+    config.rule.centering = Centering::fixed;
     Twins twins{GetParam(), config};
     Inputs inputs{10};
     const auto key_center = inputs.floats(32);

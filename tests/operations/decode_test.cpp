@@ -7,14 +7,11 @@ namespace {
 
 HASHEVICT_BACKEND_SUITE(Decode);
 
-constexpr DType kFloats[] = {DType::float32, DType::float16, DType::bfloat16};
-
 TEST_P(Decode, EveryPolicyGivesTheOraclesStateAndAttention) {
-  for (const Policy policy : {Policy::hash, Policy::window, Policy::random, Policy::key_norm, Policy::mean,
-                              Policy::majority, Policy::superseded}) {
+  for (const Policy policy : kPolicies) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 1");
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Twins twins{GetParam(), config};
     Inputs inputs{1};
     for (int step = 0; step < 45; ++step) {
@@ -28,9 +25,9 @@ TEST_P(Decode, PresetsGiveTheOraclesStateAndAttention) {
   for (const Preset preset : {Preset::paper, Preset::authors, Preset::superseded, Preset::recall}) {
     SCOPED_TRACE(testing::Message() << "preset " << static_cast<int>(preset) << ", seed 2");
     Config config = small_config();
-    config.apply(preset);
-    config.head_dim = 64;
-    config.dtype = DType::bfloat16;
+    config.rule = Rule{preset};
+    config.shape.head_dim = 64;
+    config.shape.dtype = DType::bfloat16;
     Twins twins{GetParam(), config};
     Inputs inputs{2};
     Options options;
@@ -50,8 +47,8 @@ TEST_P(Decode, EveryStorageAndInputTypeGivesTheOraclesAttention) {
       SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(storage) << ", input "
                                       << static_cast<int>(input) << ", seed 3");
       Config config = small_config();
-      config.dtype = storage;
-      config.head_dim = 80;
+      config.shape.dtype = storage;
+      config.shape.head_dim = 80;
       Twins twins{GetParam(), config};
       Inputs inputs{3};
       Options options;
@@ -74,17 +71,17 @@ TEST_P(Decode, ScaleSoftCapAndOutputTypeReachTheAttention) {
   twins.run(Operation::decode, {{0, inputs.draw(config, 40)}}, options);
 }
 
-// What kernels give to tensor cores, over two splits of a head.
+// The cases that kernels compute on tensor cores, over two splits of a head.
 TEST_P(Decode, GroupsWhoseQueriesHaveTheStoredTypeAreWithinTheBound) {
-  for (const DType storage : {DType::float16, DType::bfloat16}) {
+  for (const DType storage : kHalves) {
     for (const int32_t group : {4, 9}) {
       SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(storage) << ", group_size " << group);
       Config config = small_config();
-      config.num_layers = 1;
-      config.num_qo_heads = group * config.num_kv_heads;
-      config.dtype = storage;
-      config.capacity = 300;
-      config.max_batch_tokens = 512;
+      config.shape.num_layers = 1;
+      config.shape.num_qo_heads = group * config.shape.num_kv_heads;
+      config.shape.dtype = storage;
+      config.shape.capacity = 300;
+      config.execution.max_batch_tokens = 512;
       Twins twins{GetParam(), config};
       Inputs inputs{8};
       Options options;
@@ -100,7 +97,8 @@ TEST_P(Decode, GroupsWhoseQueriesHaveTheStoredTypeAreWithinTheBound) {
   }
 }
 
-/// Kernels that decode in one launch hold candidates out of their sums and add them back: in another order than attend.
+/// Kernels that decode in one launch exclude candidates from their sums and add them later, in another order than
+/// attend.
 void expect_same_attention(Backend backend, const Outcome& a, const Outcome& b) {
   if (backend == Backend::cpu) return expect_same(a, b);
   EXPECT_EQ(a.slots, b.slots);
@@ -131,7 +129,7 @@ TEST_P(Decode, IsAppendThenAttend) {
 TEST_P(Decode, SeveralTokensOfARowAreSeveralSteps) {
   SCOPED_TRACE("seed 6");
   Config config = small_config();
-  config.score_decay_shift = 2;
+  config.rule.policy = Policy::superseded;
   TestCache many{GetParam(), config};
   TestCache one{GetParam(), config};
   const Tokens tokens = Inputs{6}.draw(config, 50);
@@ -150,15 +148,15 @@ TEST_P(Decode, SeveralTokensOfARowAreSeveralSteps) {
 TEST_P(Decode, EvictedTokensNoLongerShow) {
   SCOPED_TRACE("seed 7");
   Config config = small_config();
-  config.policy = Policy::window;
-  config.num_sink_tokens = 0;
+  config.rule.policy = Policy::window;
+  config.rule.num_sink_tokens = 0;
   Inputs inputs{7};
   const Tokens tokens = inputs.draw(config, 60);
   TestCache whole{GetParam(), config};
   TestCache tail{GetParam(), config};
   const auto from_whole = whole.run(Operation::decode, {{0, tokens}}).front();
   const auto from_tail = tail.run(Operation::decode, {{0, slice(config, tokens, 36, 24)}}).front();
-  // Both hold the last 24 tokens, in different slots, so that sums differ in their order only.
+  // Both hold the last 24 tokens in different slots, so sums differ only in their order.
   const auto last = reference::row(from_tail.out, 23, 64);
   const auto same = reference::row(from_whole.out, 59, 64);
   for (std::size_t i = 0; i < last.size(); ++i) EXPECT_NEAR(same[i], last[i], 1e-5);
@@ -167,7 +165,7 @@ TEST_P(Decode, EvictedTokensNoLongerShow) {
 TEST_P(Decode, SkippedAndEmptyRowsChangeNothing) {
   SCOPED_TRACE("seed 8");
   Config config = small_config();
-  config.num_sequences = 3;
+  config.shape.num_sequences = 3;
   Twins twins{GetParam(), config};
   Inputs inputs{8};
   twins.run(Operation::decode,
@@ -184,11 +182,38 @@ TEST_P(Decode, ABatchWithoutRowsIsDone) {
   EXPECT_EQ(cache.state(0, 0).tokens_seen, 0);
 }
 
+TEST_P(Decode, InPlaceGivesTheSame) {
+  const Config config = small_config();
+  for (const std::size_t count : Counts{1, 3, 40}) {  // with 40 tokens a row the cache evicts within the row
+    SCOPED_TRACE(testing::Message() << count << " tokens, seed 11");
+    TestCache apart{GetParam(), config};
+    TestCache in_place{GetParam(), config};
+    Inputs inputs{11};
+    const Tokens prompt = inputs.draw(config, 23);
+    const Tokens tokens = inputs.draw(config, count);
+    for (TestCache* const cache : {&apart, &in_place}) cache->run(Operation::append, {{0, prompt}});
+    const Outcome expected = apart.run(Operation::decode, {{0, tokens}}).front();
+    const auto num = static_cast<int64_t>(count);
+    const Array q{GetParam(), DType::float32, {num, 4, 16}, tokens.q};
+    const Array k{GetParam(), DType::float32, {num, 2, 16}, tokens.k};
+    const Array v{GetParam(), DType::float32, {num, 2, 16}, tokens.v};
+    const Array starts{GetParam(), {2}, std::vector<int32_t>{0, static_cast<int32_t>(count)}};
+    DecodeArgs args;
+    args.batch.cu_seqlens = starts.tensor();
+    args.q = args.out = q.tensor();
+    args.k = k.tensor();
+    args.v = v.tensor();
+    in_place.cache().decode(args, Stream{});
+    EXPECT_EQ(q.floats(), expected.out);
+    expect_same(in_place.state(0, 0), apart.state(0, 0));
+  }
+}
+
 TEST_P(Decode, LayersAreIndependent) {
   SCOPED_TRACE("seed 9");
   Config config = small_config();
-  config.num_layers = 3;
-  config.layer_capacities = {16, 24, 12};
+  config.shape.num_layers = 3;
+  config.shape.capacities = capacities_of_layers({16, 24, 12}, config.shape.num_kv_heads);
   Twins twins{GetParam(), config};
   Inputs inputs{9};
   for (int step = 0; step < 40; ++step) {
@@ -201,9 +226,9 @@ TEST_P(Decode, LayersAreIndependent) {
 
 TEST_P(Decode, PinnedPromptsAreTakenLast) {
   SCOPED_TRACE("seed 10");
-  for (const std::size_t prompt : Counts{10, 18, 40}) {  // the longest leaves no slot that is not pinned
+  for (const std::size_t prompt : Counts{10, 18, 40}) {  // the longest leaves no unpinned slot
     Config config = small_config();
-    config.pin_prompt = true;
+    config.rule.pin_prompt = true;
     Twins twins{GetParam(), config};
     Inputs inputs{10};
     twins.run(Operation::prefill, {{0, inputs.draw(config, prompt)}});

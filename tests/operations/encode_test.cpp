@@ -13,19 +13,19 @@ HASHEVICT_BACKEND_SUITE(Encode);
 
 using Codes = std::vector<std::byte>;
 
-/// What the library says are the codes of `x`.
+/// The library's codes of `x`.
 Codes encode(TestCache& cache, EncodeAs as, const std::vector<float>& x, DType dtype = DType::float32,
              int32_t sequence = 0) {
   const Config& config = cache.config();
-  const int64_t heads = as == EncodeAs::keys ? config.num_kv_heads : config.num_qo_heads;
-  const auto tokens = static_cast<int64_t>(x.size()) / (heads * config.head_dim);
-  const Array input{cache.backend(), dtype, {tokens, heads, config.head_dim}, x};
-  const Array codes{cache.backend(), DType::uint8, {tokens, heads, config.hash_bits / 8}};
+  const int64_t heads = as == EncodeAs::keys ? config.shape.num_kv_heads : config.shape.num_qo_heads;
+  const auto tokens = static_cast<int64_t>(x.size()) / (heads * config.shape.head_dim);
+  const Array input{cache.backend(), dtype, {tokens, heads, config.shape.head_dim}, x};
+  const Array codes{cache.backend(), DType::uint8, {tokens, heads, config.rule.hash_bits / 8}};
   cache.cache().encode(0, sequence, as, input.tensor(), codes.tensor(), Stream{});
   return codes.bytes();
 }
 
-/// What the oracle says: its heads hold projections and centres.
+/// The oracle's codes; its heads have projections and centres.
 Codes expected(const reference::Sequence& oracle, EncodeAs as, const std::vector<float>& x) {
   const reference::Settings& settings = oracle.settings();
   const bool keys = as == EncodeAs::keys;
@@ -44,7 +44,7 @@ Codes expected(const reference::Sequence& oracle, EncodeAs as, const std::vector
 }
 
 std::size_t elements(const Config& config, int tokens, int32_t heads) {
-  return static_cast<std::size_t>(tokens * heads * config.head_dim);
+  return static_cast<std::size_t>(tokens * heads * config.shape.head_dim);
 }
 
 TEST_P(Encode, EveryWidthAndHeadSizeGivesTheOraclesCodes) {
@@ -52,10 +52,10 @@ TEST_P(Encode, EveryWidthAndHeadSizeGivesTheOraclesCodes) {
     for (const int32_t dim : {8, 24, 64, 80, 96, 112, 128, 160, 192, 256}) {
       SCOPED_TRACE(testing::Message() << "hash_bits " << bits << ", head_dim " << dim << ", seed 1");
       Config config = small_config();
-      config.hash_bits = bits;
-      config.head_dim = dim;
+      config.rule.hash_bits = bits;
+      config.shape.head_dim = dim;
       Twins twins{GetParam(), config};
-      const auto x = Inputs{1}.floats(elements(config, 5, config.num_kv_heads));
+      const auto x = Inputs{1}.floats(elements(config, 5, config.shape.num_kv_heads));
       EXPECT_EQ(encode(twins.cache, EncodeAs::keys, x), expected(twins.oracle(0, 0), EncodeAs::keys, x));
     }
   }
@@ -73,19 +73,19 @@ TEST_P(Encode, AnyNumberOfTokensGivesTheOraclesCodes) {
 TEST_P(Encode, QueriesUseTheProjectionOfTheirKvHead) {
   SCOPED_TRACE("seed 3");
   Config config = small_config();
-  config.projection_per_head = true;
+  config.rule.projection_per_head = true;
   Twins twins{GetParam(), config};
-  const auto x = Inputs{3}.floats(elements(config, 20, config.num_qo_heads));
+  const auto x = Inputs{3}.floats(elements(config, 20, config.shape.num_qo_heads));
   EXPECT_EQ(encode(twins.cache, EncodeAs::queries, x), expected(twins.oracle(0, 0), EncodeAs::queries, x));
 }
 
 TEST_P(Encode, NarrowInputsAreWidenedExactly) {
-  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+  for (const DType dtype : kHalves) {
     SCOPED_TRACE(testing::Message() << "dtype " << static_cast<int>(dtype) << ", seed 4");
     Config config = small_config();
-    config.hash_bits = 128;
+    config.rule.hash_bits = 128;
     Twins twins{GetParam(), config};
-    const auto x = Inputs{4}.floats(elements(config, 20, config.num_kv_heads), dtype);
+    const auto x = Inputs{4}.floats(elements(config, 20, config.shape.num_kv_heads), dtype);
     EXPECT_EQ(encode(twins.cache, EncodeAs::keys, x, dtype), expected(twins.oracle(0, 0), EncodeAs::keys, x));
   }
 }
@@ -107,7 +107,7 @@ TEST_P(Encode, NegativeZerosGiveOneInEveryBit) {
 TEST_P(Encode, SpecialNumbersGiveTheOraclesCodes) {
   SCOPED_TRACE("seed 5");
   Config config = small_config();
-  config.hash_bits = 64;
+  config.rule.hash_bits = 64;
   Twins twins{GetParam(), config};
   const auto x = Inputs{5}.draw(config, 60, DType::float32, Flavour::special).k;
   EXPECT_EQ(encode(twins.cache, EncodeAs::keys, x), expected(twins.oracle(0, 0), EncodeAs::keys, x));
@@ -116,17 +116,17 @@ TEST_P(Encode, SpecialNumbersGiveTheOraclesCodes) {
 TEST_P(Encode, TheCenterOfTheSequenceIsSubtractedFirst) {
   SCOPED_TRACE("seed 6");
   Config config = small_config();
-  config.centering = Centering::fixed;
+  config.rule.centering = Centering::fixed;
   Twins twins{GetParam(), config};
   Inputs inputs{6};
-  const auto key_center = inputs.floats(elements(config, 1, config.num_kv_heads));
-  const auto query_center = inputs.floats(elements(config, 1, config.num_qo_heads));
-  twins.cache.cache().set_center(0, 1, Tensor{key_center.data(), {config.num_kv_heads, config.head_dim}},
-                                 Tensor{query_center.data(), {config.num_qo_heads, config.head_dim}});
+  const auto key_center = inputs.floats(elements(config, 1, config.shape.num_kv_heads));
+  const auto query_center = inputs.floats(elements(config, 1, config.shape.num_qo_heads));
+  twins.cache.cache().set_center(0, 1, Tensor{key_center.data(), {config.shape.num_kv_heads, config.shape.head_dim}},
+                                 Tensor{query_center.data(), {config.shape.num_qo_heads, config.shape.head_dim}});
   twins.oracle(0, 1).set_center(key_center, query_center);
   for (const int32_t sequence : {0, 1}) {  // the other sequence's centre is still zero
     for (const EncodeAs as : {EncodeAs::keys, EncodeAs::queries}) {
-      const int32_t heads = as == EncodeAs::keys ? config.num_kv_heads : config.num_qo_heads;
+      const int32_t heads = as == EncodeAs::keys ? config.shape.num_kv_heads : config.shape.num_qo_heads;
       const auto x = inputs.floats(elements(config, 25, heads));
       EXPECT_EQ(encode(twins.cache, as, x, DType::float32, sequence), expected(twins.oracle(0, sequence), as, x));
     }
@@ -136,23 +136,23 @@ TEST_P(Encode, TheCenterOfTheSequenceIsSubtractedFirst) {
 TEST_P(Encode, OrthogonalRowsGiveTheOraclesCodes) {
   SCOPED_TRACE("seed 7");
   Config config = small_config();
-  config.projection_kind = ProjectionKind::orthogonal;
-  config.hash_bits = 64;  // four blocks of 16 rows
+  config.rule.projection_kind = ProjectionKind::orthogonal;
+  config.rule.hash_bits = 64;  // four blocks of 16 rows
   Twins twins{GetParam(), config};
-  const auto x = Inputs{7}.floats(elements(config, 40, config.num_kv_heads));
+  const auto x = Inputs{7}.floats(elements(config, 40, config.shape.num_kv_heads));
   EXPECT_EQ(encode(twins.cache, EncodeAs::keys, x), expected(twins.oracle(0, 0), EncodeAs::keys, x));
 }
 
-/// Reads `[hash_bits, head_dim]` rows as the oracle keeps them.
+/// Converts `[hash_bits, head_dim]` to the oracle's rows.
 reference::Projection rows(const std::vector<float>& matrix, std::size_t first, const Config& config) {
   reference::Projection projection;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(config.hash_bits); ++i) {
-    projection.push_back(reference::row(matrix, first + i, static_cast<std::size_t>(config.head_dim)));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(config.rule.hash_bits); ++i) {
+    projection.push_back(reference::row(matrix, first + i, static_cast<std::size_t>(config.shape.head_dim)));
   }
   return projection;
 }
 
-/// Rows whose products with `x` add up to almost nothing, so that only the defined roundings decide the bits.
+/// Rows whose products with `x` nearly cancel, so that the defined roundings alone decide the bits.
 reference::Projection nearly_orthogonal_to(const reference::Vector& x, std::size_t hash_bits, Inputs& inputs) {
   reference::Projection projection;
   for (std::size_t i = 0; i < hash_bits; ++i) {
@@ -170,9 +170,9 @@ TEST_P(Encode, SumsNearZeroAreRoundedAsDefined) {
     for (const int32_t dim : {8, 24, 64, 128}) {
       SCOPED_TRACE(testing::Message() << "hash_bits " << bits << ", head_dim " << dim << ", seed 12");
       Config config = small_config();
-      config.hash_bits = bits;
-      config.head_dim = dim;
-      config.num_kv_heads = 1;
+      config.rule.hash_bits = bits;
+      config.shape.head_dim = dim;
+      config.shape.num_kv_heads = 1;
       Twins twins{GetParam(), config};
       Inputs inputs{12};
       const auto x = inputs.floats(static_cast<std::size_t>(dim));
@@ -195,24 +195,24 @@ TEST_P(Encode, TheCallersProjectionIsUsedByAllHeads) {
   const Config config = small_config();
   Twins twins{GetParam(), config};
   Inputs inputs{8};
-  const auto matrix = inputs.floats(static_cast<std::size_t>(config.hash_bits * config.head_dim));
-  twins.cache.cache().set_projection(0, Tensor{matrix.data(), {config.hash_bits, config.head_dim}});
+  const auto matrix = inputs.floats(static_cast<std::size_t>(config.rule.hash_bits * config.shape.head_dim));
+  twins.cache.cache().set_projection(0, Tensor{matrix.data(), {config.rule.hash_bits, config.shape.head_dim}});
   for (std::size_t h = 0; h < 2; ++h) twins.oracle(0, 0).set_projection(h, rows(matrix, 0, config));
-  const auto x = inputs.floats(elements(config, 25, config.num_kv_heads));
+  const auto x = inputs.floats(elements(config, 25, config.shape.num_kv_heads));
   EXPECT_EQ(encode(twins.cache, EncodeAs::keys, x), expected(twins.oracle(0, 0), EncodeAs::keys, x));
 }
 
 TEST_P(Encode, TheCallersProjectionsPerHeadAreUsed) {
   SCOPED_TRACE("seed 9");
   Config config = small_config();
-  config.projection_per_head = true;
+  config.rule.projection_per_head = true;
   Twins twins{GetParam(), config};
   Inputs inputs{9};
-  const auto matrix = inputs.floats(elements(config, config.hash_bits, config.num_kv_heads));
-  twins.cache.cache().set_projection(0,
-                                     Tensor{matrix.data(), {config.num_kv_heads, config.hash_bits, config.head_dim}});
+  const auto matrix = inputs.floats(elements(config, config.rule.hash_bits, config.shape.num_kv_heads));
+  twins.cache.cache().set_projection(
+      0, Tensor{matrix.data(), {config.shape.num_kv_heads, config.rule.hash_bits, config.shape.head_dim}});
   for (std::size_t h = 0; h < 2; ++h) twins.oracle(0, 0).set_projection(h, rows(matrix, h * 16, config));
-  const auto x = inputs.floats(elements(config, 25, config.num_qo_heads));
+  const auto x = inputs.floats(elements(config, 25, config.shape.num_qo_heads));
   EXPECT_EQ(encode(twins.cache, EncodeAs::queries, x), expected(twins.oracle(0, 0), EncodeAs::queries, x));
 }
 
@@ -220,7 +220,7 @@ TEST_P(Encode, StridedInputsAndCodesAreAddressedByTheirStrides) {
   SCOPED_TRACE("seed 10");
   const Config config = small_config();
   Twins twins{GetParam(), config};
-  const auto x = Inputs{10}.floats(elements(config, 6, 3));  // three heads a token, of which the last two are hashed
+  const auto x = Inputs{10}.floats(elements(config, 6, 3));  // three heads per token, of which the last two are hashed
   const Array input{GetParam(), DType::float32, {6, 3, 16}, x};
   const Array codes{GetParam(), DType::uint8, {6, 5, 2}};
   const Tensor last_two{input.tensor().data_as<float>() + 16, {6, 2, 16}, {48, 16, 1}};
@@ -244,7 +244,7 @@ TEST_P(Encode, NothingOfTheStateChanges) {
   Inputs inputs{11};
   cache.run(Operation::append, {{0, inputs.draw(config, 30)}});
   const State before = cache.state(0, 0);
-  encode(cache, EncodeAs::keys, inputs.floats(elements(config, 9, config.num_kv_heads)));
+  encode(cache, EncodeAs::keys, inputs.floats(elements(config, 9, config.shape.num_kv_heads)));
   expect_same(cache.state(0, 0), before);
 }
 

@@ -9,9 +9,6 @@ namespace {
 
 HASHEVICT_BACKEND_SUITE(Prefill);
 
-constexpr Policy kPolicies[] = {Policy::hash, Policy::window,   Policy::random,    Policy::key_norm,
-                                Policy::mean, Policy::majority, Policy::superseded};
-
 Options in_mode(PrefillMode mode, int32_t window = 32) {
   Options options;
   options.mode = mode;
@@ -31,8 +28,8 @@ void expect_oracles_state(Backend backend, const Config& config, const Options& 
   twins.expect_same_state();
 }
 
-/// Expects that the last row of a batch cannot be taken. Where lengths are on the host the whole call is refused. Only
-/// the device knows its own lengths, and nobody waits for it: there the row's sequence stays as it is.
+/// Expects that the last row of a batch cannot be taken. A backend with lengths on the host refuses the whole call. On
+/// a device only the kernels know the lengths, so the call succeeds and the row's sequence stays as it is.
 void expect_refused(TestCache& cache, const Batch& batch, const Options& options) {
   const std::vector<State> before = cache.states();
   const int32_t sequence = batch.back().sequence;
@@ -71,7 +68,7 @@ TEST_P(Prefill, ReplayGivesTheOraclesStateForEveryPolicy) {
     for (const Flavour flavour : {Flavour::normal, Flavour::repeated}) {
       SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
       Config config = small_config();
-      config.policy = policy;
+      config.rule.policy = policy;
       expect_oracles_state(GetParam(), config, in_mode(PrefillMode::replay), 100, 2, flavour);
     }
   }
@@ -81,8 +78,8 @@ TEST_P(Prefill, ReplayIsOneStepPerToken) {
   for (const Policy policy : kPolicies) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 3");
     Config config = small_config();
-    config.policy = policy;
-    config.dtype = DType::bfloat16;
+    config.rule.policy = policy;
+    config.shape.dtype = DType::bfloat16;
     TestCache replayed{GetParam(), config};
     TestCache stepped{GetParam(), config};
     const Tokens tokens = Inputs{3}.draw(config, 90);
@@ -99,21 +96,12 @@ TEST_P(Prefill, ReplayIsOneStepPerToken) {
   }
 }
 
-TEST_P(Prefill, ReplayWithDecayGivesTheOraclesState) {
-  for (const HashSource source : {HashSource::query, HashSource::key}) {
-    Config config = small_config();
-    config.score_decay_shift = 3;
-    config.hash_source = source;
-    expect_oracles_state(GetParam(), config, in_mode(PrefillMode::replay), 80, 4);
-  }
-}
-
 TEST_P(Prefill, ReplayOnTopOfStepsGivesTheOraclesState) {
   SCOPED_TRACE("seed 5");
   for (const Policy policy : kPolicies) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Twins twins{GetParam(), config};
     Inputs inputs{5};
     twins.run(Operation::append, {{0, inputs.draw(config, 30)}});
@@ -125,10 +113,10 @@ TEST_P(Prefill, ReplayOnTopOfStepsGivesTheOraclesState) {
 
 TEST_P(Prefill, WindowKeepsSinksTheEndAndTheNearest) {
   for (const Policy policy : kPolicies) {
-    for (const int32_t window : {1, 5, 32, 100}) {  // beyond 22 it is clipped, and nothing is left to choose
+    for (const int32_t window : {1, 5, 32, 100}) {  // above 22 the window is clipped, and no slot is left to choose for
       SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", window " << window);
       Config config = small_config();
-      config.policy = policy;
+      config.rule.policy = policy;
       expect_oracles_state(GetParam(), config, in_mode(PrefillMode::window, window), 70, 6);
     }
   }
@@ -145,7 +133,7 @@ TEST_P(Prefill, WindowTakesAChunkAsLongAsNothingWasDropped) {
   for (const Policy policy : kPolicies) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Twins twins{GetParam(), config};
     Inputs inputs{8};
     const Options options = in_mode(PrefillMode::window, 6);
@@ -179,7 +167,7 @@ TEST_P(Prefill, RecentKeepsSinksAndTheEnd) {
     for (const std::size_t prompt : Counts{25, 26, 47, 100}) {
       SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
       Config config = small_config();
-      config.policy = policy;
+      config.rule.policy = policy;
       expect_oracles_state(GetParam(), config, in_mode(PrefillMode::recent), prompt, 11);
     }
   }
@@ -190,10 +178,10 @@ TEST_P(Prefill, RecentContinuesOverTheOldestSlots) {
   for (const Policy policy : kPolicies) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Twins twins{GetParam(), config};
     Inputs inputs{12};
-    for (const std::size_t chunk : Counts{20, 9, 1, 60, 13}) {  // one that fills up, one far longer than the cache
+    for (const std::size_t chunk : Counts{20, 9, 1, 60, 13}) {  // one that fills the cache, one far longer than it
       twins.run(Operation::prefill, {{0, inputs.draw(config, chunk)}}, in_mode(PrefillMode::recent));
       twins.expect_same_state();
     }
@@ -204,39 +192,27 @@ TEST_P(Prefill, RecentContinuesOverTheOldestSlots) {
   }
 }
 
-TEST_P(Prefill, DecayStartsAfreshWhereWindowOrRecentDropTokens) {
-  for (const PrefillMode mode : {PrefillMode::window, PrefillMode::recent}) {
-    for (const HashSource source : {HashSource::query, HashSource::key}) {
-      SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode));
-      Config config = small_config();
-      config.score_decay_shift = 2;
-      config.hash_source = source;
-      expect_oracles_state(GetParam(), config, in_mode(mode, 6), 60, 13);
-    }
-  }
-}
-
 TEST_P(Prefill, NothingProtectedGivesTheOraclesState) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode));
     Config config = small_config();
-    config.num_sink_tokens = 0;
-    config.recent_window = 0;
+    config.rule.num_sink_tokens = 0;
+    config.rule.recent_window = 0;
     expect_oracles_state(GetParam(), config, in_mode(mode, 3), 60, 14);
-    config.capacity = 1;
+    config.shape.capacity = 1;
     expect_oracles_state(GetParam(), config, in_mode(mode, 3), 60, 14);
   }
 }
 
 TEST_P(Prefill, EveryTypeAndShapeGivesTheOraclesState) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
-    for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    for (const DType dtype : kHalves) {
       SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", dtype " << static_cast<int>(dtype));
       Config config = small_config();
-      config.dtype = dtype;
-      config.head_dim = 80;
-      config.num_qo_heads = 6;
-      config.hash_bits = 64;
+      config.shape.dtype = dtype;
+      config.shape.head_dim = 80;
+      config.shape.num_qo_heads = 6;
+      config.rule.hash_bits = 64;
       Options options = in_mode(mode, 7);
       expect_oracles_state(GetParam(), config, options, 50, 15);
       options.input = dtype;
@@ -250,7 +226,7 @@ TEST_P(Prefill, RaggedRowsGiveTheOraclesState) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", seed 16");
     Config config = small_config();
-    config.num_sequences = 4;
+    config.shape.num_sequences = 4;
     Twins twins{GetParam(), config};
     Inputs inputs{16};
     twins.run(Operation::prefill,
@@ -268,7 +244,7 @@ TEST_P(Prefill, RaggedRowsGiveTheOraclesState) {
 TEST_P(Prefill, ChunksOfAPinnedPromptDoNotPinEachOther) {
   SCOPED_TRACE("seed 17");
   Config config = small_config();
-  config.pin_prompt = true;
+  config.rule.pin_prompt = true;
   Twins twins{GetParam(), config};
   Inputs inputs{17};
   twins.run(Operation::prefill, {{0, inputs.draw(config, 20)}});
@@ -282,7 +258,7 @@ TEST_P(Prefill, ChunksOfAPinnedPromptDoNotPinEachOther) {
 TEST_P(Prefill, RowsWithoutTokensPinNothing) {
   SCOPED_TRACE("seed 23");
   Config config = small_config();
-  config.pin_prompt = true;
+  config.rule.pin_prompt = true;
   Twins twins{GetParam(), config};
   Inputs inputs{23};
   twins.run(Operation::prefill, {{0, inputs.draw(config, 8)}});
@@ -294,15 +270,15 @@ TEST_P(Prefill, RowsWithoutTokensPinNothing) {
 
 Config centered(Policy policy = Policy::hash) {
   Config config = small_config();
-  config.centering = Centering::prompt;
-  config.policy = policy;
-  config.hash_bits = 64;
+  config.rule.centering = Centering::prompt;
+  config.rule.policy = policy;
+  config.rule.hash_bits = 64;
   return config;
 }
 
 TEST_P(Prefill, CenterIsTheMeanOfThePrompt) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
-    for (const Policy policy : {Policy::hash, Policy::mean, Policy::majority, Policy::superseded}) {
+    for (const Policy policy : {Policy::hash, Policy::mean, Policy::votes, Policy::superseded, Policy::importance}) {
       for (const std::size_t prompt : Counts{1, 10, 60, 300}) {  // the last one in two blocks of the sum
         SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", policy "
                                         << static_cast<int>(policy));

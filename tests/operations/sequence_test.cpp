@@ -7,28 +7,25 @@ namespace {
 
 HASHEVICT_BACKEND_SUITE(Sequence);
 
-constexpr Policy kPolicies[] = {Policy::hash, Policy::window,   Policy::random,    Policy::key_norm,
-                                Policy::mean, Policy::majority, Policy::superseded};
-
 constexpr Arrangement kArrangements[] = {Arrangement::owned, Arrangement::strided, Arrangement::interleaved,
                                          Arrangement::padded_pages, Arrangement::csr_pages};
 
 Config two_layers(Policy policy) {
   Config config = small_config();
-  config.num_layers = 2;
-  config.num_sequences = 3;
-  config.layer_capacities = {16, 24};
-  config.policy = policy;
-  config.pin_prompt = true;
-  config.centering = Centering::prompt;
+  config.shape.num_layers = 2;
+  config.shape.num_sequences = 3;
+  config.shape.capacities = capacities_of_layers({16, 24}, config.shape.num_kv_heads);
+  config.rule.policy = policy;
+  config.rule.pin_prompt = true;
+  config.rule.centering = Centering::prompt;
   return config;
 }
 
-/// One call on every layer.
+/// Makes one call on every layer.
 void run_layers(Twins& twins, Operation operation, int32_t sequence, Inputs& inputs, std::size_t count) {
   Options options;
   options.output = DType::float32;
-  for (; options.layer < twins.cache.config().num_layers; ++options.layer) {
+  for (; options.layer < twins.cache.config().shape.num_layers; ++options.layer) {
     twins.run(operation, {{sequence, inputs.draw(twins.cache.config(), count, DType::float32, Flavour::biased)}},
               options);
   }
@@ -46,7 +43,7 @@ TEST_P(Sequence, ResetMakesItNew) {
     EXPECT_EQ(twins.cache.state(1, 1).tokens_seen, 0);
     EXPECT_EQ(twins.cache.state(1, 1).positions, std::vector<int32_t>(48, -1));
     expect_same(twins.cache.state(1, 0), untouched);
-    run_layers(twins, Operation::prefill, 1, inputs, 30);  // with a centre of its own: the old one is forgotten
+    run_layers(twins, Operation::prefill, 1, inputs, 30);  // with its own centre: the old one is gone
     run_layers(twins, Operation::decode, 1, inputs, 30);
     twins.expect_same_state();
   }
@@ -73,7 +70,7 @@ TEST_P(Sequence, ForkContinuesLikeItsSource) {
     Inputs inputs{3};
     run_layers(twins, Operation::prefill, 0, inputs, 35);
     run_layers(twins, Operation::append, 0, inputs, 9);
-    run_layers(twins, Operation::prefill, 2, inputs, 50);  // what the target held before is gone
+    run_layers(twins, Operation::prefill, 2, inputs, 50);  // the target's earlier contents are gone
     twins.cache.cache().fork(0, 2, Stream{});
     twins.fork_oracle(0, 2);
     twins.expect_same_state();
@@ -129,12 +126,11 @@ TEST_P(Sequence, LoadReadsWhatAnotherArrangementSaved) {
     for (const Arrangement to : kArrangements) {
       SCOPED_TRACE(testing::Message() << "from " << static_cast<int>(from) << " to " << static_cast<int>(to)
                                       << ", seed 7");
-      Config config = two_layers(Policy::hash);
-      config.dtype = DType::bfloat16;
-      config.score_decay_shift = 2;
+      Config config = two_layers(Policy::superseded);
+      config.shape.dtype = DType::bfloat16;
       TestCache source{GetParam(), config, from};
-      config.num_sequences = 2;
-      config.layout = Layout::slot_major;
+      config.shape.num_sequences = 2;
+      config.placement.layout = Layout::slot_major;
       TestCache target{GetParam(), config, to};
       Inputs inputs{7};
       Options options;
@@ -169,25 +165,68 @@ TEST_P(Sequence, SaveOfAnEmptySequenceEmptiesWhatLoadsIt) {
 TEST_P(Sequence, StatisticsCountWhatWasEvicted) {
   SCOPED_TRACE("seed 9");
   Config config = two_layers(Policy::hash);
-  config.dtype = DType::bfloat16;
+  config.shape.dtype = DType::bfloat16;
   TestCache cache{GetParam(), config};
   Inputs inputs{9};
   Options options;
   options.layer = 1;
   cache.run(Operation::prefill, {{0, inputs.draw(config, 40)}, {2, inputs.draw(config, 10)}}, options);
   cache.run(Operation::decode, {{0, inputs.draw(config, 2)}}, options);
-  const Statistics one = cache.cache().statistics(1, 0, Stream{});
-  EXPECT_EQ(one.tokens_seen, 42);
-  EXPECT_EQ(one.slots_used, 24);
-  EXPECT_EQ(one.slots_total, 24);
-  EXPECT_EQ(one.evictions, 18);
+  const Statistics one = cache.cache().statistics(1, -1, 0, Stream{});
+  EXPECT_EQ(one.tokens_seen, 2 * 42);  // of two heads
+  EXPECT_EQ(one.slots_used, 2 * 24);
+  EXPECT_EQ(one.slots_total, 2 * 24);
+  EXPECT_EQ(one.evictions, 2 * 18);
   EXPECT_EQ(one.kv_bytes, 24U * 2 * 2 * 16 * 2);  // slots, keys and values, heads, elements, bytes
   EXPECT_EQ(one.kv_bytes_full, 42U * 2 * 2 * 16 * 2);
   const Statistics all = cache.cache().statistics(Stream{});
-  EXPECT_EQ(all.tokens_seen, 52);
-  EXPECT_EQ(all.slots_used, 34);
-  EXPECT_EQ(all.slots_total, 3 * (16 + 24));
-  EXPECT_EQ(all.evictions, 18);
+  EXPECT_EQ(all.tokens_seen, 2 * 52);
+  EXPECT_EQ(all.slots_used, 2 * 34);
+  EXPECT_EQ(all.slots_total, 2 * 3 * (16 + 24));
+  EXPECT_EQ(all.evictions, 2 * 18);
+}
+
+TEST_P(Sequence, StatisticsOfAHeadCountItsOwnSlots) {
+  SCOPED_TRACE("seed 10");
+  const Config config = ragged_config();
+  TestCache cache{GetParam(), config};
+  cache.run(Operation::append, {{1, Inputs{10}.draw(config, 42)}});
+  const Statistics small = cache.cache().statistics(0, 0, 1, Stream{});
+  EXPECT_EQ(small.tokens_seen, 42);
+  EXPECT_EQ(small.slots_used, 8);
+  EXPECT_EQ(small.slots_total, 8);
+  EXPECT_EQ(small.evictions, 34);
+  EXPECT_EQ(small.kv_bytes, 8U * 2 * 16 * 4);
+  const Statistics large = cache.cache().statistics(0, 1, 1, Stream{});
+  EXPECT_EQ(large.slots_used, 42);
+  EXPECT_EQ(large.slots_total, 70);
+  EXPECT_EQ(large.evictions, 0);
+  const Statistics all = cache.cache().statistics(-1, 1, -1, Stream{});
+  EXPECT_EQ(all.slots_used, 42);
+  EXPECT_EQ(all.slots_total, 2 * (70 + 24));
+}
+
+TEST_P(Sequence, OfRaggedHeadsIsForkedAndSavedWhole) {
+  SCOPED_TRACE("seed 11");
+  for (const Arrangement arrangement : {Arrangement::owned, Arrangement::strided, Arrangement::interleaved}) {
+    const Config config = ragged_config();
+    Twins twins{GetParam(), config, arrangement};
+    Inputs inputs{11};
+    for (int32_t layer = 0; layer < 2; ++layer) {
+      Options options;
+      options.layer = layer;
+      twins.run(Operation::append, {{0, inputs.draw(config, 40)}}, options);
+    }
+    twins.cache.cache().fork(0, 1, Stream{});
+    twins.fork_oracle(0, 1);
+    twins.expect_same_state();
+    const auto saved = twins.cache.cache().save(1, Stream{});
+    twins.cache.cache().reset(0, Stream{});
+    twins.cache.cache().load(0, saved.data(), saved.size(), Stream{});
+    twins.expect_same_state();
+    twins.run(Operation::decode, {{0, inputs.draw(config, 3)}, {1, inputs.draw(config, 60)}});
+    twins.expect_same_state();
+  }
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include "properties/stream.hpp"
 #include "support/backend_test.hpp"
 
-/// A sequence's state is a function of its own inputs alone, whatever the batches that bring them.
+/// A sequence's state is a function of its own inputs alone, whatever the batches that contain them.
 namespace hashevict::test {
 namespace {
 
@@ -45,10 +45,10 @@ std::vector<Outcome> run_shuffled(TestCache& cache, const std::vector<Tokens>& t
 }
 
 TEST_P(Batches, OfAnyCompositionGiveEachSequenceTheSameBits) {
-  for (const Config& base : configs_of_every_rule(small_config())) {
-    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(base.policy) << ", seed 1");
+  for (const Config& base : configs_with_ragged_heads(small_config())) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(base.rule.policy) << ", seed 1");
     Config config = base;
-    config.num_sequences = 4;
+    config.shape.num_sequences = 4;
     Inputs inputs{1};
     std::vector<Tokens> tokens;
     for (const std::size_t count : Counts{50, 33, 70, 4}) tokens.push_back(inputs.draw(config, count));
@@ -57,7 +57,7 @@ TEST_P(Batches, OfAnyCompositionGiveEachSequenceTheSameBits) {
     for (std::size_t s = 0; s < tokens.size(); ++s) {
       SCOPED_TRACE(testing::Message() << "sequence " << s);
       Config single = config;
-      single.num_sequences = 1;
+      single.shape.num_sequences = 1;
       TestCache alone{GetParam(), single};
       expect_same(outcomes[s], alone.run(Operation::decode, {{0, tokens[s]}}).front());
       expect_same(mixed.state(0, static_cast<int32_t>(s)), alone.state(0, 0));
@@ -69,8 +69,8 @@ TEST_P(Batches, OfPromptsGiveEachSequenceTheSameBits) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", seed 2");
     Config config = small_config();
-    config.num_sequences = 3;
-    config.centering = Centering::prompt;
+    config.shape.num_sequences = 3;
+    config.rule.centering = Centering::prompt;
     Options options;
     options.mode = mode;
     options.window = 5;
@@ -89,8 +89,8 @@ TEST_P(Batches, OfPromptsGiveEachSequenceTheSameBits) {
 TEST_P(Batches, NeverTouchOtherSequencesOrLayers) {
   SCOPED_TRACE("seed 3");
   Config config = small_config();
-  config.num_layers = 2;
-  config.num_sequences = 3;
+  config.shape.num_layers = 2;
+  config.shape.num_sequences = 3;
   TestCache cache{GetParam(), config};
   Inputs inputs{3};
   for (Options options; options.layer < 2; ++options.layer) {

@@ -11,18 +11,18 @@ HASHEVICT_BACKEND_SUITE(Budget);
 
 /// A cache whose budget the sequence never reaches.
 Config unbounded(Config config) {
-  config.capacity = 1000;
+  config.shape.capacity = 1000;
   return config;
 }
 
 TEST_P(Budget, OfTheLengthGivesTheUnboundedCachesBits) {
-  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+  for (const DType dtype : kFloats) {
     for (Config config : configs_of_every_rule(small_config())) {
-      SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.policy) << ", dtype "
+      SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.rule.policy) << ", dtype "
                                       << static_cast<int>(dtype) << ", seed 1");
-      config.dtype = dtype;
-      config.head_dim = 80;
-      config.capacity = 60;
+      config.shape.dtype = dtype;
+      config.shape.head_dim = 80;
+      config.shape.capacity = 60;
       TestCache bounded{GetParam(), config};
       TestCache plain{GetParam(), unbounded(config)};
       const Tokens tokens = Inputs{1}.draw(config, 60);
@@ -36,7 +36,7 @@ TEST_P(Budget, OfTheLengthGivesTheUnboundedCachesBits) {
 TEST_P(Budget, OfTheLengthGivesTheOraclesFullAttention) {
   SCOPED_TRACE("seed 2");
   Config config = small_config();
-  config.capacity = 60;
+  config.shape.capacity = 60;
   Twins twins{GetParam(), config};
   Inputs inputs{2};
   twins.run(Operation::prefill, {{0, inputs.draw(config, 40)}});
@@ -48,12 +48,12 @@ TEST_P(Budget, OfTheLengthGivesTheOraclesFullAttention) {
 TEST_P(Budget, ThatCutsTheCacheIntoSplitsGivesTheUnboundedCachesBits) {
   SCOPED_TRACE("seed 3");
   Config config = small_config();
-  config.head_dim = 8;
-  config.hash_bits = 8;
-  config.capacity = 2100;
-  config.max_batch_tokens = 4096;
+  config.shape.head_dim = 8;
+  config.rule.hash_bits = 8;
+  config.shape.capacity = 2100;
+  config.execution.max_batch_tokens = 4096;
   Config larger = config;
-  larger.capacity = 5000;
+  larger.shape.capacity = 5000;
   TestCache bounded{GetParam(), config};
   TestCache plain{GetParam(), larger};
   Inputs inputs{3};
@@ -65,7 +65,7 @@ TEST_P(Budget, ThatCutsTheCacheIntoSplitsGivesTheUnboundedCachesBits) {
 }
 
 TEST_P(Budget, BelowTheLengthChangesTheOutput) {
-  SCOPED_TRACE("seed 4");  // so that the cases above compare something
+  SCOPED_TRACE("seed 4");  // shows that the cases above can fail
   Config config = small_config();
   TestCache bounded{GetParam(), config};
   TestCache plain{GetParam(), unbounded(config)};

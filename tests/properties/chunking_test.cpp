@@ -26,15 +26,15 @@ Outcome prefill_in_chunks(TestCache& cache, const Tokens& tokens, std::size_t la
 }
 
 TEST_P(Chunks, OfAnySizesReplayToTheSameState) {
-  for (const Config& config : configs_of_every_rule(small_config())) {
+  for (const Config& config : configs_with_ragged_heads(small_config())) {
     const Tokens tokens = Inputs{1}.draw(config, 110);
     TestCache whole{GetParam(), config};
     const Outcome expected = whole.run(Operation::prefill, {{0, tokens}}).front();
     const Tokens steps = Inputs{2}.draw(config, 30);
     const Outcome later = whole.run(Operation::decode, {{0, steps}}).front();
     for (const std::size_t largest : Counts{1, 3, 10, 40}) {
-      SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.policy) << ", chunks up to " << largest
-                                      << ", seed 1");
+      SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(config.rule.policy) << ", chunks up to "
+                                      << largest << ", seed 1");
       TestCache chunked{GetParam(), config};
       expect_same(prefill_in_chunks(chunked, tokens, largest, 1), expected);
       expect_same(chunked.run(Operation::decode, {{0, steps}}).front(), later);
@@ -43,7 +43,7 @@ TEST_P(Chunks, OfAnySizesReplayToTheSameState) {
   }
 }
 
-/// Positions of a head, in ascending order.
+/// Positions in a head, in ascending order.
 std::set<int32_t> held(const State& state, std::size_t head, std::size_t capacity) {
   const auto begin = state.positions.begin() + static_cast<std::ptrdiff_t>(head * capacity);
   return {begin, begin + static_cast<std::ptrdiff_t>(capacity)};
@@ -66,12 +66,12 @@ TEST_P(Chunks, OfAnySizesKeepTheSameRecentTokens) {
 }
 
 TEST_P(Chunks, OfRecentTokensLeaveTheSameAccumulators) {
-  for (const Policy policy : {Policy::superseded, Policy::mean, Policy::majority, Policy::key_norm}) {
+  for (const Policy policy : {Policy::superseded, Policy::mean, Policy::votes, Policy::importance}) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 4");
     Options options;
     options.mode = PrefillMode::recent;
     Config config = small_config();
-    config.policy = policy;  // ties go to the oldest, so that the order of slots cannot show in the victims
+    config.rule.policy = policy;  // ties go to the oldest, so the order of slots cannot affect the victims
     const Tokens tokens = Inputs{4}.draw(config, 80);
     const Tokens steps = Inputs{5}.draw(config, 40);
     TestCache whole{GetParam(), config};

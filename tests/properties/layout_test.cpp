@@ -2,27 +2,27 @@
 #include "properties/stream.hpp"
 #include "support/backend_test.hpp"
 
-/// Same inputs, same seed: same victims and the same bits of attention in every layout; block tables are only read.
+/// The layout of slots in memory changes no result: the same inputs and seed give the same slots, victims and bits of
+/// attention in every arrangement. Of lent memory only the slots are written; block tables are only read.
 namespace hashevict::test {
 namespace {
 
-HASHEVICT_BACKEND_SUITE(LayoutOf);
+HASHEVICT_BACKEND_SUITE(Arrangements);
 
 constexpr Arrangement kArrangements[] = {Arrangement::owned, Arrangement::strided, Arrangement::interleaved,
                                          Arrangement::padded_pages, Arrangement::csr_pages};
 
-TEST_P(LayoutOf, SlotsNeverShowsInTheResults) {
+TEST_P(Arrangements, AllGiveTheSameResultsAndState) {
   for (const Config& base : configs_of_every_rule(small_config())) {
     TestCache expected{GetParam(), base};
     const Tokens tokens = Inputs{1}.draw(base, 90);
     const Outcome outcome = run_alone(expected, 1, tokens, 40, 60);
-    for (const Layout order : {Layout::head_major, Layout::slot_major}) {
+    for (const Layout order : kDenseLayouts) {
       for (const Arrangement arrangement : kArrangements) {
-        SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(base.policy) << ", order "
-                                        << static_cast<int>(order) << ", arrangement " << static_cast<int>(arrangement)
-                                        << ", seed 1");
+        SCOPED_TRACE(testing::Message() << "policy " << base.rule.policy << ", order " << order << ", arrangement "
+                                        << arrangement << ", seed 1");
         Config config = base;
-        config.layout = order;
+        config.placement.layout = order;
         TestCache cache{GetParam(), config, arrangement};
         expect_same(run_alone(cache, 1, tokens, 40, 60), outcome);
         expect_same(cache.state(0, 1), expected.state(0, 1));
@@ -31,16 +31,48 @@ TEST_P(LayoutOf, SlotsNeverShowsInTheResults) {
   }
 }
 
-TEST_P(LayoutOf, NarrowSlotsNeverShowsInTheResults) {
-  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+TEST_P(Arrangements, OfRaggedHeadsAllGiveTheSameResultsAndState) {
+  Config config = small_config();
+  config.shape.capacities = ragged_capacities(config);
+  const Tokens tokens = Inputs{8}.draw(config, 90);
+  TestCache expected{GetParam(), config};
+  const Outcome outcome = run_alone(expected, 1, tokens, 40, 60);
+  for (const Arrangement arrangement : {Arrangement::strided, Arrangement::interleaved}) {
+    SCOPED_TRACE(testing::Message() << "arrangement " << arrangement << ", seed 8");
+    TestCache cache{GetParam(), config, arrangement};
+    expect_same(run_alone(cache, 1, tokens, 40, 60), outcome);
+    expect_same(cache.state(0, 1), expected.state(0, 1));
+  }
+}
+
+/// A head does the same beside any others: its slots, codes and results do not depend on their capacities.
+TEST_P(Arrangements, OfRaggedHeadsGiveEachHeadWhatItHasAlone) {
+  SCOPED_TRACE("seed 9");
+  Config config = small_config();
+  const Tokens tokens = Inputs{9}.draw(config, 90);
+  config.shape.capacities = {8, 24};
+  TestCache beside_least{GetParam(), config};
+  config.shape.capacities = {600, 24};
+  TestCache beside_most{GetParam(), config};
+  const Outcome a = run_alone(beside_least, 1, tokens, 40, 60);
+  const Outcome b = run_alone(beside_most, 1, tokens, 40, 60);
+  for (std::size_t i = 1; i < a.victims.size(); i += 2) {
+    EXPECT_EQ(a.slots[i], b.slots[i]);
+    EXPECT_EQ(a.victims[i], b.victims[i]);
+  }
+  EXPECT_NE(a.victims, b.victims);
+}
+
+TEST_P(Arrangements, OfHalfPrecisionSlotsAllGiveTheSameResultsAndState) {
+  for (const DType dtype : kHalves) {
     Config base = small_config();
-    base.dtype = dtype;
-    base.head_dim = 24;
+    base.shape.dtype = dtype;
+    base.shape.head_dim = 24;
     TestCache expected{GetParam(), base};
     const Tokens tokens = Inputs{2}.draw(base, 90);
     const Outcome outcome = run_alone(expected, 1, tokens, 40, 60);
     for (const Arrangement arrangement : kArrangements) {
-      SCOPED_TRACE(testing::Message() << "arrangement " << static_cast<int>(arrangement) << ", seed 2");
+      SCOPED_TRACE(testing::Message() << "arrangement " << arrangement << ", seed 2");
       TestCache cache{GetParam(), base, arrangement};
       expect_same(run_alone(cache, 1, tokens, 40, 60), outcome);
       expect_same(cache.state(0, 1), expected.state(0, 1));
@@ -48,7 +80,7 @@ TEST_P(LayoutOf, NarrowSlotsNeverShowsInTheResults) {
   }
 }
 
-TEST_P(LayoutOf, PagesOfAnySizeNeverShowsInTheResults) {
+TEST_P(Arrangements, InPagesOfAnySizeGiveTheSameResults) {
   const Config base = small_config();
   TestCache expected{GetParam(), base};
   const Tokens tokens = Inputs{3}.draw(base, 90);
@@ -57,14 +89,14 @@ TEST_P(LayoutOf, PagesOfAnySizeNeverShowsInTheResults) {
     for (const Arrangement arrangement : {Arrangement::padded_pages, Arrangement::csr_pages}) {
       SCOPED_TRACE(testing::Message() << "page_size " << page_size << ", seed 3");
       Config config = base;
-      config.page_size = page_size;
+      config.placement.page_size = page_size;
       TestCache cache{GetParam(), config, arrangement};
       expect_same(run_alone(cache, 0, tokens, 40, 60), outcome);
     }
   }
 }
 
-TEST_P(LayoutOf, PromptsInEveryModeNeverShowsInTheResults) {
+TEST_P(Arrangements, AllGiveTheSamePromptsInModesWindowAndRecent) {
   for (const PrefillMode mode : {PrefillMode::window, PrefillMode::recent}) {
     const Config config = small_config();
     Options options;
@@ -74,8 +106,7 @@ TEST_P(LayoutOf, PromptsInEveryModeNeverShowsInTheResults) {
     const Batch batch{{1, Inputs{4}.draw(config, 70)}};
     const Outcome outcome = expected.run(Operation::prefill, batch, options).front();
     for (const Arrangement arrangement : kArrangements) {
-      SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", arrangement "
-                                      << static_cast<int>(arrangement) << ", seed 4");
+      SCOPED_TRACE(testing::Message() << "mode " << mode << ", arrangement " << arrangement << ", seed 4");
       TestCache cache{GetParam(), config, arrangement};
       expect_same(cache.run(Operation::prefill, batch, options).front(), outcome);
       expect_same(cache.state(0, 1), expected.state(0, 1));
@@ -83,11 +114,11 @@ TEST_P(LayoutOf, PromptsInEveryModeNeverShowsInTheResults) {
   }
 }
 
-TEST_P(LayoutOf, LentMemoryIsWrittenInItsSlotsOnly) {
-  for (const Layout order : {Layout::head_major, Layout::slot_major}) {
-    SCOPED_TRACE(testing::Message() << "order " << static_cast<int>(order) << ", seed 5");
+TEST_P(Arrangements, WithGapsAreWrittenInTheirSlotsOnly) {
+  for (const Layout order : kDenseLayouts) {
+    SCOPED_TRACE(testing::Message() << "order " << order << ", seed 5");
     Config config = small_config();
-    config.layout = order;
+    config.placement.layout = order;
     TestCache cache{GetParam(), config, Arrangement::strided};
     const auto untouched = cache.lent_bytes();
     run_alone(cache, 0, Inputs{5}.draw(config, 90), 40, 60);
@@ -98,17 +129,17 @@ TEST_P(LayoutOf, LentMemoryIsWrittenInItsSlotsOnly) {
         const auto differs = [&](std::size_t b) { return written[buffer][i + b] != untouched[buffer][i + b]; };
         if (differs(0) || differs(1) || differs(2) || differs(3)) ++changed;
       }
-      EXPECT_EQ(changed, 2U * 24 * 16);  // heads, slots, elements: no gap, nothing of the other sequence
+      EXPECT_EQ(changed, 2U * 24 * 16);  // heads, slots, elements: no gap and no other sequence
     }
   }
 }
 
-TEST_P(LayoutOf, BlockTablesAreNeverWritten) {
+TEST_P(Arrangements, InPagesNeverWriteTheBlockTable) {
   for (const Config& base : configs_of_every_rule(small_config())) {
     for (const Arrangement arrangement : {Arrangement::padded_pages, Arrangement::csr_pages}) {
-      SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(base.policy) << ", seed 6");
+      SCOPED_TRACE(testing::Message() << "policy " << base.rule.policy << ", seed 6");
       Config config = base;
-      config.num_layers = 2;
+      config.shape.num_layers = 2;
       TestCache cache{GetParam(), config, arrangement};
       run_alone(cache, 0, Inputs{6}.draw(config, 90), 40, 60);
       cache.cache().fork(0, 1, Stream{});
@@ -120,7 +151,7 @@ TEST_P(LayoutOf, BlockTablesAreNeverWritten) {
   }
 }
 
-TEST_P(LayoutOf, PagesOfOthersAreNeverTouched) {
+TEST_P(Arrangements, InPagesNeverTouchThePagesOfOthers) {
   SCOPED_TRACE("seed 7");
   const Config config = small_config();
   TestCache cache{GetParam(), config, Arrangement::padded_pages};

@@ -7,25 +7,48 @@
 
 namespace hashevict::test {
 
-/// The rules and a config that each of the properties is checked with.
+/// Capacities of which one is the least that the rule admits, the others one apart and far apart.
+inline std::vector<int32_t> ragged_capacities(const Config& config) {
+  const int32_t least = config.rule.num_sink_tokens + config.rule.recent_window + 1;
+  std::vector<int32_t> capacities;
+  for (int32_t i = 0; i < config.shape.num_layers * config.shape.num_kv_heads; ++i) {
+    const int32_t choices[] = {least, 3 * config.shape.capacity, config.shape.capacity, config.shape.capacity + 1};
+    capacities.push_back(choices[i % 4]);
+  }
+  return capacities;
+}
+
+/// The configs that each property is checked with: every rule, and some variants.
 inline std::vector<Config> configs_of_every_rule(const Config& base) {
   std::vector<Config> configs;
-  for (const Policy policy : {Policy::hash, Policy::window, Policy::random, Policy::key_norm, Policy::mean,
-                              Policy::majority, Policy::superseded}) {
+  for (const Policy policy : kPolicies) {
     configs.push_back(base);
-    configs.back().policy = policy;
+    configs.back().rule.policy = policy;
   }
   configs.push_back(base);
-  configs.back().score_decay_shift = 2;
+  configs.back().rule.hash_source = HashSource::key;
+  configs.back().rule.tie = Tie::lowest_slot;
   configs.push_back(base);
-  configs.back().hash_source = HashSource::key;
-  configs.back().tie = Tie::lowest_slot;
+  configs.back().rule.policy = Policy::importance;
+  configs.back().rule.importance_source = ImportanceSource::key;
+  configs.back().rule.importance_slopes = 1;
   configs.push_back(base);
-  configs.back().pin_prompt = true;
+  configs.back().rule.pin_prompt = true;
   return configs;
 }
 
-/// Appends what an operation told of some more tokens.
+/// The same, and some with heads of different capacities.
+inline std::vector<Config> configs_with_ragged_heads(const Config& base) {
+  std::vector<Config> configs = configs_of_every_rule(base);
+  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::mean}) {
+    configs.push_back(base);
+    configs.back().rule.policy = policy;
+    configs.back().shape.capacities = ragged_capacities(base);
+  }
+  return configs;
+}
+
+/// Appends an operation's results for further tokens.
 inline void join(Outcome& all, const Outcome& more) {
   all.slots.insert(all.slots.end(), more.slots.begin(), more.slots.end());
   all.victims.insert(all.victims.end(), more.victims.begin(), more.victims.end());
@@ -33,7 +56,7 @@ inline void join(Outcome& all, const Outcome& more) {
   all.lse.insert(all.lse.end(), more.lse.begin(), more.lse.end());
 }
 
-/// Prompt, steps, a second chunk of prompt and steps again, of one sequence by itself: everything it was ever told.
+/// All results for one sequence by itself: a prompt, steps, a second chunk of the prompt and more steps.
 inline Outcome run_alone(TestCache& cache, int32_t sequence, const Tokens& tokens, std::size_t prompt,
                          std::size_t second) {
   const Config& config = cache.config();

@@ -6,13 +6,13 @@
 #include "properties/stream.hpp"
 #include "support/backend_test.hpp"
 
-/// The number of threads, and who runs them, never shows in the results.
+/// Neither the number of threads nor their owner affects a result.
 namespace hashevict::test {
 namespace {
 
 HASHEVICT_BACKEND_SUITE(Threads);
 
-/// Counts its calls and runs tasks backwards, or on threads of its own.
+/// Counts its calls and runs tasks in reverse order, or on its own threads.
 struct CallersLoop {
   bool parallel = false;
   std::atomic<int64_t> num_tasks{0};
@@ -37,11 +37,11 @@ struct CallersLoop {
 
 Config wide_config() {
   Config config = small_config();
-  config.num_sequences = 3;
-  config.num_kv_heads = 3;
-  config.num_qo_heads = 6;
-  config.capacity = 40;
-  config.centering = Centering::prompt;
+  config.shape.num_sequences = 3;
+  config.shape.num_kv_heads = 3;
+  config.shape.num_qo_heads = 6;
+  config.shape.capacity = 40;
+  config.rule.centering = Centering::prompt;
   return config;
 }
 
@@ -65,7 +65,10 @@ std::vector<Outcome> run_everything(TestCache& cache) {
     run(Operation::decode, {{2, inputs.draw(config, 1)}, {-1, inputs.draw(config, 1)}, {0, inputs.draw(config, 3)}});
   }
   run(Operation::append, {{0, inputs.draw(config, 2)}, {1, inputs.draw(config, 2)}, {2, inputs.draw(config, 2)}});
-  run(Operation::attend, {{1, inputs.draw(config, 5)}, {2, inputs.draw(config, 2)}});
+  run(Operation::attend, {{1, inputs.draw(config, 1)}, {2, inputs.draw(config, 1)}});
+  cache.cache().reset(1, Stream{});
+  run(Operation::append, {{1, inputs.draw(config, 5)}});  // fits every head
+  run(Operation::attend, {{1, inputs.draw(config, 5)}, {2, inputs.draw(config, 1)}});
   return all;
 }
 
@@ -78,14 +81,14 @@ void expect_same(const std::vector<Outcome>& a, const std::vector<Outcome>& b) {
 }
 
 TEST_P(Threads, OfAnyNumberGiveTheSameBits) {
-  for (const Config& base : configs_of_every_rule(wide_config())) {
-    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(base.policy));
+  for (const Config& base : configs_with_ragged_heads(wide_config())) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(base.rule.policy));
     TestCache single{GetParam(), base};
     const std::vector<Outcome> expected = run_everything(single);
     for (const int32_t threads : {2, 3, 8}) {
       SCOPED_TRACE(testing::Message() << threads << " threads");
       Config config = base;
-      config.num_threads = threads;
+      config.execution.num_threads = threads;
       TestCache cache{GetParam(), config};
       expect_same(run_everything(cache), expected);
       EXPECT_TRUE(cache.states() == single.states());
@@ -101,9 +104,9 @@ TEST_P(Threads, OfTheCallerGiveTheSameBits) {
     CallersLoop loop;
     loop.parallel = parallel;
     Config config = wide_config();
-    config.num_threads = 3;
-    config.parallel_for = CallersLoop::run;
-    config.parallel_for_context = &loop;
+    config.execution.num_threads = 3;
+    config.execution.parallel_for = CallersLoop::run;
+    config.execution.parallel_for_context = &loop;
     TestCache cache{GetParam(), config};
     expect_same(run_everything(cache), expected);
     EXPECT_TRUE(cache.states() == single.states());
@@ -114,15 +117,15 @@ TEST_P(Threads, OfTheCallerGiveTheSameBits) {
 TEST_P(Threads, OfManySplitsGiveTheSameBits) {
   SCOPED_TRACE("seed 2");
   Config config = small_config();
-  config.num_kv_heads = 1;
-  config.num_qo_heads = 2;
-  config.head_dim = 8;
-  config.hash_bits = 8;
-  config.capacity = 5000;
-  config.max_batch_tokens = 8192;
+  config.shape.num_kv_heads = 1;
+  config.shape.num_qo_heads = 2;
+  config.shape.head_dim = 8;
+  config.rule.hash_bits = 8;
+  config.shape.capacity = 5000;
+  config.execution.max_batch_tokens = 8192;
   std::vector<Outcome> outcomes;
   for (const int32_t threads : {1, 2, 5}) {
-    config.num_threads = threads;
+    config.execution.num_threads = threads;
     TestCache cache{GetParam(), config};
     Inputs inputs{2};
     cache.run(Operation::append, {{0, inputs.draw(config, 4500)}});
@@ -141,7 +144,7 @@ TEST_P(Threads, EachWithACacheOfItsOwnDoNotMeet) {
   for (std::vector<Outcome>& outcome : outcomes) {
     threads.emplace_back([&outcome, backend = GetParam()] {
       Config config = wide_config();
-      config.num_threads = 2;
+      config.execution.num_threads = 2;
       TestCache cache{backend, config};
       outcome = run_everything(cache);
     });

@@ -13,13 +13,14 @@ struct AttentionOptions {
   double logit_soft_cap = 0.0;  ///< 0: off
 };
 
-/// Attention of one query in double, and the sizes that an error bound of another arithmetic needs.
+/// Attention of one query in double precision, with the magnitudes that the error bound of another implementation
+/// needs.
 struct Attention {
-  std::vector<double> out;            ///< zeros where the query sees no slot
-  double lse = 0.0;                   ///< natural log of the softmax sum; -infinity where it sees none
+  std::vector<double> out;            ///< zeros if the query sees no slot
+  double lse = 0.0;                   ///< natural log of the softmax sum; -infinity if the query sees no slot
   std::vector<double> out_magnitude;  ///< the sum of `p_j |v_j|`
   double logit_magnitude = 0.0;       ///< the largest `scale * sum of |q_e k_e|`
-  std::size_t num_slots = 0;          ///< that the query sees
+  std::size_t num_slots = 0;          ///< slots that the query sees
 };
 
 /// A query at `position` sees the slots up to its own position.

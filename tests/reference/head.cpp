@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reference/head.hpp"
 
+#include <cmath>
 #include <utility>
 
 namespace hashevict::reference {
@@ -9,10 +10,10 @@ Head::Head(const Settings& settings_, std::size_t kv_head, Projection projection
     : settings{settings_},
       global_head{static_cast<std::uint32_t>(settings.kv_head_offset) + static_cast<std::uint32_t>(kv_head)},
       projection{std::move(projection_)},
+      importance_weight(settings.head_dim, 0.0F),
       key_center(settings.head_dim, 0.0F),
       query_centers(settings.group_size(), key_center),
-      key_sum(settings.head_dim, 0.0F),
-      ones(settings.hash_bits, 0) {}
+      key_sum(settings.head_dim, 0.0F) {}
 
 Step Head::observe(const Token& token) {
   Step step;
@@ -30,12 +31,6 @@ Step Head::observe(const Token& token) {
     mean[e] = key_sum[e] / static_cast<float>(tokens_seen);
   }
   step.mean = encode(projection, mean, key_center);
-  std::vector<bool> majority;
-  for (std::size_t i = 0; i < settings.hash_bits; ++i) {
-    if (bit(step.key, i)) ++ones[i];
-    majority.push_back(2 * ones[i] >= tokens_seen);
-  }
-  step.majority = pack(majority);
   return step;
 }
 
@@ -49,8 +44,13 @@ Slot Head::new_slot(const Step& step, const Token& token) const {
   for (const float x : token.value) slot.value.push_back(round_to(settings.storage, x));
   slot.code = step.key;
   slot.position = step.position;
-  slot.squared_norm = squared_norm(token.key);
-  start(settings, step, slot);
+  slot.importance = token.importance;
+  if (settings.importance_slopes) slot.importance_slope = token.importance_slope;
+  if (settings.importance_of_key) {
+    float sum = 0.0F;
+    for (std::size_t e = 0; e < token.key.size(); ++e) sum = std::fma(importance_weight[e], token.key[e], sum);
+    slot.importance = sum + importance_bias;
+  }
   return slot;
 }
 

@@ -19,7 +19,7 @@ std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
     const std::uint64_t b = std::uint64_t{counter[2]} * 0xCD9E8D57U;
     counter = {high(b) ^ counter[1] ^ key[0], low(b), high(a) ^ counter[3] ^ key[1], low(a)};
     key[0] += 0x9E3779B9U;  // the golden ratio
-    key[1] += 0xBB67AE85U;  // the square root of 3, less 1
+    key[1] += 0xBB67AE85U;  // the square root of 3, minus 1
   }
   return counter;
 }

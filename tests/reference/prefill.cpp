@@ -11,14 +11,14 @@ bool older(const Slot& a, const Slot& b) {
   return a.position < b.position;
 }
 
-/// What `head` would hold after `tokens` if it had room for all of them, with every step's distance of every slot
-/// summed over the last `window` tokens' queries.
+/// The contents of `head` after `tokens` if it had room for all of them. Each slot also has the sum of its distances to
+/// the queries of the last `window` tokens.
 struct Everything {
   std::vector<Slot> slots;               ///< in ascending position
   std::vector<std::uint32_t> distances;  ///< to the codes of the last `window` tokens' queries
 };
 
-/// Takes all tokens in without dropping any; the counters of `head` move on, its slots stay as they are.
+/// Takes all tokens and drops none. The counters of `head` move on; its slots stay as they are.
 Everything take_everything(Head& head, const std::vector<Token>& tokens, std::size_t window) {
   std::vector<Step> steps;
   Everything all{head.slots, {}};
@@ -26,7 +26,7 @@ Everything take_everything(Head& head, const std::vector<Token>& tokens, std::si
   for (const Token& token : tokens) {
     const Step step = head.observe(token);
     for (Slot& slot : all.slots) {
-      slot.smallest_distance = std::min(slot.smallest_distance, hamming_distance(step.key, slot.code));
+      if (needs_no_steps(head.settings)) accumulate(head.settings, step, slot);
     }
     all.slots.push_back(head.new_slot(step, token));
     steps.push_back(step);
@@ -41,7 +41,8 @@ Everything take_everything(Head& head, const std::vector<Token>& tokens, std::si
   return all;
 }
 
-/// Sinks, the last `window` tokens, and of the others those with the smallest distance, the newer of equals first.
+/// Keeps the sinks, the last `window` tokens, and of the others those with the smallest distance; the newer one of
+/// equals.
 std::vector<Slot> keep_window(const Settings& settings, const Everything& all, std::size_t window) {
   const auto sinks = static_cast<std::size_t>(settings.num_sink_tokens);
   const std::size_t total = all.slots.size();
@@ -61,8 +62,8 @@ std::vector<Slot> keep_window(const Settings& settings, const Everything& all, s
   return survivors;
 }
 
-/// On an empty sequence: sinks and the last others, in token order. Else each new token takes the oldest slot that is
-/// no sink, once all are used.
+/// In an empty sequence, keeps the sinks and the last of the other tokens, in order. Otherwise, once all slots are in
+/// use, each new token replaces the oldest slot that is no sink.
 std::vector<Slot> keep_recent(const Settings& settings, const std::vector<Slot>& before, const Everything& all) {
   const auto sinks = static_cast<std::size_t>(settings.num_sink_tokens);
   if (before.empty()) {
@@ -71,7 +72,7 @@ std::vector<Slot> keep_recent(const Settings& settings, const std::vector<Slot>&
     survivors.insert(survivors.end(), all.slots.end() - tail, all.slots.end());
     return survivors;
   }
-  std::vector<Slot> slots;  // the slots that were there, where they were, as the new tokens left them
+  std::vector<Slot> slots;  // the slots as the new tokens leave them, each in its place
   for (const Slot& slot : before) {
     for (const Slot& later : all.slots) {
       if (later.position == slot.position) slots.push_back(later);
@@ -110,7 +111,7 @@ std::vector<Placement> prefill(Head& head, const std::vector<Token>& tokens, Pre
   std::vector<Placement> placements;
   const Settings& settings = head.settings;
   if (mode == PrefillMode::replay || head.slots.size() + tokens.size() <= settings.capacity) {
-    head.prompt_length = 0;  // nothing of the prompt is pinned while it is replayed
+    head.prompt_length = 0;  // no position is pinned during its own prompt
     for (const Token& token : tokens) placements.push_back(head.step(token));
   } else {
     const auto sinks = static_cast<std::size_t>(settings.num_sink_tokens);

@@ -10,11 +10,11 @@ namespace hashevict::reference {
 
 enum class PrefillMode { replay, window, recent };
 
-/// Takes a prompt, or a chunk of one, into a head. Returns, for each token: in mode replay its step's placement, else
-/// the slot that it lies in at the end (-1 if it was dropped), with no victim.
+/// Takes a prompt, or a chunk of one, into a head. Returns a placement for each token: in mode replay that of its step;
+/// otherwise the slot that it ends up in (-1 if it was dropped), without a victim.
 std::vector<Placement> prefill(Head& head, const std::vector<Token>& tokens, PrefillMode mode, std::int32_t window);
 
-/// The mean of vectors: summed in fp32 in blocks of 256, the sums of the blocks then added in order.
+/// The mean of vectors: fp32 sums over blocks of 256, then the sum of the blocks in order.
 Vector mean(const std::vector<Vector>& vectors);
 
 }  // namespace hashevict::reference

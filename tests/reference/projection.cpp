@@ -46,7 +46,7 @@ Projection gaussian_projection(std::uint64_t seed, std::uint32_t layer, std::uin
 
 Projection orthogonalized(const Projection& projection) {
   Projection result;
-  std::vector<Row> units;  // of the block of rows that row i is in
+  std::vector<Row> units;  // of the block of rows that contains row i
   for (std::size_t i = 0; i < projection.size(); ++i) {
     if (i % projection[i].size() == 0) units.clear();
     Row row(projection[i].begin(), projection[i].end());

@@ -8,7 +8,7 @@
 namespace hashevict::reference {
 namespace {
 
-/// Rounds to a multiple of the last place that a format with so many significand bits has at `x`.
+/// Rounds `x` to a format with so many significand bits: to a multiple of the format's last place at `x`.
 float round_to_format(float x, int significand_bits, int smallest_exponent, double largest) {
   if (!std::isfinite(x) || x == 0.0F) return x;
   int exponent = 0;

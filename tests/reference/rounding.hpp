@@ -3,7 +3,7 @@
 
 namespace hashevict::reference {
 
-/// How a cache stores the elements of keys and values.
+/// The type in which a cache stores elements of keys and values.
 enum class Storage { float32, float16, bfloat16 };
 
 /// The value of the storage type that is nearest to `x`, ties to even.

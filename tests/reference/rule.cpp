@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <stdexcept>
 
 #include "reference/philox.hpp"
@@ -20,12 +19,10 @@ std::uint32_t random_score(const Settings& settings, const Step& step, std::int3
                        {seed_low ^ 0x52414E44U, seed_high})[0];
 }
 
-/// Floats that are not negative order like their bits; NaN counts as infinity.
-std::uint32_t norm_score(float norm) {
-  if (std::isnan(norm)) norm = std::numeric_limits<float>::infinity();
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &norm, sizeof bits);
-  return bits;
+std::uint32_t bits_set(const Code& code) {
+  std::uint32_t count = 0;
+  for (std::size_t i = 0; i < 8 * code.size(); ++i) count += bit(code, i) ? 1 : 0;
+  return count;
 }
 
 bool evictable(const Settings& settings, const Step& step, const Slot& slot) {
@@ -42,34 +39,46 @@ std::uint32_t probe_distance(const Settings& settings, const Step& step, const C
 }
 
 void accumulate(const Settings& settings, const Step& step, Slot& slot) {
-  slot.smallest_distance = std::min(slot.smallest_distance, hamming_distance(step.key, slot.code));
-  const auto now = static_cast<std::int32_t>(probe_distance(settings, step, slot.code) << 8);
-  const auto before = static_cast<std::int32_t>(slot.average_distance);
-  slot.average_distance = static_cast<std::uint32_t>(before + ((now - before) >> settings.score_decay_shift));
+  if (settings.policy == Policy::superseded) {
+    slot.smallest_distance = std::min(slot.smallest_distance, hamming_distance(step.key, slot.code));
+  }
 }
 
-void start(const Settings& settings, const Step& step, Slot& slot) {
-  slot.smallest_distance = 255;
-  slot.average_distance = probe_distance(settings, step, slot.code) << 8;
+bool needs_no_steps(const Settings& settings) {
+  return settings.policy == Policy::superseded;
+}
+
+float importance_at(const Slot& slot, std::int32_t position) {
+  return std::fma(slot.importance_slope, static_cast<float>(position - slot.position), slot.importance);
+}
+
+/// Finite numbers are numbered from the most negative one, 1, by their distance from zero in units in the last place.
+std::uint32_t rank_of(float value) {
+  if (!std::isfinite(value)) return 0;
+  std::uint32_t steps_from_zero = 0;
+  const float magnitude = std::abs(value);
+  std::memcpy(&steps_from_zero, &magnitude, sizeof magnitude);
+  constexpr std::uint32_t kZero = 1U << 31;
+  return value < 0.0F ? kZero - steps_from_zero : kZero + steps_from_zero;
 }
 
 std::uint32_t score(const Settings& settings, const Step& step, const Slot& slot) {
   const auto bits = static_cast<std::uint32_t>(settings.hash_bits);
   switch (settings.policy) {
     case Policy::hash:
-      return settings.score_decay_shift > 0 ? slot.average_distance : probe_distance(settings, step, slot.code);
+      return probe_distance(settings, step, slot.code);
     case Policy::window:
       return 0xFFFFFFFFU - static_cast<std::uint32_t>(slot.position);
     case Policy::random:
       return random_score(settings, step, slot.position);
-    case Policy::key_norm:
-      return norm_score(slot.squared_norm);
-    case Policy::mean:
-      return bits - hamming_distance(step.mean, slot.code);
-    case Policy::majority:
-      return bits - hamming_distance(step.majority, slot.code);
     case Policy::superseded:
       return 255 - slot.smallest_distance;
+    case Policy::mean:
+      return bits - hamming_distance(step.mean, slot.code);
+    case Policy::votes:
+      return bits - bits_set(slot.code);
+    case Policy::importance:
+      return 0xFFFFFFFFU - rank_of(importance_at(slot, step.position));
   }
   throw std::logic_error("unknown policy");
 }
@@ -94,12 +103,6 @@ std::size_t select_victim(const Settings& settings, const Step& step, const std:
     if (best != none) return best;
   }
   throw std::logic_error("no slot is evictable: the capacity is below sinks + recent window + 1");
-}
-
-float squared_norm(const Vector& x) {
-  float sum = 0.0F;
-  for (const float element : x) sum = std::fma(element, element, sum);
-  return sum;
 }
 
 std::int32_t slots_of_fraction(float fraction, std::size_t capacity) {

@@ -21,14 +21,21 @@ Vector row(const Vector& matrix, std::size_t i, std::size_t width) {
   return {begin, begin + static_cast<std::ptrdiff_t>(width)};
 }
 
-Sequence::Sequence(const Settings& settings) : settings_{settings} {
+Sequence::Sequence(const Settings& settings) : Sequence{std::vector<Settings>(settings.num_kv_heads, settings)} {}
+
+Sequence::Sequence(const std::vector<Settings>& of_heads) : settings_{of_heads.front()} {
   for (std::size_t h = 0; h < settings_.num_kv_heads; ++h) {
-    heads_.emplace_back(settings_, h, drawn_projection(settings_, h));
+    heads_.emplace_back(of_heads[h], h, drawn_projection(settings_, h));
   }
 }
 
 void Sequence::set_projection(std::size_t kv_head, const Projection& projection) {
   heads_[kv_head].projection = projection;
+}
+
+void Sequence::set_importance_weights(std::size_t kv_head, const Vector& weight, float bias) {
+  heads_[kv_head].importance_weight = weight;
+  heads_[kv_head].importance_bias = bias;
 }
 
 void Sequence::set_center(const Vector& key_center, const Vector& query_center) {
@@ -51,10 +58,13 @@ Token Sequence::token(const Tokens& tokens, std::size_t i, std::size_t kv_head) 
   }
   result.key = row(tokens.k, i * settings_.num_kv_heads + kv_head, dim);
   result.value = row(tokens.v, i * settings_.num_kv_heads + kv_head, dim);
+  const std::size_t number = i * settings_.num_kv_heads + kv_head;
+  if (!tokens.importance.empty()) result.importance = tokens.importance[number];
+  if (!tokens.importance_slope.empty()) result.importance_slope = tokens.importance_slope[number];
   return result;
 }
 
-/// The centre of every head becomes the mean of these tokens.
+/// Sets the centre of every head to the mean of these tokens.
 void Sequence::center_on(const Tokens& tokens) {
   for (std::size_t h = 0; h < heads_.size(); ++h) {
     std::vector<Vector> keys;
@@ -119,6 +129,10 @@ Taken Sequence::decode(const Tokens& tokens, const AttentionOptions& options) {
 }
 
 std::vector<Attention> Sequence::attend(const Tokens& tokens, const AttentionOptions& options) const {
+  for (const Head& head : heads_) {
+    if (tokens.count <= 1 || head.tokens_seen <= static_cast<std::int32_t>(head.settings.capacity)) continue;
+    throw std::logic_error("earlier queries must see what a later step has evicted: the library refuses them");
+  }
   std::vector<Attention> attention;
   for (std::size_t i = 0; i < tokens.count; ++i) {
     const auto behind = static_cast<std::int32_t>(tokens.count - i);

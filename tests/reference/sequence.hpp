@@ -13,32 +13,39 @@ namespace hashevict::reference {
 /// Consecutive tokens of one sequence as one layer sees them, row-major.
 struct Tokens {
   std::size_t count = 0;
-  Vector q;  ///< [count, num_qo_heads, head_dim]
-  Vector k;  ///< [count, num_kv_heads, head_dim]
-  Vector v;  ///< [count, num_kv_heads, head_dim]
+  Vector q;                 ///< [count, num_qo_heads, head_dim]
+  Vector k;                 ///< [count, num_kv_heads, head_dim]
+  Vector v;                 ///< [count, num_kv_heads, head_dim]
+  Vector importance;        ///< [count, num_kv_heads], or empty: 0
+  Vector importance_slope;  ///< likewise
 };
 
-/// What an operation tells of each token.
+/// The results of an operation, for each token.
 struct Taken {
   std::vector<std::int32_t> slots;    ///< [count, num_kv_heads]
   std::vector<std::int32_t> victims;  ///< [count, num_kv_heads]
-  std::vector<Attention> attention;   ///< [count, num_qo_heads], of operations that attend
+  std::vector<Attention> attention;   ///< [count, num_qo_heads]; only of operations that attend
 };
 
 /// All heads of one sequence in one layer.
 class Sequence {
  public:
+  /// Heads with equal settings.
   explicit Sequence(const Settings& settings);
+  /// @param of_heads [num_kv_heads] the settings of each head; only their slots may differ: capacity, sinks, recent
+  explicit Sequence(const std::vector<Settings>& of_heads);
 
-  /// The projection of every head: for a caller's own.
+  /// Sets the projection of a head.
   void set_projection(std::size_t kv_head, const Projection& projection);
-  /// The centres: `[num_kv_heads, head_dim]` and `[num_qo_heads, head_dim]`.
+  /// Sets the weights of a head's importances.
+  void set_importance_weights(std::size_t kv_head, const Vector& weight, float bias);
+  /// Sets the centres: `[num_kv_heads, head_dim]` and `[num_qo_heads, head_dim]`.
   void set_center(const Vector& key_center, const Vector& query_center);
 
   Taken prefill(const Tokens& tokens, PrefillMode mode, std::int32_t window);
   Taken append(const Tokens& tokens);
   Taken decode(const Tokens& tokens, const AttentionOptions& options);
-  /// The n queries stand at the last n positions.
+  /// Attention of n queries at the last n positions.
   [[nodiscard]] std::vector<Attention> attend(const Tokens& tokens, const AttentionOptions& options) const;
 
   [[nodiscard]] const std::vector<Head>& heads() const { return heads_; }
@@ -48,7 +55,7 @@ class Sequence {
   [[nodiscard]] Token token(const Tokens& tokens, std::size_t i, std::size_t kv_head) const;
   void center_on(const Tokens& tokens);
 
-  Settings settings_;
+  Settings settings_;  ///< of head 0; its slots are read nowhere here
   std::vector<Head> heads_;
   bool center_set_ = false;
 };

@@ -6,14 +6,14 @@
 
 #include "reference/rounding.hpp"
 
-/// The oracle: what docs/algorithm.md says, as plain loops over vectors. It shares no code with the library, includes
-/// nothing of it, and is written to be believed at sight; speed does not matter.
+/// The oracle: docs/algorithm.md as plain loops over vectors. It shares no code with the library and includes none of
+/// its headers. It is written to be checked by reading; speed does not matter.
 namespace hashevict::reference {
 
-enum class Policy { hash, window, random, key_norm, mean, majority, superseded };
+enum class Policy { hash, window, random, superseded, mean, votes, importance };
 enum class Centering { none, prompt, fixed };
 
-/// What one layer of a cache is, with every fraction already resolved to slots.
+/// The settings of one KV head and its layer, with every fraction resolved to slots.
 struct Settings {
   std::size_t num_qo_heads = 1;
   std::size_t num_kv_heads = 1;
@@ -25,12 +25,14 @@ struct Settings {
 
   Policy policy = Policy::hash;
   std::size_t hash_bits = 16;
-  bool probe_new_key = false;      ///< policy hash: the new key's code is the probe, not the queries'
-  bool lowest_slot_first = false;  ///< ties go to the lowest slot, not to the oldest position
+  bool probe_new_key = false;      ///< policy hash: the probe is the new key's code instead of the queries'
+  bool lowest_slot_first = false;  ///< ties go to the lowest slot instead of the oldest position
   std::int32_t num_sink_tokens = 4;
   std::int32_t recent_window = 10;
   bool pin_prompt = false;
-  int score_decay_shift = 0;
+
+  bool importance_slopes = false;  ///< policy importance: the token brings a slope
+  bool importance_of_key = false;  ///< policy importance: linear in the key; else the token brings it
 
   std::uint64_t seed = 0;
   Centering centering = Centering::none;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The attention kernel alone, on inputs that a cache seldom has: against plain loops in double precision.
+// The attention kernel alone, on inputs that are rare in a cache, against plain loops in double precision.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -10,6 +11,7 @@
 
 #include "kernels/detail/element.cuh"
 #include "kernels/launch.hpp"
+#include "support/enum_name.hpp"
 
 namespace hashevict::kernels {
 namespace {
@@ -27,8 +29,8 @@ std::vector<uint32_t> bits_of(const std::vector<float>& values) {
   return bits;
 }
 
-/// Two sequences, two KV heads, and a batch of query tokens. Strided, with gaps, and every buffer exactly as long as
-/// what may be touched of it.
+/// Two sequences, two KV heads, and a batch of query tokens. Rows are strided, with gaps. Every buffer ends with the
+/// last element that the kernel may touch.
 struct Problem {
   int32_t head_dim = 64;
   int32_t group_size = 4;
@@ -36,11 +38,11 @@ struct Problem {
   std::vector<int32_t> lengths{600, 37};
   std::vector<int32_t> tokens_seen{600, 37};
   std::vector<int32_t> rows{1, 0};
-  std::vector<int32_t> starts;  // empty: one token a row
-  int32_t slot_gap = 8;         // elements between two rows
+  std::vector<int32_t> starts;  // empty: one token per row
+  int32_t slot_gap = 8;         // elements between rows
   int32_t lead = 0;             // elements before the first row
   float soft_cap = 0.0F;
-  int32_t dtype = HASHEVICT_FLOAT32;  // of keys, values and queries
+  DType dtype = DType::float32;  // type of keys, values and queries
 
   static constexpr int32_t kHeads = 2;
   std::vector<float> keys, values, q, out, lse, states;
@@ -79,21 +81,26 @@ struct Problem {
         }
       }
     }
-    tickets.assign(2 * (kHeads + 1), 0);
+    tickets.assign(2 * kHeads, 0);
   }
 
-  /// Where the kernel finds these numbers: as they are, or narrowed into `narrow`.
-  [[nodiscard]] const void* data_of(const std::vector<float>& numbers, std::vector<uint16_t>& narrow) const {
-    if (dtype == HASHEVICT_FLOAT32) return numbers.data();
-    for (const float x : numbers) {
-      narrow.push_back(dtype == HASHEVICT_FLOAT16 ? narrow_to_half(x) : narrow_to_bfloat(x));
-    }
-    return narrow.data();
+  /// A number of each sequence, for each of its heads.
+  static std::vector<int32_t> of_heads(const std::vector<int32_t>& of_sequences) {
+    std::vector<int32_t> all;
+    for (const int32_t number : of_sequences) all.insert(all.end(), kHeads, number);
+    return all;
+  }
+
+  /// The memory that the kernel reads: the numbers themselves, or their narrowed copies in `narrowed`.
+  [[nodiscard]] const void* data_of(const std::vector<float>& numbers, std::vector<uint16_t>& narrowed) const {
+    if (dtype == DType::float32) return numbers.data();
+    for (const float x : numbers) narrowed.push_back(narrow(x, dtype));
+    return narrowed.data();
   }
 
   void run(bool split) {
     std::vector<uint16_t> narrow_keys, narrow_values, narrow_q;
-    const auto bytes = dtype == HASHEVICT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
+    const auto bytes = dtype == DType::float32 ? sizeof(float) : sizeof(uint16_t);
     const auto from_lead = [&](const void* data) {
       return const_cast<unsigned char*>(static_cast<const unsigned char*>(data)) +
              static_cast<std::size_t>(lead) * bytes;
@@ -103,20 +110,49 @@ struct Problem {
     const int32_t splits = (capacity + kSplitSlots - 1) / kSplitSlots;
     states.assign(static_cast<std::size_t>(2 * kHeads * splits * group_size * (2 + head_dim)), kNaN);
     AttendParams p{};
+    // Arrays that attention does not read have addresses, too: an offset from nullptr is undefined.
+    alignas(16) static unsigned char unread[16];
+    using core::HeadSettings;
+    using core::Split;
+#define HASHEVICT_PART(name, Element, scope, elements, empty, content) \
+  p.layer.state.name = reinterpret_cast<Element*>(unread);
+    HASHEVICT_STATE_PARTS(HASHEVICT_PART)
+#undef HASHEVICT_PART
+    p.partials = {.states = reinterpret_cast<float*>(unread),
+                  .keys = reinterpret_cast<uint64_t*>(unread),
+                  .slots = reinterpret_cast<int32_t*>(unread),
+                  .logits = reinterpret_cast<float*>(unread)};
     p.layer.state.positions = positions.data();
-    p.layer.state.lengths = lengths.data();
-    p.layer.state.tokens_seen = tokens_seen.data();
-    p.layer.state.tickets = tickets.data();
-    p.layer.kv.keys = from_lead(data_of(keys, narrow_keys));
-    p.layer.kv.values = from_lead(data_of(values, narrow_values));
-    p.layer.kv.dtype = dtype;
-    p.layer.kv.sequence_stride = kHeads * capacity * slot_stride();
-    p.layer.kv.head_stride = capacity * slot_stride();
-    p.layer.kv.slot_stride = slot_stride();
-    p.layer.num_kv_heads = kHeads;
-    p.layer.group_size = group_size;
-    p.layer.head_dim = head_dim;
-    p.layer.capacity = p.layer.padded_capacity = capacity;
+    std::vector<int32_t> lengths_of_heads = of_heads(lengths);
+    std::vector<int32_t> tokens_seen_of_heads = of_heads(tokens_seen);
+    p.layer.state.lengths = lengths_of_heads.data();
+    p.layer.state.tokens_seen = tokens_seen_of_heads.data();
+    p.layer.state.token_tickets = tickets.data();
+    p.layer.keys = from_lead(data_of(keys, narrow_keys));
+    p.layer.values = from_lead(data_of(values, narrow_values));
+    p.layer.shape.format = {dtype, head_dim};
+    p.layer.kv.sequence_stride = kHeads * capacity * slot_stride() * size_of(dtype);
+    p.layer.kv.head_offsets = capacity * slot_stride() * size_of(dtype);
+    p.layer.kv.slot_stride = slot_stride() * size_of(dtype);
+    p.layer.shape.num_kv_heads = kHeads;
+    p.layer.shape.group_size = group_size;
+    p.layer.shape.head_dim = head_dim;
+    p.layer.min_capacity = p.layer.max_capacity = capacity;
+    p.layer.padded_slots = int64_t{kHeads} * capacity;
+    std::vector<core::HeadSettings> heads;
+    std::vector<core::Split> split_list;
+    for (int32_t h = 0; h < kHeads; ++h) {
+      heads.push_back({.capacity = capacity,
+                       .num_sink_tokens = 0,
+                       .recent_window = 0,
+                       .first_split = h * splits,
+                       .first_slot = int64_t{h} * capacity,
+                       .slots_offset = h * p.layer.kv.head_offsets});
+      for (int32_t i = 0; i < splits; ++i) split_list.push_back({h, i});
+    }
+    p.layer.state.heads = heads.data();
+    p.layer.state.splits = split_list.data();
+    p.layer.num_splits = kHeads * splits;
     p.batch = {.row_to_sequence = rows.data(),
                .cu_seqlens = starts.empty() ? nullptr : starts.data(),
                .rows = static_cast<int32_t>(rows.size()),
@@ -124,17 +160,17 @@ struct Problem {
                .num_sequences = 2};
     const int64_t width = kHeads * group_size * head_dim;
     p.q = {data_of(q, narrow_q), dtype, {width, head_dim, 1}};
-    p.out = {out.data(), HASHEVICT_FLOAT32, {width, head_dim, 1}};
+    p.out = {out.data(), DType::float32, {width, head_dim, 1}};
     p.lse = {lse.data(), {kHeads * group_size, 1}};
     p.softmax = {0.3F, soft_cap};
     p.partials.states = states.data();
-    p.partials.num_splits = splits;
     p.split = split ? 1 : 0;
-    ASSERT_EQ(launch_attend(p, nullptr), nullptr);
+    ASSERT_EQ(prepare_attend(p.layer).error, nullptr);
+    ASSERT_EQ(launch_attend(p, {}), nullptr);
     EXPECT_EQ(tickets, std::vector<uint32_t>(tickets.size(), 0));
   }
 
-  /// One query vector against the loops; `position` INT32_MAX: sees all.
+  /// Compares one query vector with the loops. `position` INT32_MAX: the query sees all slots.
   void expect_row(int32_t token, int32_t sequence, int32_t position) {
     for (int32_t n = 0; n < kHeads * group_size; ++n) {
       SCOPED_TRACE("token " + std::to_string(token) + ", query head " + std::to_string(n));
@@ -169,7 +205,7 @@ struct Problem {
     }
   }
 
-  /// Both ways to go through splits, and that they agree to the bit.
+  /// Goes through the splits in both ways and expects results that are equal to the bit.
   void run_both_ways() {
     run(false);
     const std::vector<uint32_t> alone = bits_of(out);
@@ -215,11 +251,11 @@ TEST_P(AttendKernel, EveryShapeOfLanesAndTilesAgrees) {
 }
 
 TEST(AttendOnTensorCores, AgreesInEveryShape) {
-  for (const int32_t dtype : {HASHEVICT_FLOAT16, HASHEVICT_BFLOAT16}) {
+  for (const DType dtype : {DType::float16, DType::bfloat16}) {
     for (const int32_t head_dim : {64, 80, 128, 256}) {
       for (const int32_t group_size : {4, 8, 11}) {
-        SCOPED_TRACE("dtype " + std::to_string(dtype) + ", head_dim " + std::to_string(head_dim) + ", group_size " +
-                     std::to_string(group_size));
+        SCOPED_TRACE("dtype " + std::to_string(static_cast<int>(dtype)) + ", head_dim " + std::to_string(head_dim) +
+                     ", group_size " + std::to_string(group_size));
         Problem problem;
         problem.dtype = dtype;
         problem.head_dim = head_dim;
@@ -235,9 +271,9 @@ TEST(AttendOnTensorCores, AgreesInEveryShape) {
   }
 }
 
-class RowsThatAreNotAligned : public testing::TestWithParam<int32_t> {};
+class RowsThatAreNotAligned : public testing::TestWithParam<DType> {};
 INSTANTIATE_TEST_SUITE_P(Types, RowsThatAreNotAligned,
-                         testing::Values(HASHEVICT_FLOAT32, HASHEVICT_FLOAT16, HASHEVICT_BFLOAT16));
+                         testing::Values(DType::float32, DType::float16, DType::bfloat16));
 
 TEST_P(RowsThatAreNotAligned, GiveTheSameBits) {
   Problem aligned;
@@ -274,16 +310,30 @@ TEST_P(AttendKernel, TokensOfARowSeeWhatWasThereAndPaddingIsLeftAlone) {
   problem.head_dim = 16;
   problem.group_size = 1;
   problem.rows = {-1, 1, 0, 5};
-  problem.starts = {0, 2, 2, 42, 45};  // sequence 0 has 40 queries; the last row names none of the cache's
-  problem.capacity = problem.lengths[0] = 270;
-  problem.tokens_seen[0] = 290;
+  problem.starts = {0, 2, 2, 42, 45};  // sequence 0 has 40 queries; the last row names no sequence of the cache
+  problem.capacity = problem.lengths[0] = problem.tokens_seen[0] = 270;
   problem.draw(GetParam());
   problem.run(false);
-  for (const int32_t i : {0, 17, 39}) problem.expect_row(2 + i, 0, 290 - 40 + i);
+  for (const int32_t i : {0, 17, 39}) problem.expect_row(2 + i, 0, 270 - 40 + i);
   for (int32_t token = 0; token < 45; ++token) {
     const bool skipped = token < 2 || token >= 42;
     EXPECT_EQ(std::isnan(at(problem.out, token * 32)), skipped) << "token " << token;
     EXPECT_EQ(std::isnan(at(problem.lse, token * 2)), skipped) << "token " << token;
+  }
+}
+
+TEST_P(AttendKernel, SeveralQueriesOfASequenceThatHasEvictedAreNotANumber) {
+  for (const bool split : {false, true}) {
+    Problem problem;
+    problem.starts = {0, 2, 4};
+    problem.tokens_seen[0] = 601;  // of sequence 0, in the second row
+    problem.draw(GetParam());
+    problem.run(split);
+    const auto half = static_cast<std::ptrdiff_t>(problem.out.size() / 2);
+    const auto is_nan = [](float x) { return std::isnan(x); };
+    EXPECT_TRUE(std::none_of(problem.out.begin(), problem.out.begin() + half, is_nan));
+    EXPECT_TRUE(std::all_of(problem.out.begin() + half, problem.out.end(), is_nan));
+    EXPECT_TRUE(std::all_of(problem.lse.begin() + 16, problem.lse.end(), is_nan));
   }
 }
 
@@ -300,17 +350,16 @@ TEST_P(AttendKernel, QueriesBeforeTheFirstTokenAndEmptySequencesSeeNothing) {
 
 TEST_P(AttendKernel, TensorCoresHideWhatIsNotToBeSeen) {
   Problem problem;
-  problem.dtype = HASHEVICT_BFLOAT16;
+  problem.dtype = DType::bfloat16;
   problem.rows = {1, 0};
   problem.starts = {0, 2, 22};
-  problem.capacity = problem.lengths[0] = 270;
-  problem.tokens_seen[0] = 290;
+  problem.capacity = problem.lengths[0] = problem.tokens_seen[0] = 270;
   problem.draw(GetParam());
   at(problem.values, problem.row_of_slot(1, 0, 5) + 3) = kNaN;
   problem.run(false);
-  EXPECT_TRUE(std::isnan(at(problem.out, 3)));  // of one dimension alone
+  EXPECT_TRUE(std::isnan(at(problem.out, 3)));  // a single dimension
   EXPECT_FALSE(std::isnan(at(problem.out, 4)));
-  for (const int32_t i : {0, 7, 19}) problem.expect_row(2 + i, 0, 290 - 20 + i);
+  for (const int32_t i : {0, 7, 19}) problem.expect_row(2 + i, 0, 270 - 20 + i);
 }
 
 TEST_P(AttendKernel, NumbersBeyondTheFloatsReachTheResult) {
@@ -320,7 +369,7 @@ TEST_P(AttendKernel, NumbersBeyondTheFloatsReachTheResult) {
   at(problem.keys, problem.row_of_slot(0, 0, 300)) = kNaN;
   at(problem.keys, problem.row_of_slot(0, 1, 300)) = std::numeric_limits<float>::infinity();
   at(problem.q, 2 * 64) = 0.0F;
-  at(problem.q, 3 * 64) = -1.0F;  // a logit of -infinity: the slot weighs nothing
+  at(problem.q, 3 * 64) = -1.0F;  // a logit of -infinity: the slot has weight 0
   at(problem.values, problem.row_of_slot(1, 0, 5) + 3) = kNaN;
   problem.run_both_ways();
   EXPECT_TRUE(std::isnan(at(problem.out, 2 * 64 + 9)));

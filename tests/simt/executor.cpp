@@ -10,7 +10,6 @@
 namespace hashevict::simt {
 namespace {
 
-constexpr int64_t kMaxSharedBytes = 227 * 1024;
 constexpr int32_t kMaxThreads = 1024;
 
 }  // namespace
@@ -27,7 +26,10 @@ void Executor::fail_outside() {
 Executor::Executor(const Launch& launch, std::function<void()> kernel)
     : launch_{launch}, kernel_{std::move(kernel)}, random_{launch.seed} {
   if (launch.threads < 1 || launch.threads > kMaxThreads) throw Report{header() + "a block has 1 to 1024 threads"};
-  if (launch.shared_bytes > kMaxSharedBytes) throw Report{header() + "a block has at most 227 KiB of shared memory"};
+  if (launch.shared_bytes > launch.shared_limit) {
+    throw Report{header() + "a block may have " + std::to_string(launch.shared_limit) +
+                 " bytes of shared memory, not " + std::to_string(launch.shared_bytes)};
+  }
 }
 
 std::string Executor::header() const {
@@ -74,7 +76,7 @@ void Executor::start_block(int32_t index) {
   alive_.push_back(std::move(block));
 }
 
-/// Puts ended blocks back, for others.
+/// Returns finished blocks to the pool.
 void Executor::end_blocks() {
   block_ended_ = false;
   const auto ended = std::partition(alive_.begin(), alive_.end(),
@@ -153,7 +155,7 @@ void Executor::run_blocks() {
   }
 }
 
-/// Every fiber that is still on its way leaves through an exception, so that its locals are destroyed.
+/// Ends every unfinished fiber by an exception, so that its locals are destroyed.
 void Executor::unwind() {
   cancelled_ = true;
   for (const auto& block : alive_) {
@@ -264,6 +266,13 @@ SharedRegion& Executor::take_shared(std::size_t n, std::size_t count, std::size_
     std::memcpy(&region.bytes[i], &word, sizeof word);
   }
   return region;
+}
+
+void Executor::use_static_shared(int32_t bytes, Place place) {
+  if (bytes <= launch_.shared_limit - launch_.shared_bytes) return;
+  fail(text_of_thread() + " has " + std::to_string(bytes) + " bytes of static shared memory at " + text_of(place) +
+       " beside the launch's " + std::to_string(launch_.shared_bytes) + "; a block may have " +
+       std::to_string(launch_.shared_limit));
 }
 
 void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place) {

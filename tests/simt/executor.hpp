@@ -15,18 +15,19 @@
 
 namespace hashevict::simt {
 
-/// How a kernel is run. The same launch with the same seed does the same things in the same order.
+/// The way to run a kernel. The same launch with the same seed does the same things in the same order.
 struct Launch {
   int32_t grid_x = 1;
   int32_t grid_y = 1;
-  int32_t threads = 32;        ///< of a block
-  int32_t shared_bytes = 0;    ///< dynamic shared memory of a block
-  uint64_t seed = 0;           ///< of every order that a device leaves open
-  int32_t blocks_at_once = 1;  ///< above 1, so many blocks are alive together and take turns
-  bool chained = false;        ///< threads must call wait_for_launch_before() before they touch global memory, or end
+  int32_t threads = 32;               ///< threads per block
+  int32_t shared_bytes = 0;           ///< dynamic shared memory of a block
+  int32_t shared_limit = 227 * 1024;  ///< of dynamic and static shared memory together
+  uint64_t seed = 0;                  ///< determines every order that a device leaves open
+  int32_t blocks_at_once = 1;         ///< number of live blocks; above 1, they take turns
+  bool chained = false;  ///< each thread must call wait_for_launch_before() before it touches global memory or ends
 };
 
-/// Where fibers meet. Block-wide ones first.
+/// The places where fibers meet, the block-wide ones first.
 enum class Meeting { block_sync, block_max, warp_sync, ballot, any, all, shuffle, warp_max, warp_sum, mma };
 
 /// One array in a block's shared memory.
@@ -34,10 +35,10 @@ struct SharedRegion {
   std::vector<unsigned char> bytes;
   std::size_t element_bytes = 0;
   std::size_t count = 0;
-  std::vector<Cell> cells;  ///< one an element, at least
+  std::vector<Cell> cells;  ///< at least one per element
 };
 
-/// SplitMix64: cheap enough for every access to memory.
+/// SplitMix64, cheap enough for every memory access.
 class Random {
  public:
   using result_type = uint64_t;
@@ -50,21 +51,21 @@ class Random {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
     return z ^ (z >> 31);
   }
-  /// One of 0 .. end - 1.
+  /// A number from 0 to end - 1.
   uint32_t below(uint32_t end) { return static_cast<uint32_t>(((*this)() >> 32) * end >> 32); }
 
  private:
   uint64_t state_;
 };
 
-/// Runs one launch: every CUDA thread is a fiber, and fibers take turns in a seeded random order. Stops at the first
+/// Runs one launch. Every CUDA thread is a fiber, and fibers take turns in a seeded random order. Stops at the first
 /// fault and throws Report.
 class Executor {
  public:
   Executor(const Launch& launch, std::function<void()> kernel);
   void run();
 
-  /// The executor that runs the calling fiber. Everything below is for the primitives, on behalf of that fiber.
+  /// The executor that runs the calling fiber. The primitives call everything below on behalf of that fiber.
   static Executor& current() {
     if (running_ == nullptr) fail_outside();
     return *running_;
@@ -74,15 +75,17 @@ class Executor {
   [[nodiscard]] int32_t thread_index() const { return thread_->progress.thread; }
   [[nodiscard]] int32_t block_index() const { return thread_->progress.block; }
   uint64_t meet(Meeting meeting, uint32_t mask, uint64_t value, int32_t source_lane, Place place);
-  /// A fence of this thread: what the barriers before it ordered, it hands on with its next atomic accesses; what those
-  /// before it were told, it knows.
+  /// A fence of this thread. Its later atomic accesses publish what its earlier barriers ordered, and the thread learns
+  /// what its earlier atomic accesses were told.
   void fence();
   void access_global(const void* address, std::size_t bytes, std::size_t alignment, AccessKind kind, Place place);
-  /// The n-th array that this thread takes, of `count` elements.
+  /// The n-th array that this thread takes; it has `count` elements.
   SharedRegion& take_shared(std::size_t n, std::size_t count, std::size_t element_bytes, Place place);
+  /// Records the kernel's static shared memory when the first thread gets there.
+  void use_static_shared(int32_t bytes, Place place);
   void access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
   void wait_for_launch_before() { thread_->has_waited = true; }
-  /// Lets other fibers go first, or not.
+  /// Gives other fibers a turn, or not, at random.
   void maybe_yield() {
     if (--until_yield_ <= 0) yield();
   }
@@ -99,26 +102,26 @@ class Executor {
     Meeting meeting = Meeting::block_sync;
     uint32_t mask = 0;
     int32_t source_lane = 0;
-    uint64_t value = 0;  // what it brings to a meeting and takes away
+    uint64_t value = 0;  // the thread's input to a meeting, then its result
     Place place{"", 0};
-    bool has_waited = false;  // for the launch before
-    uint32_t fenced = 0;      // barriers of its block that lie before its last fence
-    BlockClock told;          // by atomic accesses, and not known before a fence
+    bool has_waited = false;  // called wait_for_launch_before()
+    uint32_t fenced = 0;      // barriers of its block before its last fence
+    BlockClock told;          // learnt by atomic accesses, unknown until a fence
   };
   struct Block {
     int32_t index = 0;
     uint32_t epoch = 0;  // of its shared memory
     std::vector<std::unique_ptr<Thread>> threads;
     std::vector<std::unique_ptr<SharedRegion>> shared;
-    std::size_t num_shared = 0;  // of them in use
+    std::size_t num_shared = 0;  // number of them in use
     int64_t shared_used = 0;
     int32_t num_done = 0;
     int32_t num_at_barrier = 0;
-    std::array<uint32_t, 32> waiting{};  // lanes of each warp, in meetings of the warp
+    std::array<uint32_t, 32> waiting{};  // lanes of each warp that wait in a meeting of the warp
     BlockClock clock;
     bool told = false;  // some thread knows more than the block
   };
-  /// What launches of a host thread use again: stacks are slow to map, and memory is slow to clear.
+  /// Resources that a host thread's launches reuse: mapping stacks and clearing memory are slow.
   struct Pool {
     StackPool stacks;
     std::vector<std::unique_ptr<Block>> blocks;
@@ -166,7 +169,7 @@ class Executor {
   std::vector<CrossBlock> no_cross_;  // shared memory has one block
   std::vector<std::unique_ptr<Block>> alive_;
   std::vector<Thread*> ready_;
-  Thread* thread_ = nullptr;  // the running one
+  Thread* thread_ = nullptr;  // the running thread
   int32_t until_yield_ = 1;
   bool block_ended_ = false;
   bool cancelled_ = false;
@@ -174,7 +177,7 @@ class Executor {
 };
 
 /// Runs `kernel(params...)` once per thread of the launch.
-/// @throws Report for anything that a device would not define
+/// @throws Report for anything that is undefined on a device
 template <class Kernel, class... Params>
 void run(const Launch& launch, Kernel kernel, const Params&... params) {
   Executor{launch, [&] { kernel(params...); }}.run();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of the executor launch.
+// The kernels that the executor's tests launch.
 #pragma once
 
 #include <array>
@@ -19,7 +19,7 @@ inline Launch one_block(int32_t threads, uint64_t seed, int32_t shared = 0) {
   return launch;
 }
 
-/// Blocks leave numbers for the last of them, with or without the two fences of a ticket.
+/// Blocks leave numbers for the last block, with or without the two fences of a ticket.
 struct Ticket {
   std::array<int32_t, 4> numbers{};
   uint32_t taken = 0;

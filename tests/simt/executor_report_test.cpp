@@ -11,7 +11,7 @@
 namespace hashevict::simt {
 namespace {
 
-/// Expects a fault under every seed, whose report has all of `words`, the seed among them.
+/// Expects a fault under every seed. The report must contain all of `words`, and the seed.
 template <class Kernel>
 void expect_report(Launch launch, const std::vector<std::string>& words, const Kernel& kernel) {
   for (launch.seed = 0; launch.seed < kSeeds; ++launch.seed) {
@@ -272,6 +272,12 @@ TEST(ExecutorReports, ExceptionOfAKernel) {
 TEST(ExecutorReports, LaunchThatNoDeviceCanDo) {
   EXPECT_THROW(run(one_block(1025, 0), [] {}), Report);
   EXPECT_THROW(run(one_block(32, 0, 228 * 1024), [] {}), Report);
+}
+
+TEST(ExecutorReports, StaticSharedMemoryBeyondTheLimit) {
+  Launch launch = one_block(64, 0, 48 * 1024 - 16);
+  launch.shared_limit = 48 * 1024;
+  expect_report(launch, {"static shared memory", "49136", "49152"}, [] { block_max<64>(1); });
 }
 
 }  // namespace

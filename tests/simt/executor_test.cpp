@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The executor itself: good kernels run and agree under every seed.
+// The executor itself: correct kernels run and agree under every seed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -89,7 +89,7 @@ TEST(Executor, VotesAndShufflesGiveWhatADeviceGives) {
 }
 
 TEST(Executor, TilesAreMultipliedAndTurnedRound) {
-  // Whole numbers: sums are exact, and a part that lies elsewhere than it should shows.
+  // Whole numbers make sums exact, so a misplaced element shows.
   const auto a = [](int32_t row, int32_t k) { return static_cast<float>(3 * row + 5 * k - 40 + row * k % 7); };
   const auto b = [](int32_t k, int32_t column) { return static_cast<float>(2 * k - 7 * column + k * column % 5); };
   const auto bits = [](float value) { return bits_of_float(value) >> 16; };
@@ -127,7 +127,7 @@ TEST(Executor, TilesLoseWhatThePoorestTensorCoresLose) {
     const uint32_t b[2] = {one, one};
     float c[4] = {0x1p24F, -0x1p24F, 0x1p23F, 0.5F};
     mma<false>(c, a, b);
-    EXPECT_EQ(c[0], 0x1p24F);  // each 1 lies below the last place of 2^24
+    EXPECT_EQ(c[0], 0x1p24F);  // each 1 is below the last place of 2^24
     EXPECT_EQ(c[1], -0x1p24F);
     EXPECT_EQ(c[2], 0x1p23F + 16.0F);
     EXPECT_EQ(c[3], 16.5F);
@@ -199,7 +199,7 @@ TEST(Executor, NeighbouringBytesHaveNothingToDoWithEachOther) {
   }
 }
 
-/// An order that no barrier enforces must show as a wrong result, too: a race over memory that is not watched.
+/// An order that no barrier enforces must also show as a wrong result, as in a race over unwatched memory.
 TEST(Executor, OrdersOfFibersDiffer) {
   std::set<int32_t> last;
   for (uint64_t seed = 0; seed < 64; ++seed) {

@@ -5,14 +5,7 @@
 #include <memory>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HASHEVICT_SIMT_ADDRESS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HASHEVICT_SIMT_ADDRESS_SANITIZER 1
-#endif
-#endif
-#ifdef HASHEVICT_SIMT_ADDRESS_SANITIZER
+#ifdef HASHEVICT_SANITIZE_ADDRESS
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -22,14 +15,14 @@ namespace {
 
 namespace context = boost::context;
 
-// Instrumented frames are several times as large as plain ones.
+// Instrumented frames are several times larger than plain ones.
 constexpr std::size_t kStackBytes = 128 * 1024;
 
 context::protected_fixedsize_stack allocator() {
   return context::protected_fixedsize_stack{kStackBytes};
 }
 
-#ifdef HASHEVICT_SIMT_ADDRESS_SANITIZER
+#ifdef HASHEVICT_SANITIZE_ADDRESS
 void start_switch(void** save, const void* bottom, std::size_t size) {
   __sanitizer_start_switch_fiber(save, bottom, size);
 }
@@ -45,12 +38,12 @@ void finish_switch(void* /*saved*/, const void** /*old_bottom*/, std::size_t* /*
 void forget_frames(const void* /*bottom*/, std::size_t /*size*/) {}
 #endif
 
-/// Lowest usable address; the guard page, and what the allocator rounded up, lie below.
+/// Lowest usable address. The guard page and the allocator's rounding lie below.
 const void* bottom_of(const context::stack_context& stack) {
   return static_cast<const char*>(stack.sp) - kStackBytes;
 }
 
-/// Hands Boost one stack of the pool.
+/// Hands one stack of the pool to Boost.
 struct PooledStack {
   StackPool* pool;
   context::stack_context stack;
@@ -83,7 +76,7 @@ context::fiber Fiber::run(context::fiber&& caller) {
   caller_ = std::move(caller);
   body_();
   done_ = true;
-  start_switch(nullptr, caller_bottom_, caller_size_);  // for good
+  start_switch(nullptr, caller_bottom_, caller_size_);  // the fiber never runs again
   return std::move(caller_);
 }
 

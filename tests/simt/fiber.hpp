@@ -8,7 +8,7 @@
 
 namespace hashevict::simt {
 
-/// Stacks for fibers, with a guard page below each; those of ended fibers are used again.
+/// Stacks for fibers, each with a guard page below. Stacks of ended fibers are reused.
 class StackPool {
  public:
   StackPool() = default;
@@ -23,8 +23,8 @@ class StackPool {
   std::vector<boost::context::stack_context> free_;
 };
 
-/// A function that can stop in the middle and go on later. AddressSanitizer is told of every switch: the packaged
-/// Boost.Context switches in assembly and does not tell it.
+/// A function that can suspend and resume. It reports every switch to AddressSanitizer, since the packaged
+/// Boost.Context switches in assembly without doing so.
 class Fiber {
  public:
   /// `body` must not let an exception escape.
@@ -34,7 +34,7 @@ class Fiber {
 
   /// Runs the body until it suspends or ends.
   void resume();
-  /// Called by the body: goes back to where resume() was called.
+  /// Returns to the caller of resume(). Only the body calls it.
   void suspend();
   [[nodiscard]] bool done() const { return done_; }
 
@@ -46,7 +46,7 @@ class Fiber {
   boost::context::fiber fiber_;
   boost::context::fiber caller_;
   bool done_ = false;
-  void* fake_stack_ = nullptr;  // AddressSanitizer's, of the fiber
+  void* fake_stack_ = nullptr;  // AddressSanitizer's fake stack of the fiber
   const void* caller_bottom_ = nullptr;
   std::size_t caller_size_ = 0;
 };

@@ -51,7 +51,7 @@ void GlobalShadow::split(Granule& granule) {
 
 Conflict GlobalShadow::record_constant(Page& page, std::size_t index, uint8_t mask, uint16_t place) {
   if (page.granules != nullptr && (*page.granules)[index].whole.epoch == epoch_) {
-    // Whatever the order: a device may have the old value still.
+    // A conflict in any order: a device may still have the old value.
     const Granule& granule = (*page.granules)[index];
     for (std::size_t byte = 0; byte < kGranule; ++byte) {
       if ((mask >> byte & 1U) == 0) continue;

@@ -12,30 +12,30 @@
 
 namespace hashevict::simt {
 
-/// What a launch did to global memory. Exact to the byte; but since most accesses are of four bytes or more, four
-/// neighbours share a cell until something touches only some of them. Kept from launch to launch, each of which has an
-/// epoch of its own, so that a launch pays for what it touches and nothing else.
+/// A launch's accesses to global memory, exact to the byte. Most accesses are of four bytes or more, so four neighbours
+/// share a cell until an access touches only some of them. The shadow persists between launches. Each launch has its
+/// own epoch and so pays only for the memory that it touches.
 class GlobalShadow {
  public:
   GlobalShadow() = default;
   GlobalShadow(const GlobalShadow&) = delete;
   GlobalShadow& operator=(const GlobalShadow&) = delete;
 
-  /// Forgets the launch before.
+  /// Forgets the previous launch.
   void start_launch();
   Conflict record(const void* address, std::size_t bytes, AccessKind kind, const Progress& now, const Place& place);
 
-  /// What atomic accesses to the four bytes at `address` have released; after an atomic access there.
+  /// The barriers published by atomic accesses to the four bytes at `address`. Call it after an atomic access there.
   BlockClock& released_at(const void* address);
 
  private:
   static constexpr std::size_t kGranule = 4;
-  static constexpr std::size_t kGranules = 1024;  // of a page
+  static constexpr std::size_t kGranules = 1024;  // granules per page
   struct Granule {
     Cell whole;
     int32_t bytes = -1;  // index into bytes_ once the bytes have cells of their own
   };
-  /// Loads of constants are by far the most frequent: they have no cells, just their bytes.
+  /// Loads of constants are by far the most frequent accesses. They have no cells, only bytes.
   struct Page {
     std::array<uint32_t, kGranules> constant_epochs{};
     std::array<uint8_t, kGranules> constant_bytes{};

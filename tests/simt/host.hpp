@@ -20,11 +20,11 @@
 #define HASHEVICT_UNROLL
 #define HASHEVICT_NO_UNROLL
 
-/// The primitives of kernels/detail/simt.cuh on the host, each with what it promises and what the executor checks.
-/// The last parameter, where there is one, is for reports only: kernels leave it out.
+/// The primitives of kernels/detail/simt.cuh on the host, each with its contract and the executor's checks. A last
+/// parameter `place` is for reports only; kernels omit it.
 namespace hashevict::simt {
 
-// Where a thread stands. Blocks are one-dimensional, grids have up to two dimensions.
+// The thread's coordinates. Blocks are one-dimensional, grids have up to two dimensions.
 inline int32_t thread_index() {
   return Executor::current().thread_index();
 }
@@ -44,8 +44,8 @@ inline int32_t warp() {
   return thread_index() / kWarpSize;
 }
 
-/// The first call of every thread of a kernel: the launch before may still be running until then, and the launch after
-/// may come up from then on. A kernel must not touch global memory before it.
+/// The first call of every thread of a kernel. Before it the previous launch may still be running, so a kernel must not
+/// touch global memory. After it the next launch may start.
 inline void wait_for_launch_before() {
   Executor::current().wait_for_launch_before();
 }
@@ -82,48 +82,56 @@ template <class T>
 T shuffle_xor(uint32_t mask, T value, int32_t lane_mask, Place place = Place::here()) {
   return shuffle(mask, value, lane() ^ lane_mask, place);
 }
-/// The value of the lane `delta` above; a lane's own where there is none.
+/// The value of the lane `delta` above; without such a lane, the lane's own.
 template <class T>
 T shuffle_down(uint32_t mask, T value, int32_t delta, Place place = Place::here()) {
   return shuffle(mask, value, lane() + delta < kWarpSize ? lane() + delta : lane(), place);
 }
-/// Over all 32 lanes; every lane gets the result.
+/// The maximum over all 32 lanes; every lane gets it.
 inline uint32_t warp_max(uint32_t value, Place place = Place::here()) {
   return static_cast<uint32_t>(Executor::current().meet(Meeting::warp_max, kFullMask, value, 0, place));
 }
 inline uint32_t warp_sum(uint32_t value, Place place = Place::here()) {
   return static_cast<uint32_t>(Executor::current().meet(Meeting::warp_sum, kFullMask, value, 0, place));
 }
-/// The largest key of the block's kThreads threads, for all of them. Orders memory like block_sync().
+/// Static shared memory of a kernel that calls block_max(), as ptxas reports it: a key per warp, the result, and
+/// padding.
+constexpr int32_t static_shared_bytes(int32_t threads) {
+  return threads / kWarpSize * 8 + 32;
+}
+inline constexpr int32_t kMostStaticSharedBytes = static_shared_bytes(1024);
+
+/// The largest key of the block's kThreads threads; all threads get it. Orders memory like block_sync().
 template <int32_t kThreads>
 uint64_t block_max(uint64_t key, Place place = Place::here()) {
   if (block_threads() != kThreads) throw std::logic_error{"block_max() is for blocks of another size"};
+  Executor::current().use_static_shared(static_shared_bytes(kThreads), place);
   return Executor::current().meet(Meeting::block_max, kFullMask, key, 0, place);
 }
 
-/// c += a b on tensor cores: a is 16 by 16, b 16 by 8, both of 16-bit floats, two a word, the lower index in the low
-/// half; c 16 by 8 fp32. With row = lane / 4 and pair = lane % 4 a lane has a[row + 8 i][2 pair + 8 j ..] as word
-/// i + 2 j, b[2 pair + 8 j ..][row] as word j, and c[row + 8 i][2 pair + j] as number 2 i + j. The whole warp calls it.
-/// Products are exact; sums have fp32's range, but digits below the largest addend's 24th are lost (mma.hpp).
+/// c += a b on tensor cores. a is 16 by 16 and b 16 by 8, both of 16-bit floats, two per word, the lower index in the
+/// low half; c is 16 by 8 in fp32. With row = lane / 4 and pair = lane % 4, a lane has a[row + 8 i][2 pair + 8 j ..] as
+/// word i + 2 j, b[2 pair + 8 j ..][row] as word j, and c[row + 8 i][2 pair + j] as number 2 i + j. The whole warp
+/// calls it. Products are exact. Sums have fp32's range but lose digits below the 24th of the largest addend (mma.hpp).
 template <bool kIsBfloat>
 void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Place place = Place::here()) {
   MmaOperands operands{c, a, b, kIsBfloat};
   Executor::current().meet(Meeting::mma, kFullMask, reinterpret_cast<uintptr_t>(&operands), 0, place);
 }
-/// An 8 by 8 matrix of 16-bit elements, of which a lane has row lane / 4, columns 2 (lane % 4) and the next, turned
-/// round. The whole warp calls it.
+/// Transposes an 8 by 8 matrix of 16-bit elements. A lane has row lane / 4, columns 2 (lane % 4) and the next one. The
+/// whole warp calls it.
 inline uint32_t transpose(uint32_t pair, Place place = Place::here()) {
   const int32_t row = lane() / 4;
-  const int32_t first = lane() % 4 * 2;  // of the rows that hold the lane's two elements of the result
+  const int32_t first = lane() % 4 * 2;  // of the rows that hold the lane's two result elements
   const uint32_t low = shuffle(kFullMask, pair, first * 4 + row / 2, place) >> (row % 2 * 16);
   const uint32_t high = shuffle(kFullMask, pair, (first + 1) * 4 + row / 2, place) >> (row % 2 * 16);
   return (low & 0xFFFFU) | high << 16;
 }
 
-// Global memory. Two blocks must not touch the same bytes in one launch unless both only read, both use atomic
-// accesses, or tickets order them: a barrier of the one block, then a fence, an atomic access and a fence of one of its
-// threads; then the same atomic access between fences of a thread of the other block, and a barrier. Within a block a
-// barrier is enough.
+// Global memory. Two blocks may touch the same bytes in one launch only if both only read, both use atomic accesses, or
+// tickets order them: a barrier of one block, then a fence, an atomic access and a fence of one of its threads; then
+// the same atomic access between fences of a thread of the other block, and a barrier. Within a block a barrier is
+// enough.
 template <class T>
 T load(const T* address, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::read, place);
@@ -131,7 +139,8 @@ T load(const T* address, Place place = Place::here()) {
   std::memcpy(&value, address, sizeof value);
   return value;
 }
-/// A load of what no thread writes while the kernel runs.
+/// A load of memory that neither this launch nor the one before it writes, since launches overlap. For projections
+/// alone.
 template <class T>
 T load_constant(const T* address, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::constant, place);
@@ -151,7 +160,7 @@ inline Bytes16 load16(const void* address, Place place = Place::here()) {
 inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
   store(static_cast<Bytes16*>(address), value, place);
 }
-/// Accesses to what other blocks have a part in: they go past the caches of one multiprocessor. They order nothing.
+/// Accesses to memory that several blocks use. They bypass the caches of a multiprocessor and order nothing.
 template <class T>
 T load_relaxed(const T* address, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::read, place);
@@ -162,18 +171,17 @@ void store_relaxed(T* address, T value, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::write, place);
   *address = value;
 }
-/// Counts 0, 1, .. `last`, 0, .., and returns what was there before: the thread that gets `last` is the last of its
-/// round.
+/// Counts 0, 1, .. `last`, 0, .. and returns the previous value. The thread that gets `last` is the last of its round.
 inline uint32_t atomic_increment(uint32_t* address, uint32_t last, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof *address, sizeof *address, AccessKind::atomic, place);
   return std::exchange(*address, *address >= last ? 0U : *address + 1);
 }
-/// Orders this thread's accesses before the fence against those after it, for other blocks.
+/// Orders this thread's accesses before the fence before those after it, as other blocks see them.
 inline void thread_fence() {
   Executor::current().fence();
 }
 
-// Arithmetic that rounds once, as written, whatever a compiler would like to fuse.
+// Arithmetic that rounds once, as written, even if the compiler may fuse.
 inline float fma(float a, float b, float c) {
   return std::fma(a, b, c);
 }
@@ -189,16 +197,16 @@ inline float divide(float a, float b) {
 inline float multiply(float a, float b) {
   return a * b;
 }
-/// The other one where one is NaN.
+/// If one argument is NaN, the other one.
 inline float maximum(float a, float b) {
   return std::fmax(a, b);
 }
-/// 2^x within 2^-22 of it, results below the smallest normal number are 0; exactly 1 at 0.
+/// 2^x with a relative error of 2^-22; exactly 1 at 0. Results below the smallest normal number are 0.
 inline float exp2(float x) {
   const float result = std::exp2(x);
   return result < 0x1p-126F ? 0.0F : result;
 }
-/// Both within 2 units in the last place.
+/// Both have an error of at most 2 units in the last place.
 inline float log2(float x) {
   return std::log2(x);
 }
@@ -226,7 +234,7 @@ inline float half_to_float(uint16_t bits) {
 }
 
 /// An array in the block's shared memory. Every access is checked: its range, whether the element was written, and
-/// whether a barrier lies between it and what other threads did.
+/// whether a barrier separates it from other threads' accesses.
 template <class T>
 class SharedArray {
  public:
@@ -242,7 +250,7 @@ class SharedArray {
     Executor::current().access_shared(*region_, i, 1, AccessKind::write, place);
     std::memcpy(at(i), &value, sizeof value);
   }
-  /// kCount neighbours at once; `i` is a multiple of kCount, or of the elements in 16 bytes.
+  /// kCount neighbours at once. `i` is a multiple of kCount, or of the elements in 16 bytes.
   template <int32_t kCount>
   void load_many(int32_t i, T (&values)[kCount], Place place = Place::here()) const {
     Executor::current().access_shared(*region_, i, kCount, AccessKind::read, place);

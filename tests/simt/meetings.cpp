@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of the executor that lets fibers meet, and says who is missing.
+// The executor's meetings of fibers, and its reports of missing ones.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -48,7 +48,7 @@ std::string Executor::text_of_thread() const {
          std::to_string(at.lane());
 }
 
-/// Who waits where, warp by warp.
+/// Lists the waiting threads and their meetings, warp by warp.
 std::string Executor::text_of_waiting(const Block& block) const {
   std::map<std::pair<int32_t, std::string>, uint32_t> groups;
   for (const auto& thread : block.threads) {
@@ -72,7 +72,7 @@ void Executor::fail_deadlock() {
   fail(text);
 }
 
-/// A thread that ends must not be missed by those who wait.
+/// Reports a thread that ends although others wait for it.
 void Executor::check_nobody_misses(const Thread& gone) const {
   for (const auto& other : gone.block->threads) {
     if (other->state != State::waiting) continue;
@@ -113,7 +113,7 @@ void Executor::complete_block_meeting(Block& block) {
   block.told = false;
 }
 
-/// Whether the warp can meet at all as this thread wants to.
+/// Checks that the warp can meet with this thread's mask.
 void Executor::check_mask(const Thread& thread) const {
   const uint32_t mask = thread.mask;
   const auto what = [&] { return text_of_meeting(thread.meeting, mask, thread.place); };
@@ -136,7 +136,7 @@ void Executor::try_warp_meeting() {
   check_mask(thread);
   uint32_t& waiting = thread.block->waiting[static_cast<std::size_t>(thread.progress.warp())];
   waiting |= 1U << thread.progress.lane();
-  if ((waiting & thread.mask) != thread.mask) return;  // at worst reported as a deadlock once nobody can go on
+  if ((waiting & thread.mask) != thread.mask) return;  // at worst, a deadlock is reported once no thread can go on
   bool same_mask = true;
   bool same_call = true;
   for_lanes(thread, [&](const Thread& other, std::size_t /*lane*/) {
@@ -149,7 +149,7 @@ void Executor::try_warp_meeting() {
   complete_warp_meeting(thread);
 }
 
-/// Everything that the lanes of a warp_sync() did comes before what they do next.
+/// Orders all earlier accesses of the lanes of a warp_sync() before their later ones.
 void Executor::order_warp(Thread& arrived) {
   std::array<uint32_t, 32> clock{};
   for_lanes(arrived, [&](Thread& thread, std::size_t lane) {

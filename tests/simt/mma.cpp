@@ -16,12 +16,12 @@ float widen(uint32_t word, int half, bool is_bfloat) {
   return is_bfloat ? float_from_bits(uint32_t{bits} << 16) : half_to_float(bits);
 }
 
-/// Cut off below 2^(exponent - 23).
+/// Truncates below 2^(exponent - 23).
 double cut(double value, int exponent) {
   return std::ldexp(std::trunc(std::ldexp(value, 23 - exponent)), exponent - 23);
 }
 
-/// Each addend and the sum.
+/// Truncates each addend, then the sum.
 float add_cut(const std::array<double, kDepth + 1>& addends) {
   double largest = 0.0;
   double plain = 0.0;
@@ -39,7 +39,7 @@ float add_cut(const std::array<double, kDepth + 1>& addends) {
 
 void multiply_tiles(const std::array<MmaOperands, 32>& lanes) {
   std::array<std::array<double, kDepth>, kRows> a{};
-  std::array<std::array<double, kDepth>, kColumns> b{};  // turned round
+  std::array<std::array<double, kDepth>, kColumns> b{};  // transposed
   for (std::size_t lane = 0; lane < 32; ++lane) {
     const std::size_t row = lane / 4;
     for (std::size_t i = 0; i < 8; ++i) {  // half, then eight rows down, then eight columns to the right

@@ -6,7 +6,7 @@
 
 namespace hashevict::simt {
 
-/// What one lane brings to mma(): its part of three matrices.
+/// One lane's part of the three matrices of mma().
 struct MmaOperands {
   float* c = nullptr;           ///< [4]
   const uint32_t* a = nullptr;  ///< [4]
@@ -14,8 +14,8 @@ struct MmaOperands {
   bool is_bfloat = false;
 };
 
-/// c += a b, for a warp. Sums lose what the poorest tensor cores lose, so that what holds here holds on a device: each
-/// addend is cut off below the 24th bit of the largest one, and so is the result.
+/// c += a b, for a warp. Sums are as inaccurate as on the least accurate tensor cores, so a bound that holds here holds
+/// on every device. Each addend is truncated below the 24th bit of the largest one, and so is the result.
 void multiply_tiles(const std::array<MmaOperands, 32>& lanes);
 
 }  // namespace hashevict::simt

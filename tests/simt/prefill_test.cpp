@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prompts as only the device takes them: refusals that nobody waits for, slots that shared memory has no room for, and
-// sizes that take a block several turns.
+// Prompts in situations that only the device meets: refusals without a wait, slots that do not fit into shared memory,
+// and sizes that take a block several turns.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -10,15 +10,15 @@
 namespace hashevict::test {
 namespace {
 
-/// One head, so that long prompts are soon done.
+/// A single head, so that long prompts finish soon.
 Config one_head(int32_t capacity) {
   Config config = small_config();
-  config.num_qo_heads = 2;
-  config.num_kv_heads = 1;
-  config.head_dim = 8;
-  config.num_sequences = 1;
-  config.capacity = capacity;
-  config.max_batch_tokens = 8192;
+  config.shape.num_qo_heads = 2;
+  config.shape.num_kv_heads = 1;
+  config.shape.head_dim = 8;
+  config.shape.num_sequences = 1;
+  config.shape.capacity = capacity;
+  config.execution.max_batch_tokens = 8192;
   return config;
 }
 
@@ -29,14 +29,14 @@ Options in_mode(PrefillMode mode, int32_t window = 32) {
   return options;
 }
 
-/// Expects that a call leaves sequence 0 as it was, and takes sequence 1's tokens nevertheless.
+/// Expects that a call leaves sequence 0 as it was and still takes the tokens of sequence 1.
 void expect_refused(Twins& twins, Inputs& inputs, std::size_t count, const Options& options) {
   const Config& config = twins.cache.config();
   const State before = twins.cache.state(0, 0);
   const Tokens tokens = inputs.draw(config, count);
   const Tokens others = inputs.draw(config, 40);
   const std::vector<Outcome> outcomes = twins.cache.run(Operation::prefill, {{0, tokens}, {1, others}}, options);
-  const std::vector<int32_t> nothing(count * static_cast<std::size_t>(config.num_kv_heads), -1);
+  const std::vector<int32_t> nothing(count * static_cast<std::size_t>(config.shape.num_kv_heads), -1);
   EXPECT_EQ(outcomes[0].slots, nothing);
   EXPECT_EQ(outcomes[0].victims, nothing);
   expect_same(twins.cache.state(0, 0), before);
@@ -45,14 +45,14 @@ void expect_refused(Twins& twins, Inputs& inputs, std::size_t count, const Optio
   const std::vector<Outcome> expected = alone.run(Operation::prefill, {{1, others}}, options);
   expect_same(outcomes[1], expected[0]);
   expect_same(twins.cache.state(0, 1), alone.cache.state(0, 1));
-  twins.run(Operation::decode, {{0, inputs.draw(config, 30)}});  // centres and accumulators are as they were, too
+  twins.run(Operation::decode, {{0, inputs.draw(config, 30)}});  // centres and accumulators are unchanged, too
 }
 
 TEST(DevicePrefill, RefusesAChunkOfModeWindowAfterAnEviction) {
-  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::mean, Policy::majority}) {
+  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::mean, Policy::votes, Policy::importance}) {
     SCOPED_TRACE("policy " + std::to_string(static_cast<int>(policy)));
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     Twins twins{Backend::cuda, config};
     Inputs inputs{1};
     twins.run(Operation::append, {{0, inputs.draw(config, 25)}});
@@ -72,7 +72,7 @@ TEST(DevicePrefill, RefusesASecondChunkWhoseCenterNobodyHasGiven) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     SCOPED_TRACE("mode " + std::to_string(static_cast<int>(mode)));
     Config config = small_config();
-    config.centering = Centering::prompt;
+    config.rule.centering = Centering::prompt;
     Twins twins{Backend::cuda, config};
     Inputs inputs{3};
     twins.run(Operation::prefill, {{0, inputs.draw(config, 30)}}, in_mode(mode));
@@ -84,8 +84,8 @@ TEST(DevicePrefill, SlotsThatDoNotFitSharedMemoryAreLeftWhereTheyAre) {
   for (const Policy policy : {Policy::hash, Policy::mean, Policy::superseded}) {
     SCOPED_TRACE("policy " + std::to_string(static_cast<int>(policy)));
     Config config = one_head(5020);
-    config.hash_bits = 128;
-    config.policy = policy;
+    config.rule.hash_bits = 128;
+    config.rule.policy = policy;
     Twins twins{Backend::cuda, config};
     Inputs inputs{4};
     twins.run(Operation::prefill, {{0, inputs.draw(config, 5023)}}, in_mode(PrefillMode::recent));
@@ -98,12 +98,12 @@ TEST(DevicePrefill, SlotsThatDoNotFitSharedMemoryAreLeftWhereTheyAre) {
 }
 
 TEST(DevicePrefill, ManyCachedRowsMoveToLowerSlots) {
-  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::key_norm, Policy::majority}) {
+  for (const Policy policy : {Policy::hash, Policy::superseded, Policy::mean, Policy::votes, Policy::importance}) {
     for (const DType dtype : {DType::float32, DType::float16}) {
       SCOPED_TRACE("policy " + std::to_string(static_cast<int>(policy)));
       Config config = one_head(1300);
-      config.policy = policy;
-      config.dtype = dtype;
+      config.rule.policy = policy;
+      config.shape.dtype = dtype;
       for (const Arrangement arrangement : {Arrangement::owned, Arrangement::padded_pages}) {
         Twins twins{Backend::cuda, config, arrangement};
         Inputs inputs{5};
@@ -122,8 +122,8 @@ TEST(DevicePrefill, CenterOverManyBlocksOfTokens) {
   for (const int32_t head_dim : {24, 256}) {  // many blocks side by side, and several turns of two
     SCOPED_TRACE("head_dim " + std::to_string(head_dim));
     Config config = one_head(64);
-    config.head_dim = head_dim;
-    config.centering = Centering::prompt;
+    config.shape.head_dim = head_dim;
+    config.rule.centering = Centering::prompt;
     Twins twins{Backend::cuda, config};
     Inputs inputs{6};
     twins.run(Operation::prefill, {{0, inputs.draw(config, 1300)}}, in_mode(PrefillMode::recent));

@@ -8,7 +8,7 @@
 namespace hashevict::simt {
 namespace {
 
-/// All places that were named. A launch has a few dozen, and asks for them millions of times.
+/// All places that were numbered. A launch uses a few dozen and looks them up millions of times.
 struct Places {
   struct Recent {
     Place place{nullptr, 0};

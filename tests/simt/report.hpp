@@ -7,13 +7,13 @@
 
 namespace hashevict::simt {
 
-/// What a launch did wrong. what() says where, and names the seed that shows it again.
+/// A fault of a launch. what() gives its place and the seed that reproduces it.
 class Report : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Where a kernel called a primitive. As a default argument, `Place::here()` is the place of the call.
+/// The place where a kernel calls a primitive. As a default argument, `Place::here()` is the place of the call.
 struct Place {
   const char* file;
   int line;
@@ -21,7 +21,7 @@ struct Place {
   static constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
-/// A short name for a place, the same for the same place; place_of() gives the place again.
+/// A number for a place, always the same; place_of() returns the place.
 uint16_t number_of(const Place& place);
 Place place_of(uint16_t number);
 

@@ -31,7 +31,7 @@ bool Accesses::before(const Progress& now) const {
 
 void Accesses::add(const Progress& now, uint16_t place) {
   const auto lane = static_cast<uint32_t>(now.lane());
-  if (block_ != now.block || before(now)) {  // whatever comes after this access comes after those, too
+  if (block_ != now.block || before(now)) {  // all that comes after this access also comes after the recorded ones
     block_ = now.block;
     warp_ = static_cast<int16_t>(now.warp());
     lanes_ = 0;
@@ -76,7 +76,7 @@ CrossBlock& cross_of(Cell& cell, std::vector<CrossBlock>& all) {
   return all[static_cast<std::size_t>(cell.cross)];
 }
 
-/// Makes `last` what the block `block` did, and keeps what another one did with the others.
+/// Sets `last` to the accesses of block `block` and moves those of another block to `others`.
 void switch_block(Accesses& last, std::vector<Accesses>& others, int32_t block) {
   const auto own = std::find_if(others.rbegin(), others.rend(), [&](const auto& a) { return a.block() == block; });
   if (own != others.rend()) {
@@ -87,7 +87,7 @@ void switch_block(Accesses& last, std::vector<Accesses>& others, int32_t block) 
   }
 }
 
-/// The first of `accesses` that do not lie before `now`, or nullptr.
+/// The first of `accesses` that is not ordered before `now`, or nullptr.
 const Accesses* not_before(const std::vector<Accesses>& accesses, const Progress& now) {
   const auto found = std::find_if(accesses.begin(), accesses.end(), [&](const auto& a) { return !a.before(now); });
   return found == accesses.end() ? nullptr : &*found;

@@ -10,10 +10,10 @@
 
 namespace hashevict::simt {
 
-/// For each block of a launch, how many of its barriers lie before something; blocks behind the end: none.
+/// For each block of a launch, the number of its barriers that precede an event. Blocks beyond the end have none.
 class BlockClock {
  public:
-  /// Whether what `block` did before its barrier number `barriers` + 1 is known.
+  /// Whether everything is known that `block` did before its barrier number `barriers` + 1.
   [[nodiscard]] bool knows(int32_t block, uint32_t barriers) const {
     const auto i = static_cast<std::size_t>(block);
     return i < barriers_.size() && barriers < barriers_[i];
@@ -27,15 +27,15 @@ class BlockClock {
   std::vector<uint32_t> barriers_;
 };
 
-/// How far a thread has come, as far as it orders memory: barriers of its block, a vector clock over its warp, and what
-/// tickets told its block, or just itself, of other blocks. Votes and shuffles order nothing, as on a device.
+/// A thread's progress, as far as it orders memory: barriers of its block, a vector clock over its warp, and what its
+/// block or the thread itself learnt of other blocks from tickets. Votes and shuffles order nothing, as on a device.
 struct Progress {
   int32_t block = 0;
   int32_t thread = 0;
   uint32_t barriers = 0;
   std::array<uint32_t, 32> warp_clock{};
   const BlockClock* block_clock = nullptr;
-  BlockClock own_clock;  ///< since the last barrier, which hands it to the block
+  BlockClock own_clock;  ///< since the last barrier, which passes it to the block
 
   [[nodiscard]] int32_t lane() const { return thread % 32; }
   [[nodiscard]] int32_t warp() const { return thread / 32; }
@@ -44,17 +44,17 @@ struct Progress {
   }
 };
 
-/// Accesses of one kind and one block to one cell, merged: by whom, and how late.
+/// Accesses of one kind by one block to one cell, merged: their threads and the latest time.
 class Accesses {
  public:
   [[nodiscard]] bool none() const { return block_ == kNone; }
-  /// Whether all of them lie before whatever `now` does next.
+  /// Whether all of them are ordered before the next access of `now`.
   [[nodiscard]] bool before(const Progress& now) const;
   [[nodiscard]] int32_t block() const { return block_; }
   [[nodiscard]] uint32_t barriers() const { return barriers_; }
-  /// Adds one; those of another block are forgotten.
+  /// Adds an access. Accesses of another block are forgotten.
   void add(const Progress& now, uint16_t place);
-  /// Of which nothing is known but the place.
+  /// Accesses of which only the place is known.
   static Accesses somewhere(uint16_t place) {
     Accesses accesses;
     accesses.place_ = place;
@@ -73,35 +73,35 @@ class Accesses {
   uint16_t place_ = 0;
 };
 
-/// What a cell has beside the plain accesses of one block: rare, and so kept elsewhere.
+/// The rare part of a cell: everything beyond the plain accesses of one block. Stored apart.
 struct CrossBlock {
-  std::vector<Accesses> readers;  ///< blocks that read before the one that read last
-  Accesses atomics;               ///< of the block that came last
-  std::vector<Accesses> others;   ///< the same of blocks that came before it
-  BlockClock released;            ///< what those who come after an atomic access know
+  std::vector<Accesses> readers;  ///< blocks that read before the latest reader
+  Accesses atomics;               ///< atomic accesses of the latest block
+  std::vector<Accesses> others;   ///< atomic accesses of earlier blocks
+  BlockClock released;            ///< known to those who come after an atomic access
 };
 
 enum class AccessKind { constant, read, write, atomic };
 
-/// What a launch did to one element of shared memory, or to some bytes of global memory. One of an earlier launch, or
-/// block, counts as empty: `epoch` tells.
+/// A launch's accesses to one element of shared memory, or to some bytes of global memory. A cell of an earlier launch
+/// or block counts as empty; `epoch` identifies it.
 struct Cell {
   uint32_t epoch = 0;
   int32_t cross = -1;  ///< index of its CrossBlock, if any
   Accesses writes, reads;
 };
 
-/// Why an access is wrong: `accesses` are those that it is not ordered after.
+/// The fault of an access: it is not ordered after `accesses`.
 struct Conflict {
-  const char* kind = nullptr;  ///< of `accesses`; nullptr: nothing is wrong
+  const char* kind = nullptr;  ///< kind of `accesses`; nullptr: no fault
   Accesses accesses;
   [[nodiscard]] explicit operator bool() const { return kind != nullptr; }
-  /// @param kind of the access that is wrong
+  /// @param kind of the faulty access
   [[nodiscard]] std::string text(AccessKind kind, const Progress& now) const;
 };
 
-/// Adds an access to a cell, unless it conflicts with others.
-/// @param all where the cell's CrossBlock is, or is put if it needs one
+/// Adds an access to a cell unless it conflicts with others.
+/// @param all contains the cell's CrossBlock, and receives it if the cell needs one
 Conflict record(Cell& cell, std::vector<CrossBlock>& all, AccessKind kind, const Progress& now, uint16_t place);
 
 }  // namespace hashevict::simt

@@ -8,10 +8,10 @@
 
 namespace hashevict::test {
 
-/// Bytes in a backend's memory. The only place that knows how memory of a backend is had and reached.
+/// Bytes in a backend's memory. No other code of the tests allocates or copies such memory.
 class BackendMemory {
  public:
-  /// Aligned to HASHEVICT_ALIGNMENT, and exactly this long: a sanitizer sees the first byte beyond.
+  /// Aligned to HASHEVICT_ALIGNMENT and of exactly this length, so that a sanitizer detects an access to the next byte.
   BackendMemory(Backend backend, std::size_t bytes);
 
   [[nodiscard]] std::byte* data() const { return bytes_.get(); }
@@ -30,7 +30,7 @@ class BackendMemory {
 void upload(Backend backend, const void* host, void* target, std::size_t bytes);
 std::vector<std::byte> download(Backend backend, const void* source, std::size_t bytes);
 
-/// The elements of a tensor in a backend's memory, row-major, whatever its strides.
+/// Copies the elements of a tensor from a backend's memory to a dense row-major array, whatever the tensor's strides.
 std::vector<std::byte> read(Backend backend, const Tensor& tensor);
 std::vector<float> read_floats(Backend backend, const Tensor& tensor);
 std::vector<int32_t> read_ints(Backend backend, const Tensor& tensor);
@@ -38,7 +38,7 @@ std::vector<int32_t> read_ints(Backend backend, const Tensor& tensor);
 /// A dense tensor with memory of its own.
 class Array {
  public:
-  /// Poisoned: floats are NaN, integers a number that nothing computes.
+  /// Poisoned: floats are NaN, integers have a value that no operation computes.
   Array(Backend backend, DType dtype, std::initializer_list<int64_t> shape);
   Array(Backend backend, DType dtype, std::initializer_list<int64_t> shape, const std::vector<float>& values);
   Array(Backend backend, std::initializer_list<int64_t> shape, const std::vector<int32_t>& values);
@@ -48,7 +48,7 @@ class Array {
   [[nodiscard]] std::vector<int32_t> ints() const { return read_ints(backend_, tensor_); }
   [[nodiscard]] std::vector<std::byte> bytes() const { return read(backend_, tensor_); }
 
-  /// What a poisoned integer element holds.
+  /// The value of a poisoned integer element.
   static constexpr int32_t kPoison = -77777;
 
  private:

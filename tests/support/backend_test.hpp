@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "support/device.hpp"
+#include "support/enum_name.hpp"
 
 namespace hashevict::test {
 
-/// A suite whose cases run on every backend that this build and machine have.
+/// A suite whose cases run on every available backend.
 class BackendTest : public testing::TestWithParam<Backend> {};
 
-/// Every backend to test. Where kernels run on the host, they alone: the CPU backend has a program of its own.
+/// The backends to test. Where kernels run on the host it is that backend alone: another program tests the CPU backend.
 inline std::vector<Backend> backends() {
   const std::string name = device::name();
   if (name.empty()) return {Backend::cpu};

@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <string>
 
-/// The memory of Backend::cuda, as this build of the tests reaches it: device_none.cpp where there is no such backend,
-/// device_cuda.cpp with the CUDA runtime, tests/simt/device.cpp where kernels run on the host.
+/// The memory of Backend::cuda. Three files implement it: device_none.cpp without such a backend, device_cuda.cpp with
+/// the CUDA runtime, tests/simt/device.cpp where kernels run on the host.
 namespace hashevict::test::device {
 
-/// What reports call the backend; empty where it cannot be used.
+/// The backend's name in reports; empty if it cannot be used.
 std::string name();
 
 /// Aligned to HASHEVICT_ALIGNMENT.

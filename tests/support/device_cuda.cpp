@@ -32,6 +32,7 @@ void release(std::byte* memory) noexcept {
 
 void upload(const void* host, void* target, std::size_t bytes) {
   check(cudaMemcpy(target, host, bytes, cudaMemcpyHostToDevice));
+  check(cudaDeviceSynchronize());  // a copy of pageable memory may still run, and not every stream waits for it
 }
 
 void download(const void* source, void* host, std::size_t bytes) {

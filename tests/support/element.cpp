@@ -54,7 +54,7 @@ void store(DType dtype, float value, void* target) {
   uint32_t bits = std::bit_cast<uint32_t>(value);
   if (dtype == DType::bfloat16) bits = std::isnan(value) ? 0x7FC0U : bits >> 16;
   if (dtype == DType::float16) bits = half_from_float(value);
-  std::memcpy(target, &bits, size_of(dtype));  // little-endian, as every machine this library runs on
+  std::memcpy(target, &bits, size_of(dtype));  // little-endian, as all supported machines are
 }
 
 float load(DType dtype, const void* source) {

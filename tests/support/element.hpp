@@ -10,7 +10,7 @@ namespace hashevict::test {
 
 std::size_t size_of(DType dtype);
 
-/// Writes a value that `dtype` can represent exactly; NaN and infinities included.
+/// Writes a value that `dtype` represents exactly; NaN and infinities are allowed.
 void store(DType dtype, float value, void* target);
 float load(DType dtype, const void* source);
 

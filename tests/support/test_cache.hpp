@@ -6,29 +6,33 @@
 #include <vector>
 
 #include "support/array.hpp"
+#include "support/enum_name.hpp"
+#include "support/every.hpp"
 #include "support/inputs.hpp"
 
 namespace hashevict::test {
 
-/// Whose memory slots lie in, and how.
+/// The owner of the slots' memory and its layout.
 enum class Arrangement {
-  owned,         ///< the cache's own, in Config::layout
+  owned,         ///< the cache's own memory, in Config::layout
   strided,       ///< lent, in the order of Config::layout, with gaps after slots, heads and sequences
-  interleaved,   ///< lent, every key next to its value
+  interleaved,   ///< lent; each key is next to its value
   padded_pages,  ///< pages in shuffled order, padded block table
   csr_pages      ///< the same with a table of back-to-back page lists
 };
 
 enum class Operation { prefill, evict, append, attend, decode };
+inline constexpr Operation kOperations[] = {Operation::prefill, Operation::evict, Operation::append, Operation::attend,
+                                            Operation::decode};
 
-/// What one row of a batch brings. Sequence -1: a row to skip.
+/// The tokens of one row of a batch. Sequence -1 marks a row to skip.
 struct Row {
   int32_t sequence;
   Tokens tokens;
 };
 using Batch = std::vector<Row>;
 
-/// The arguments of a step that are not its batch.
+/// The arguments of an operation, apart from its batch.
 struct Options {
   int32_t layer = 0;
   DType input = DType::float32;
@@ -39,7 +43,8 @@ struct Options {
   int32_t window = 32;
 };
 
-/// What an operation wrote for one row, in bits: comparable even where there are NaNs. Poison where it wrote nothing.
+/// The outputs of an operation for one row. They compare bit by bit, also with NaNs. Elements that the operation does
+/// not write keep their poison.
 struct Outcome {
   std::vector<int32_t> slots;    ///< [count, num_kv_heads]
   std::vector<int32_t> victims;  ///< [count, num_kv_heads]
@@ -47,13 +52,13 @@ struct Outcome {
   std::vector<float> lse;        ///< [count, num_qo_heads]
 };
 
-/// What a layer holds of one sequence, in no particular layout.
+/// A layer's state of one sequence, independent of the layout.
 struct State {
-  int32_t length = 0;
+  std::vector<int32_t> lengths;  ///< [num_kv_heads]
   int32_t tokens_seen = 0;
-  std::vector<int32_t> positions;  ///< [num_kv_heads, capacity]
-  std::vector<std::byte> codes;    ///< [num_kv_heads, length, hash_bits / 8]
-  std::vector<std::byte> keys;     ///< [num_kv_heads, length, head_dim], storage dtype
+  std::vector<int32_t> positions;  ///< of all heads in turn: [capacity]
+  std::vector<std::byte> codes;    ///< likewise: [length, hash_bits / 8]
+  std::vector<std::byte> keys;     ///< likewise: [length, head_dim], storage dtype
   std::vector<std::byte> values;   ///< likewise
   friend bool operator==(const State&, const State&) = default;
 };
@@ -62,27 +67,40 @@ struct State {
 void expect_same(const Outcome& a, const Outcome& b);
 void expect_same(const State& a, const State& b);
 
-/// A small cache that tests change to their needs: 1 layer, 2 sequences, 4 query and 2 KV heads of size 16, fp32,
-/// 24 slots of which 2 are sinks and 5 recent.
+/// A small cache that tests adapt: 1 layer, 2 sequences, 4 query and 2 KV heads of size 16, fp32, 24 slots of which 2
+/// are sinks and 5 recent.
 Config small_config();
 
-/// A cache on a backend, with the memory it lives in, driven by vectors on the host.
+/// The same with different capacities: two layers, of whose heads one has only the slots that the rule needs, two
+/// differ by one, and one has a multiple.
+Config ragged_config();
+
+/// The rule of a layer.
+const Rule& rule_of(const Config& config, int32_t layer);
+
+/// The slots of a KV head.
+int32_t capacity_of(const Config& config, int32_t layer, int32_t kv_head);
+
+/// A cache on a backend, with its memory. Inputs and outputs are vectors on the host.
 class TestCache {
  public:
   TestCache(Backend backend, Config config, Arrangement arrangement = Arrangement::owned);
 
-  /// Runs an operation over poisoned outputs; one outcome a row.
+  /// Runs an operation with poisoned outputs and returns one outcome per row.
   std::vector<Outcome> run(Operation operation, const Batch& batch, const Options& options = {});
 
   [[nodiscard]] State state(int32_t layer, int32_t sequence) const;
   [[nodiscard]] std::vector<State> states() const;  ///< of all layers and sequences
 
+  /// csr_pages: writes the two offsets of a sequence; the first is also the end of the list before it. state() and the
+  /// like keep using the original table.
+  void set_page_list(int32_t sequence, int32_t first, int32_t end);
+
   [[nodiscard]] const Config& config() const { return config_; }
-  [[nodiscard]] int32_t capacity(int32_t layer) const;
   [[nodiscard]] Backend backend() const { return backend_; }
   [[nodiscard]] Cache& cache() { return *cache_; }
-  [[nodiscard]] const std::vector<int32_t>& block_table() const { return table_; }  ///< as it was made
-  [[nodiscard]] std::vector<int32_t> block_table_now() const;                       ///< as it lies in memory
+  [[nodiscard]] const std::vector<int32_t>& block_table() const { return table_; }  ///< as created
+  [[nodiscard]] std::vector<int32_t> block_table_now() const;                       ///< as in memory now
   /// Every byte of lent keys and values, gaps included.
   [[nodiscard]] std::vector<std::vector<std::byte>> lent_bytes() const;
 
@@ -90,17 +108,20 @@ class TestCache {
   void lend_strided(Memory& memory, bool interleaved);
   void lend_pages(Memory& memory, bool csr);
   void lend_state(Memory& memory);
+  void learn();
+  void weigh();
   void* lend(std::size_t bytes, std::byte fill);
-  [[nodiscard]] std::vector<std::byte> rows(const Tensor& slots, int32_t sequence, int32_t length) const;
+  void append_rows(const Tensor& slots, int32_t sequence, int32_t length, std::vector<std::byte>& rows) const;
 
   Backend backend_;
   Config config_;
   std::vector<BackendMemory> lent_;  ///< keys and values first
   std::size_t num_slot_buffers_ = 0;
   std::vector<int32_t> table_;
-  std::vector<int32_t> offsets_;  ///< of each sequence's page list in `table_`
+  std::vector<int32_t> offsets_;  ///< start of each sequence's page list in `table_`
   const int32_t* lent_table_ = nullptr;
-  std::unique_ptr<Cache> cache_;  ///< gone before the memory it was lent
+  void* lent_offsets_ = nullptr;
+  std::unique_ptr<Cache> cache_;  ///< destroyed before the memory that it was lent
 };
 
 }  // namespace hashevict::test

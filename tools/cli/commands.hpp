@@ -5,10 +5,9 @@
 
 namespace hashevict::cli {
 
-/// Each adds one subcommand, which runs when the command line that names it is parsed. What goes wrong is thrown:
-/// Error, or another std::exception for a defect.
+/// Each adds one subcommand, which runs when a command line that names it is parsed. Throws Error, or another
+/// std::exception for a defect.
 void add_demo(CLI::App& app);
-void add_eval(CLI::App& app);
 void add_replay(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_info(CLI::App& app);

@@ -5,20 +5,27 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace hashevict::cli {
 
-/// All bytes of a file. @throws Error naming it and the reason
+/// Reads a text file, or a pipe, up to 256 MiB. Refuses files that are certainly not text.
+/// @throws Error naming the file and the reason
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes a file that appears complete or not at all (engine::OutputFile). @throws Error naming it and the reason
+/// Writes a file that appears complete or not at all (engine::OutputFile). @throws Error naming the file and the reason
 void write_file(const std::filesystem::path& path, std::string_view content);
 
-/// Refuses an output before any work is done: what write_file() would refuse, and what is one of the inputs; empty
-/// names are none. @throws Error naming it and the reason
+/// Refuses, before any work is done, an output that write_file() would refuse or that is one of the inputs. Ignores
+/// empty names. @throws Error naming the file and the reason
 void require_output(const std::string& path, std::initializer_list<std::string> inputs);
 
-/// Makes a folder, and those it lies in, unless it is there. @throws Error naming it
+/// Refuses, before any work is done, outputs in a folder that require_output() or make_folder() would refuse. Leaves no
+/// new folder. @throws Error naming the file or folder and the reason
+void require_outputs(const std::string& folder, const std::vector<std::string>& files,
+                     std::initializer_list<std::string> inputs);
+
+/// Creates a folder and its missing parents. @throws Error naming the folder
 std::filesystem::path make_folder(const std::string& name);
 
 }  // namespace hashevict::cli

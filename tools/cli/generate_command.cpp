@@ -1,26 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <hashevict/cache.hpp>
 #include <memory>
 #include <optional>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#include "budget.hpp"
 #include "commands.hpp"
 #include "engine/decoder.hpp"
 #include "engine/embedded_model.hpp"
+#include "engine/file_mapping.hpp"
 #include "engine/generate.hpp"
 #include "engine/tokenizer.hpp"
-#include "eval/budget.hpp"
-#include "eval/continuation.hpp"
-#include "eval/numbers.hpp"
-#include "eval/retention.hpp"
-#include "eval/votes.hpp"
 #include "files.hpp"
+#include "memory.hpp"
+#include "numbers.hpp"
 #include "rule_options.hpp"
-#include "seed_option.hpp"
+#include "runtime.hpp"
+#include "shared_options.hpp"
+#include "terminal.hpp"
+#include "trace_recorder.hpp"
+#include "votes.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -36,13 +43,13 @@ struct Options {
 };
 
 int32_t parse_token(const std::string& text) {
-  const std::optional<int32_t> token = eval::parse_whole<int32_t>(text);
+  const std::optional<int32_t> token = parse_whole<int32_t>(text);
   if (token) return *token;
   throw Error(Status::invalid_argument,
               "--tokens: '" + text + "' is not a token id; expected ids separated by commas or blanks");
 }
 
-// Ids separated by commas or blanks, at least one before, between and after commas.
+// Parses ids separated by commas or blanks, at least one id before, between and after commas.
 std::vector<int32_t> parse_tokens(const std::string& text) {
   std::vector<int32_t> tokens;
   std::istringstream items(text + ',');
@@ -56,8 +63,21 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
   return tokens;
 }
 
+void require_in_vocabulary(const std::vector<int32_t>& tokens, const engine::ModelConfig& model) {
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < model.vocab_size) continue;
+    throw Error(Status::invalid_argument, "--tokens: " + std::to_string(token) +
+                                              " is not a token of this model; expected 0 to " +
+                                              std::to_string(model.vocab_size - 1));
+  }
+}
+
 std::vector<int32_t> make_prompt(const Options& options, const engine::Model& model) {
-  if (!options.tokens.empty()) return parse_tokens(options.tokens);
+  if (!options.tokens.empty()) {
+    std::vector<int32_t> tokens = parse_tokens(options.tokens);
+    require_in_vocabulary(tokens, model.config());
+    return tokens;
+  }
   std::string text = options.prompt;
   if (!options.prompt_file.empty()) {
     text = read_file(options.prompt_file);
@@ -65,21 +85,20 @@ std::vector<int32_t> make_prompt(const Options& options, const engine::Model& mo
       throw Error(Status::invalid_argument, "'" + options.prompt_file + "' is empty; expected a prompt");
   }
   if (text.empty()) text = std::string(engine::embedded_sample_text().substr(0, 800));
-  return eval::sequence_tokens(model.config(), text);
+  return sequence_tokens(model.config(), text);
 }
 
-std::string show(const Options& options, const std::vector<int32_t>& tokens) {
-  if (options.model.empty()) return engine::ByteTokenizer::decode(tokens);
-  std::string text;
-  for (const int32_t token : tokens) text += (text.empty() ? "" : " ") + std::to_string(token);
-  return text;
+// Whether the output is ids: on one line, each as it is chosen, for other programs. Texts are printed side by side at
+// the end.
+bool prints_ids(const Options& options) {
+  return !options.tokens.empty();
 }
 
 // One generation with its cache.
 class Run {
  public:
-  Run(const eval::Runtime& runtime, const Config& config)
-      : cache_(eval::make_cache(runtime, config)), decoder_(runtime.model, cache_, runtime.threads) {}
+  Run(const Runtime& runtime, const Config& config)
+      : cache_(make_cache(runtime, config)), decoder_(runtime.model, cache_, runtime.threads) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
@@ -99,26 +118,25 @@ class Run {
   engine::Decoder decoder_;
 };
 
-Config shaped(Config config, const engine::ModelConfig& model, int64_t capacity, size_t max_batch_tokens) {
+Config shaped(const Config& rule, const engine::ModelConfig& model, int64_t capacity, int64_t max_batch_tokens) {
   if (capacity > INT32_MAX) throw Error(Status::invalid_argument, "the sequence is too long");
-  const Config shape = engine::KvCache::make_config(model, static_cast<int32_t>(capacity));
-  config.num_layers = shape.num_layers;
-  config.num_qo_heads = shape.num_qo_heads;
-  config.num_kv_heads = shape.num_kv_heads;
-  config.head_dim = shape.head_dim;
-  config.capacity = shape.capacity;
-  config.dtype = DType::bfloat16;
-  if (eval::takes_votes(config)) config.projection_per_head = true;
-  config.max_batch_tokens = static_cast<int64_t>(max_batch_tokens);
+  Config config = engine::KvCache::make_config(model, static_cast<int32_t>(capacity));
+  config.shape.dtype = DType::bfloat16;
+  config.rule = rule.rule;
+  if (takes_votes(config)) config.rule.projection_per_head = true;
+  config.placement = rule.placement;
+  config.execution = rule.execution;
+  config.execution.max_batch_tokens = max_batch_tokens;
   return config;
 }
 
-// Keeps everything: no zone needs protecting.
+// A cache that keeps every token needs no protected zone.
 Config unbounded(Config config) {
-  config.policy = Policy::window;
-  config.num_sink_tokens = config.recent_window = 0;
-  config.sink_fraction = config.recent_fraction = -1.0F;
-  config.centering = Centering::none;
+  config.rule.policy = Policy::window;
+  config.rule.num_sink_tokens = config.rule.recent_window = 0;
+  config.rule.sink_fraction = config.rule.recent_fraction = -1.0F;
+  config.rule.centering = Centering::none;
+  config.rule.projection_kind = ProjectionKind::gaussian;
   return config;
 }
 
@@ -131,80 +149,132 @@ engine::GenerateOptions generation(const Options& options, const engine::ModelCo
   return generate;
 }
 
-// What was learned for the model, if the rule takes it.
-std::optional<eval::Votes> load_votes(const Options& options, const Config& rule, const engine::ModelConfig& model) {
-  if (!eval::takes_votes(rule) && options.votes.empty()) return std::nullopt;
+// Loads the votes learned for the model, if the rule takes votes.
+std::optional<Votes> load_votes(const Options& options, const Config& rule, const engine::ModelConfig& model) {
+  if (!takes_votes(rule) && options.votes.empty()) return std::nullopt;
   if (!options.model.empty() && options.votes.empty()) {
-    throw Error(Status::invalid_argument,
-                "--preset recall needs --votes: what tools/train/calibrate.py learned for it");
+    throw Error(Status::invalid_argument, "--preset recall needs --votes, the file that lab/train/calibrate.py writes");
   }
-  eval::Votes votes = options.votes.empty() ? eval::Votes::embedded(model) : eval::Votes::load(options.votes, model);
+  Votes votes = options.votes.empty() ? Votes::embedded(model) : Votes::load(options.votes, model);
   require_votes_fit(rule, votes);
   return votes;
 }
 
-std::vector<int32_t> generate_and_trace(Run& run, const std::vector<int32_t>& prompt,
-                                        const engine::GenerateOptions& generate, const eval::Runtime& runtime,
-                                        const std::string& trace) {
-  if (trace.empty()) return run.generate(prompt, generate);
-  eval::TraceRecorder recorder(runtime.model.config());
-  run.cache().set_observer([&recorder](const Step& step) { recorder.observe(step); });
+// Generates a run's new tokens, and prints ids or progress meanwhile.
+std::vector<int32_t> generate_and_tell(Run& run, const Options& options, const std::vector<int32_t>& prompt,
+                                       engine::GenerateOptions generate, const std::string& name) {
+  ProgressLine line(ProgressLine::Elsewhere::nothing);
+  int32_t count = 0;
+  generate.on_token = [&](int32_t token) {
+    ++count;
+    if (!prints_ids(options)) return line.show(name, count / static_cast<double>(generate.max_new_tokens));
+    if (count == 1) std::printf("%s:", name.c_str());  // not earlier: the prompt may be refused
+    std::printf(" %d", token);
+    if (std::fflush(stdout) == 0) return;
+    throw Error(Status::internal, "standard output cannot be written: " + std::generic_category().message(errno));
+  };
   std::vector<int32_t> tokens = run.generate(prompt, generate);
-  recorder.write(trace, runtime.votes);
+  if (prints_ids(options)) std::printf("\n");
+  line.finish();
   return tokens;
 }
 
+// Warns that output beyond the model's trained context is unreliable; the model itself gives no sign of it.
+void warn_of_long_context(int64_t num_positions, const engine::ModelConfig& model) {
+  if (num_positions <= model.max_position_embeddings) return;
+  std::fprintf(stderr,
+               "hashevict: warning: prompt and new tokens take %lld positions, but the model was trained for %d "
+               "(max_position_embeddings)\n",
+               static_cast<long long>(num_positions), model.max_position_embeddings);
+}
+
+// Notes in the output that the run exceeded the model's trained context.
+void print_long_context(size_t num_positions, const engine::ModelConfig& model) {
+  if (num_positions <= static_cast<size_t>(model.max_position_embeddings)) return;
+  std::printf("note: %zu positions, but the model was trained for %d; later text is unreliable\n", num_positions,
+              model.max_position_embeddings);
+}
+
 std::string slots_by_layer(const Config& config) {
-  std::string text;
-  for (const int32_t slots : config.layer_capacities) text += (text.empty() ? "" : ", ") + std::to_string(slots);
-  return text;
+  std::vector<int32_t> slots(static_cast<size_t>(config.shape.num_layers));
+  for (size_t layer = 0; layer < slots.size(); ++layer) slots[layer] = most_slots(config, static_cast<int32_t>(layer));
+  return fmt::format("slots by layer, as the votes divide them: {}\n", fmt::join(slots, ", "));
 }
 
 void require_valid(const Options& options, const Config& rule) {
   if (!options.model.empty() && options.tokens.empty()) {
     throw Error(Status::invalid_argument, "--model needs --tokens: text is understood by the built-in model only");
   }
+  if (rule.rule.policy == Policy::importance) {
+    throw Error(Status::invalid_argument,
+                "--policy importance: expected another, since no model brings importances; "
+                "`replay` takes them from a trace");
+  }
   if (options.prefill_window < 1) {
     throw Error(Status::invalid_argument,
                 "prefill window = " + std::to_string(options.prefill_window) + ": expected at least 1");
   }
-  if (rule.centering == Centering::prompt && options.prefill.empty()) {
+  if (rule.rule.centering == Centering::prompt && options.prefill.empty()) {
     throw Error(Status::invalid_argument, "centering 'prompt' needs a prompt that comes at once; give --prefill");
   }
   if (options.save_trace.empty()) return;
   require_output(options.save_trace, {options.prompt_file, options.votes, options.model});
 }
 
+// Refuses a run that the kernel would kill halfway for its memory.
+void require_memory_for(const Runtime& runtime, const Options& options, std::initializer_list<Config> caches,
+                        int64_t num_tokens, int64_t batch) {
+  const engine::ModelConfig& model = runtime.model.config();
+  uint64_t bytes = decoder_bytes(model, runtime.model.num_parameters(), batch);
+  for (const Config& config : caches) bytes += Cache::required_bytes(config).total;
+  if (!options.save_trace.empty()) bytes += trace_bytes(model, num_tokens);
+  require_memory("--budget, --max-new-tokens", bytes);
+}
+
 void run_generate(const Options& options) {
   const Config rule = options.rule.config();
   require_valid(options, rule);
-  const eval::Budget budget = eval::parse_budget(options.budget);
-  const engine::Model model =
-      options.model.empty() ? engine::load_embedded_model() : engine::Model::load(options.model);
-  const std::optional<eval::Votes> votes = load_votes(options, rule, model.config());
+  const Budget budget = parse_budget(options.budget);
+  const engine::Model model = load_model(options.model);
+  const std::optional<Votes> votes = load_votes(options, rule, model.config());
+  engine::FileMapping::require_unchanged();  // both are copied by now
   const engine::GenerateOptions generate = generation(options, model.config());
   const std::vector<int32_t> prompt = make_prompt(options, model);
   const int64_t num_tokens = static_cast<int64_t>(prompt.size()) + generate.max_new_tokens;
-  const size_t batch = generate.prefill ? prompt.size() : eval::kBatchTokens;
+  const int64_t batch = generate.prefill ? static_cast<int64_t>(prompt.size()) : engine::kBatchTokens;
   const int32_t slots = budget.slots_for(num_tokens);
-  engine::ThreadPool threads(rule.num_threads);
-  const eval::Runtime runtime{model, threads, votes ? &*votes : nullptr};
+  engine::ThreadPool threads(rule.execution.num_threads);
+  const Runtime runtime{model, threads, votes ? &*votes : nullptr};
 
-  // Both are created first: a config that is not valid is refused before any work is done.
+  // Creates both caches first, which refuses an invalid config before any work is done.
   Config config = shaped(rule, model.config(), slots, batch);
-  eval::divide_slots(runtime, config, num_tokens);
+  divide_slots(runtime, config, num_tokens);
+  const Config full_config = unbounded(shaped(rule, model.config(), num_tokens, batch));
+  naming_options([&] { require_memory_for(runtime, options, {config, full_config}, num_tokens, batch); });
   Run bounded = naming_options([&] { return Run(runtime, config); });
-  Run full(runtime, unbounded(shaped(rule, model.config(), num_tokens, batch)));
-  const std::vector<int32_t> full_tokens = full.generate(prompt, generate);
-  const std::vector<int32_t> tokens = generate_and_trace(bounded, prompt, generate, runtime, options.save_trace);
+  Run full(runtime, full_config);
+  warn_of_long_context(num_tokens, model.config());
+  const std::string bounded_name = std::to_string(slots) + " slots";
+  const std::vector<int32_t> full_tokens = generate_and_tell(full, options, prompt, generate, "full");
+  TraceRecorder recorder(model.config());
+  if (!options.save_trace.empty()) {
+    bounded.cache().set_observer([&](const engine::KvCache::Observation& step) { recorder.observe(step); });
+  }
+  const std::vector<int32_t> tokens = generate_and_tell(bounded, options, prompt, generate, bounded_name);
+  if (!options.save_trace.empty()) recorder.write(options.save_trace, runtime.votes);
 
   const auto differs = std::mismatch(full_tokens.begin(), full_tokens.end(), tokens.begin(), tokens.end()).first;
   std::printf("prompt of %zu tokens; the caches' continuations agree in the first %lld of %zu\n", prompt.size(),
               static_cast<long long>(differs - full_tokens.begin()), full_tokens.size());
-  if (votes) std::printf("slots by layer, as the votes divide them: %s\n", slots_by_layer(config).c_str());
+  print_long_context(prompt.size() + std::max(full_tokens.size(), tokens.size()), model.config());
+  if (votes) std::fputs(slots_by_layer(config).c_str(), stdout);
+  if (prints_ids(options)) {
+    std::printf("%s\n%s\n", full.title("full").c_str(), bounded.title(bounded_name).c_str());
+    return;
+  }
+  const auto text = [](const std::vector<int32_t>& ids) { return engine::ByteTokenizer::decode(ids); };
   const std::string columns =
-      eval::side_by_side(full.title("full"), show(options, full_tokens),
-                         bounded.title(std::to_string(slots) + " slots"), show(options, tokens), kColumnWidth);
+      side_by_side(full.title("full"), text(full_tokens), bounded.title(bounded_name), text(tokens), kColumnWidth);
   std::printf("\n%s", columns.c_str());
 }
 
@@ -215,14 +285,12 @@ void add_generate(CLI::App& app) {
       app.add_subcommand("generate", "Continue a prompt with the full and with a bounded cache, side by side");
   const auto options = std::make_shared<Options>();
   auto* text = command->add_option("--prompt", options->prompt, "Text to continue; default: the built-in sample");
-  auto* file = command->add_option("--prompt-file", options->prompt_file, "The same from a file");
+  auto* file = command->add_option("--prompt-file", options->prompt_file, "File with the text to continue");
   auto* tokens = command->add_option("--tokens", options->tokens, "The prompt as token ids, separated by commas");
   text->excludes(file)->excludes(tokens);
   file->excludes(tokens);
-  command
-      ->add_option("--model", options->model,
-                   "Folder with config.json and safetensors of a Llama-style model; default: the built-in one")
-      ->check(CLI::ExistingPath);
+  command->add_option("--model", options->model,
+                      "Folder with config.json and safetensors of a Llama-style model; default: the built-in one");
   command->add_option("--budget", options->budget, "Slots per KV head; with a dot, a fraction of prompt and new tokens")
       ->capture_default_str();
   command->add_option("--max-new-tokens", options->generate.max_new_tokens, "Tokens to generate")
@@ -236,16 +304,15 @@ void add_generate(CLI::App& app) {
       ->capture_default_str();
   add_seed_option(*command, "--sample-seed", options->generate.sampling.seed, "Seed of the sampler");
   command->add_option("--prefill", options->prefill,
-                      "Take the prompt in at once: replay|window|recent; default: stream it through the bounded cache");
-  command->add_option("--prefill-window", options->prefill_window, "Queries and tokens of --prefill window")
+                      "Prefill the prompt: replay|window|recent; default: stream it through the bounded cache");
+  command->add_option("--prefill-window", options->prefill_window, "Queries and tokens of --prefill window, 1 or more")
       ->capture_default_str();
   command->add_option(
       "--save-trace", options->save_trace,
       "Write the bounded run's queries, keys and values as a trace for replay; with --budget 1.0 they are "
       "those of full attention");
-  command->add_option(
-      "--votes", options->votes,
-      "What --preset recall needs, as tools/train/calibrate.py writes it; default: the built-in model's");
+  command->add_option("--votes", options->votes,
+                      "Votes for --preset recall, written by lab/train/calibrate.py; default: the built-in model's");
   options->rule.add_to(*command);
   command->callback([options] { run_generate(*options); });
 }

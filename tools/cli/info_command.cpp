@@ -4,7 +4,8 @@
 #include <string>
 
 #include "commands.hpp"
-#include "eval/names.hpp"
+#include "names.hpp"
+#include "runtime.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 template <class Enum>
 std::string supported(const Capabilities& capabilities) {
   std::string names;
-  for (const auto& [text, value] : eval::Names<Enum>::kTable) {
+  for (const auto& [text, value] : Names<Enum>::kTable) {
     if (capabilities.supports(value)) names.append(names.empty() ? "" : ", ").append(text);
   }
   return names;
@@ -27,46 +28,30 @@ std::string supported_bits(const Capabilities& capabilities) {
   return names;
 }
 
-std::string supported_dtypes(const Capabilities& capabilities) {
-  std::string names;
-  if (capabilities.supports(DType::float32)) names += "float32";
-  if (capabilities.supports(DType::float16)) names += ", float16";
-  if (capabilities.supports(DType::bfloat16)) names += ", bfloat16";
-  return names;
-}
-
-std::string supported_layouts(const Capabilities& capabilities) {
-  std::string names;
-  if (capabilities.supports(Layout::head_major)) names += "head_major";
-  if (capabilities.supports(Layout::slot_major)) names += ", slot_major";
-  if (capabilities.supports(Layout::paged)) names += ", paged";
-  return names;
-}
-
 void print(const char* what, const std::string& value) {
   std::printf("%-14s %s\n", what, value.c_str());
 }
 
 void print_info() {
   const Capabilities capabilities = Cache::capabilities(Backend::automatic);
-  print("version", std::to_string(capabilities.version_major) + "." + std::to_string(capabilities.version_minor) + "." +
-                       std::to_string(capabilities.version_patch));
+  print("version", library_version());
   print("cpu target", static_cast<const char*>(capabilities.cpu_target));
   print("cpu threads", std::to_string(capabilities.num_hardware_threads));
+  print("memory", std::to_string(capabilities.host_memory_bytes) + " bytes");
   print("cuda", capabilities.has_cuda_build == 0 ? "not in this build"
                                                  : std::to_string(capabilities.num_cuda_devices) + " devices");
   print("policies", supported<Policy>(capabilities));
   print("prefill modes", supported<PrefillMode>(capabilities));
   print("hash bits", supported_bits(capabilities));
   print("head size", "multiples of 8 up to " + std::to_string(capabilities.max_head_dim));
-  print("storage", supported_dtypes(capabilities));
-  print("layouts", supported_layouts(capabilities));
+  print("storage", supported<DType>(capabilities));
+  print("layouts", supported<Layout>(capabilities));
 }
 
 }  // namespace
 
 void add_info(CLI::App& app) {
-  app.add_subcommand("info", "Tell what this build on this machine can do")->callback(print_info);
+  app.add_subcommand("info", "Print the abilities of this build on this machine")->callback(print_info);
 }
 
 }  // namespace hashevict::cli

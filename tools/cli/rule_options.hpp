@@ -7,17 +7,17 @@
 #include <optional>
 #include <string>
 
-#include "eval/names.hpp"
-#include "eval/votes.hpp"
+#include "names.hpp"
+#include "votes.hpp"
 
 namespace hashevict::cli {
 
-/// The options that say which rule evicts, shared by the commands that run one. What is not given is the preset's.
+/// The options of the eviction rule, shared by commands. The preset supplies the options that are absent.
 class RuleOptions {
  public:
   void add_to(CLI::App& command);
 
-  /// A config without shape. @throws Error for names and numbers that are none
+  /// Returns a config without shape. @throws Error for unknown names and for text that is not a number
   Config config() const;
 
  private:
@@ -29,23 +29,23 @@ class RuleOptions {
   int32_t threads_ = 0;
 };
 
-/// The value of an option that takes one of an enum's names; messages begin with the option's name.
+/// Parses the value of an option that takes an enum's name. Messages begin with the option's name.
 template <class Enum>
 Enum parse_option(const std::string& option, const std::string& value) {
   try {
-    return eval::parse_name<Enum>(value);
+    return parse_name<Enum>(value);
   } catch (const Error& error) {
     throw Error(error.status(), option + ": " + error.what());
   }
 }
 
 /// Refuses learned votes that a rule cannot take. @throws Error naming the option
-void require_votes_fit(const Config& rule, const eval::Votes& votes);
+void require_votes_fit(const Config& rule, const Votes& votes);
 
-/// What the library says of a config, said of the options that it was made from: `--budget` for its capacities.
+/// Replaces the config field at the start of the library's message by its option: `--budget` for capacities.
 std::string in_options(std::string message);
 
-/// Does what may refuse a config that options were made into. @throws Error that names the options
+/// Runs a function that may refuse a config made from options. @throws Error naming the options
 template <class Action>
 auto naming_options(const Action& action) {
   try {

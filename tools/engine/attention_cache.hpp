@@ -9,13 +9,6 @@
 
 namespace hashevict::engine {
 
-/// Tokens of several sequences, back to back, row by row. Views of the caller's memory.
-struct TokenBatch {
-  std::span<const std::int32_t> tokens;      ///< `[tokens]`
-  std::span<const std::int32_t> sequences;   ///< `[rows]`: the cache sequence of each row, each at most once
-  std::span<const std::int32_t> cu_seqlens;  ///< `[rows + 1]`: token offsets, first 0, last the number of tokens
-};
-
 /// Heads of an attention layer.
 struct HeadShape {
   std::int64_t num_qo_heads;
@@ -26,8 +19,8 @@ struct HeadShape {
 };
 
 /**
- * What a decoder needs of a cache: it takes the keys and values of a layer in and gives attention over what it holds.
- * KvCache is the one over the library; others serve to compare with it. One call a layer and batch.
+ * The decoder's interface to a cache of one sequence, which stores keys and values of a layer and attends over all
+ * cached tokens. KvCache wraps the library; other implementations serve comparisons. One call a layer and batch.
  */
 class AttentionCache {
  public:
@@ -45,19 +38,18 @@ class AttentionCache {
 
   virtual std::int32_t num_layers() const = 0;
   virtual HeadShape head_shape() const = 0;
-  virtual std::int32_t num_sequences() const = 0;
-  /// Most tokens that one call may bring.
+  /// The most tokens that one call may bring.
   virtual std::int64_t max_batch_tokens() const = 0;
-  /// Tokens the sequence has taken in, which is the position of its next one.
-  virtual std::int32_t tokens_seen(std::int32_t sequence = 0) const = 0;
+  /// The number of tokens seen: the position of the next one.
+  virtual std::int32_t tokens_seen() const = 0;
 
-  /// One decode step a token, in the layer given: takes it in, then attends.
-  virtual void decode(std::int32_t layer, const TokenBatch& batch, const Activations& x) = 0;
-  /// Takes whole prompts in, in the layer given, without attention. Reads no `out`.
-  virtual void prefill(std::int32_t layer, const TokenBatch& batch, const Activations& x, hashevict::PrefillMode mode,
-                       std::int32_t prefill_window) = 0;
-  /// Moves the positions on, after the last layer.
-  virtual void advance(const TokenBatch& batch) = 0;
+  /// Runs one decode step a token in one layer: stores the token, then attends.
+  virtual void decode(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) = 0;
+  /// Stores a whole prompt in one layer, without attention. Ignores `out`.
+  virtual void prefill(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x,
+                       hashevict::PrefillMode mode, std::int32_t prefill_window) = 0;
+  /// Advances the position. Called after the last layer.
+  virtual void advance(std::int32_t num_tokens) = 0;
 
  protected:
   AttentionCache() = default;

@@ -10,7 +10,7 @@
 
 namespace hashevict::engine {
 
-/// How rotary frequencies are stretched for contexts longer than the model was first trained for.
+/// The scaling of rotary frequencies for contexts longer than those of the first training.
 struct RopeScaling {
   enum class Kind { none, linear, llama3 };
   Kind kind = Kind::none;
@@ -20,7 +20,7 @@ struct RopeScaling {
   std::int32_t original_max_position_embeddings = 8192;  ///< llama3 only
 };
 
-/// A Llama's shape: what `config.json` says, in this project's words.
+/// The shape of a Llama, read from `config.json`.
 struct ModelConfig {
   std::int32_t num_layers = 0;
   std::int32_t num_qo_heads = 0;
@@ -34,17 +34,23 @@ struct ModelConfig {
   float rope_theta = 10000;
   RopeScaling rope_scaling;
   bool tie_word_embeddings = false;
+  bool is_mistral = false;  ///< fields that the file omits have Mistral's defaults
   std::optional<std::int32_t> bos_token;
-  std::vector<std::int32_t> eos_tokens;
+  std::vector<std::int32_t> eos_tokens;  ///< ids within the vocabulary
 };
 
-/// Reads a Hugging Face `config.json`. What this decoder would compute wrongly (biases, other activations, sliding
-/// windows, unknown rope scaling, other architectures) is refused.
+/// Reads a Hugging Face `config.json`. Accepts fields that the decoder honours and fields known to change nothing here.
+/// Refuses any other by name, so that no setting is ignored unnoticed.
 /// @param source stands in messages for the file's name
 /// @throws Error invalid_data or unsupported, naming the field, its value and what is expected
 ModelConfig parse_model_config(std::string_view text, std::string_view source);
 
-/// The same from a file. @throws Error
+/// Reads such a file. @throws Error
 ModelConfig load_model_config(const std::filesystem::path& path);
+
+/// Replaces the begin and end tokens of `config.json` by those that a `generation_config.json` names. Ignores its other
+/// fields: the caller decides how tokens are sampled.
+/// @throws Error invalid_data
+void apply_generation_config(std::string_view text, std::string_view source, ModelConfig& config);
 
 }  // namespace hashevict::engine

@@ -12,60 +12,59 @@
 
 namespace hashevict::engine {
 
-/// Which tokens' logits a call computes.
+/// The tokens whose logits a call computes.
 enum class Logits {
   none,
-  last,  ///< of each row's last token: `[rows, vocab_size]`
+  last,  ///< of the last token: `[vocab_size]`
   all    ///< of every token: `[tokens, vocab_size]`
 };
 
-/// How a prompt longer than the capacity is reduced, see `hashevict_prefill_mode`.
+/// Options of a prompt longer than the capacity, see `hashevict_prefill_mode`.
 struct PrefillOptions {
   hashevict::PrefillMode mode = hashevict::PrefillMode::replay;
   std::int32_t window = 32;
 };
 
 /**
- * Runs a model over a cache. There are two ways in:
- *  - stream(): every token is one decode step, prompt tokens included; what comes later sees only what the cache kept.
- *    Several tokens a call give exactly what one call a token gives, bit for bit, and are several times faster, because
- *    the matrix products are shared: each layer makes one product for all tokens and one `decode` of the cache.
- *  - prefill(): full causal attention over the prompt, after which the cache keeps what it has room for.
+ * Runs a model on one sequence, over a cache, in one of two ways:
+ *  - stream(): every token is one decode step, prompt tokens included; later tokens see only the cached ones.
+ *    One call with several tokens gives the same bits as one call a token, and is several times faster: each layer
+ *    makes one matrix product for all tokens and one `decode` of the cache.
+ *  - prefill(): full causal attention over the prompt; the cache then keeps the tokens that its rule selects.
  *
- * Not thread-safe; several decoders may share a model. If a call throws, reset the sequences it spoke of.
+ * Not thread-safe; several decoders may share a model. If a call throws, reset the cache.
  */
 class Decoder {
  public:
-  /// Everything given outlives the decoder. @throws Error if the cache is not of the model's shape
+  /// All arguments outlive the decoder. @throws Error if the cache does not have the model's shape
   Decoder(const Model& model, AttentionCache& cache, ThreadPool& threads);
 
-  /// Takes the batch token by token. @return logits as asked for, valid until the next call.
-  /// @throws Error for tokens or sequences out of range, or more than `max_batch_tokens`
-  std::span<const float> stream(const TokenBatch& batch, Logits wanted);
+  /// Decodes the tokens one by one. @return the requested logits, all finite, valid until the next call.
+  /// @throws Error for no token, one out of range, or more than `max_batch_tokens`; invalid_data if the model's numbers
+  /// overflow
+  std::span<const float> stream(std::span<const std::int32_t> tokens, Logits wanted);
 
-  /// The same for one sequence.
-  std::span<const float> stream(std::span<const std::int32_t> tokens, Logits wanted, std::int32_t sequence = 0);
-
-  /// Takes whole prompts, of sequences that are empty. @return as stream(). @throws Error
-  std::span<const float> prefill(const TokenBatch& batch, const PrefillOptions& options, Logits wanted);
-
-  /// The same for one sequence.
-  std::span<const float> prefill(std::span<const std::int32_t> tokens, const PrefillOptions& options, Logits wanted,
-                                 std::int32_t sequence = 0);
+  /// Prefills an empty cache with a whole prompt. @return as stream(). @throws Error
+  std::span<const float> prefill(std::span<const std::int32_t> tokens, const PrefillOptions& options, Logits wanted);
 
   const Model& model() const { return model_; }
   AttentionCache& cache() { return cache_; }
 
  private:
   template <class Attention>
-  std::span<const float> run(const TokenBatch& batch, Logits wanted, const Attention& attend);
-  void validate(const TokenBatch& batch) const;
-  void prepare(const TokenBatch& batch);
+  std::span<const float> run(std::span<const std::int32_t> tokens, Logits wanted, const Attention& attend);
+  void validate(std::span<const std::int32_t> tokens) const;
+  void prepare(std::span<const std::int32_t> tokens);
+  /// hidden -> normed
+  void norm(const std::vector<float>& weights);
   void project_inputs(const LayerWeights& layer);
-  void add_attention(const LayerWeights& layer);
+  /// Adds the product with `mixed_` to the residual stream.
+  void add_product(const PackedMatrix& weights);
   void add_mlp(const LayerWeights& layer);
   AttentionCache::Activations activations();
-  std::span<const float> compute_logits(const TokenBatch& batch, Logits wanted);
+  [[noreturn]] void refuse_overflow(const char* what, std::span<const std::int32_t> tokens, std::int64_t t) const;
+  void require_finite_states(std::span<const std::int32_t> tokens) const;
+  std::span<const float> compute_logits(std::span<const std::int32_t> tokens, Logits wanted);
   template <class Body>
   void for_each_token(const Body& body);
 
@@ -73,7 +72,7 @@ class Decoder {
   AttentionCache& cache_;
   ThreadPool& threads_;
   PromptAttention prompt_attention_;
-  std::int64_t num_tokens_ = 0;   // of the batch at hand, as the leading extent of all that follows
+  std::int64_t num_tokens_ = 0;   // of the batch: the leading extent of the buffers below
   std::vector<float> hidden_;     // [tokens, hidden_size]: the residual stream
   std::vector<float> normed_;     // [tokens, hidden_size]
   std::vector<float> projected_;  // [tokens, q | k | v] or [tokens, gate | up]

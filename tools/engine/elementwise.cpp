@@ -20,7 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Wide = hn::ScalableTag<float>;
 using Single = hn::CappedTag<float, 1>;
 
-// Calls body(tag, i) for whole vectors, then for the elements left over one by one.
+// Calls body(tag, i) for whole vectors, then for each remaining element.
 template <class Body>
 HWY_INLINE void for_each(int64_t size, const Body& body) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Wide()));
@@ -29,44 +29,35 @@ HWY_INLINE void for_each(int64_t size, const Body& body) {
   for (; i < size; ++i) body(Single(), i);
 }
 
-int64_t whole_vectors(int64_t size) {
+// accumulate(sum, x) over whole vectors, lane by lane, then across the lanes, then over the elements left over.
+template <class Accumulate, class AcrossLanes>
+HWY_INLINE float reduce(const float* x, int64_t size, float initial, const Accumulate& accumulate,
+                        const AcrossLanes& across_lanes) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Wide()));
-  return size / lanes * lanes;
+  auto wide = hn::Set(Wide(), initial);
+  int64_t i = 0;
+  for (; i + lanes <= size; i += lanes) wide = accumulate(wide, hn::LoadU(Wide(), x + i));
+  auto single = hn::Set(Single(), hn::GetLane(across_lanes(Wide(), wide)));
+  for (; i < size; ++i) single = accumulate(single, hn::LoadU(Single(), x + i));
+  return hn::GetLane(single);
 }
 
 float sum_of_squares(const float* x, int64_t size) {
-  const Wide d;
-  const int64_t whole = whole_vectors(size);
-  auto sums = hn::Zero(d);
-  for (int64_t i = 0; i < whole; i += static_cast<int64_t>(hn::Lanes(d))) {
-    const auto v = hn::LoadU(d, x + i);
-    sums = hn::MulAdd(v, v, sums);
-  }
-  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  for (int64_t i = whole; i < size; ++i) sum += x[i] * x[i];
-  return sum;
+  return reduce(
+      x, size, 0.0F, [](auto sum, auto v) { return hn::MulAdd(v, v, sum); },
+      [](auto d, auto v) { return hn::SumOfLanes(d, v); });
 }
 
 float maximum(const float* x, int64_t size) {
-  const Wide d;
-  const int64_t whole = whole_vectors(size);
-  auto largest = hn::Set(d, -std::numeric_limits<float>::infinity());
-  for (int64_t i = 0; i < whole; i += static_cast<int64_t>(hn::Lanes(d))) {
-    largest = hn::Max(largest, hn::LoadU(d, x + i));
-  }
-  float result = hn::GetLane(hn::MaxOfLanes(d, largest));
-  for (int64_t i = whole; i < size; ++i) result = x[i] > result ? x[i] : result;
-  return result;
+  return reduce(
+      x, size, -std::numeric_limits<float>::infinity(), [](auto largest, auto v) { return hn::Max(largest, v); },
+      [](auto d, auto v) { return hn::MaxOfLanes(d, v); });
 }
 
 float sum(const float* x, int64_t size) {
-  const Wide d;
-  const int64_t whole = whole_vectors(size);
-  auto sums = hn::Zero(d);
-  for (int64_t i = 0; i < whole; i += static_cast<int64_t>(hn::Lanes(d))) sums = hn::Add(sums, hn::LoadU(d, x + i));
-  float result = hn::GetLane(hn::SumOfLanes(d, sums));
-  for (int64_t i = whole; i < size; ++i) result += x[i];
-  return result;
+  return reduce(
+      x, size, 0.0F, [](auto sum, auto v) { return hn::Add(sum, v); },
+      [](auto d, auto v) { return hn::SumOfLanes(d, v); });
 }
 
 void rms_norm_vectors(const float* x, const float* weight, int64_t size, float epsilon, float* out) {
@@ -91,7 +82,7 @@ void rotate_vectors(float* x, const float* cosines, const float* sines, int64_t 
 void silu_multiply_vectors(const float* gate, const float* up, int64_t size, float* out) {
   for_each(size, [&](auto d, int64_t i) {
     const auto x = hn::LoadU(d, gate + i);
-    // The bound keeps the exponential finite; beyond it the quotient is below anything a sum would notice.
+    // The bound keeps the exponential finite; beyond it the quotient is too small to change a sum.
     const auto exponential = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 87.0F)));
     const auto activated = hn::Div(x, hn::Add(hn::Set(d, 1.0F), exponential));
     hn::StoreU(hn::Mul(activated, hn::LoadU(d, up + i)), d, out + i);

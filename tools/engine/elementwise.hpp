@@ -20,14 +20,14 @@ void add(const float* x, std::int64_t size, float* y);
 /// `x[i] *= factor`
 void scale(float factor, std::int64_t size, float* x);
 
-/// Running maximum and sum of a softmax that is computed block by block.
+/// The running maximum and sum of a softmax over blocks.
 struct SoftmaxState {
   float maximum;
   float sum;
 };
 
-/// Takes one more block in: replaces `scores[i]` by `exp(factor * scores[i] - maximum)`, maximum being that of all
-/// blocks so far. @return the factor by which everything accumulated under the old maximum must be multiplied
+/// Adds a block: replaces `scores[i]` by `exp(factor * scores[i] - maximum)`, with the maximum of all blocks so far.
+/// @return the factor by which the caller multiplies sums accumulated under the old maximum
 float softmax_block(float* scores, std::int64_t size, float factor, SoftmaxState& state);
 
 }  // namespace hashevict::engine

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <span>
 
-// Puts a file into the read-only data between two symbols. The paths come from CMake, which also compiles this file
-// anew when one of the files has changed.
+// Embeds a file in the read-only data between two symbols. CMake passes the paths, and recompiles this file when one of
+// the files changes.
 #define HASHEVICT_EMBED(symbol, path)                                                   \
   __asm__(                                                                              \
       ".pushsection .rodata\n"                                                          \
@@ -42,8 +42,7 @@ Model load_embedded_model() {
   const std::span weights(hashevict_embedded_weights, hashevict_embedded_weights_end);
   const Safetensors file = Safetensors::parse(weights, "embedded model");
   const auto config = text_between(hashevict_embedded_config, hashevict_embedded_config_end);
-  return Model(parse_model_config(config, "embedded config.json"),
-               [&](std::string_view name) { return file.find(name); });
+  return Model(parse_model_config(config, "embedded config.json"), file.table());
 }
 
 Safetensors embedded_votes() {

@@ -11,11 +11,11 @@ namespace hashevict::engine {
 /// The trained tiny model that is compiled into the program (`assets/tiny-llama`): byte-level, see `ByteTokenizer`.
 Model load_embedded_model();
 
-/// What was learned for it by `tools/train/calibrate.py`, for the preset `recall`
+/// The votes that `lab/train/calibrate.py` learned for this model, for the preset `recall`
 /// (`assets/tiny-llama/recall.safetensors`).
 Safetensors embedded_votes();
 
-/// The text that is compiled into the program beside it (`assets/text/sample.txt`).
+/// The text that is compiled into the program (`assets/text/sample.txt`).
 std::string_view embedded_sample_text();
 
 }  // namespace hashevict::engine

@@ -1,109 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kv_cache.hpp"
 
-#include <algorithm>
-
 namespace hashevict::engine {
 namespace {
 
 constexpr std::int64_t kDefaultBatchTokens = 8192;  // see hashevict_config::max_batch_tokens
 
-std::int64_t batch_tokens(const hashevict::Config& config) {
-  if (config.max_batch_tokens > 0) return config.max_batch_tokens;
-  return std::max<std::int64_t>(config.num_sequences, kDefaultBatchTokens);
-}
-
 hashevict::Config with_threads(hashevict::Config config, ThreadPool& threads) {
-  if (config.parallel_for == nullptr) {
-    config.parallel_for = ThreadPool::run;
-    config.parallel_for_context = &threads;
+  if (config.execution.parallel_for == nullptr) {
+    config.execution.parallel_for = ThreadPool::run;
+    config.execution.parallel_for_context = &threads;
   }
-  config.max_batch_tokens = batch_tokens(config);
+  if (config.execution.max_batch_tokens == 0) config.execution.max_batch_tokens = kDefaultBatchTokens;
   return config;
 }
 
 }  // namespace
 
-hashevict::Config KvCache::make_config(const ModelConfig& model, std::int32_t capacity, std::int32_t num_sequences) {
+hashevict::Config KvCache::make_config(const ModelConfig& model, std::int32_t capacity) {
   hashevict::Config config;
-  config.backend = Backend::cpu;
-  config.num_layers = model.num_layers;
-  config.num_sequences = num_sequences;
-  config.num_qo_heads = model.num_qo_heads;
-  config.num_kv_heads = model.num_kv_heads;
-  config.head_dim = model.head_dim;
-  config.dtype = DType::float32;
-  config.capacity = capacity;
+  config.placement.backend = Backend::cpu;
+  config.shape.num_layers = model.num_layers;
+  config.shape.num_sequences = 1;
+  config.shape.num_qo_heads = model.num_qo_heads;
+  config.shape.num_kv_heads = model.num_kv_heads;
+  config.shape.head_dim = model.head_dim;
+  config.shape.dtype = DType::float32;
+  config.shape.capacity = capacity;
   return config;
 }
 
 KvCache::KvCache(hashevict::Config config, ThreadPool& threads)
-    : config_(with_threads(std::move(config), threads)), cache_(config_) {
-  tokens_seen_.resize(static_cast<std::size_t>(config_.num_sequences));
-}
-
-std::int32_t KvCache::tokens_seen(std::int32_t sequence) const {
-  return tokens_seen_.at(static_cast<std::size_t>(sequence));
-}
+    : config_(with_threads(std::move(config), threads)), cache_(config_) {}
 
 void KvCache::reset() {
   cache_.reset(Stream{});
-  std::fill(tokens_seen_.begin(), tokens_seen_.end(), 0);
+  tokens_seen_ = 0;
 }
 
-void KvCache::reset(std::int32_t sequence) {
-  cache_.reset(sequence, Stream{});
-  tokens_seen_.at(static_cast<std::size_t>(sequence)) = 0;
-}
-
-void KvCache::fork(std::int32_t source, std::int32_t target) {
-  cache_.fork(source, target, Stream{});
-  tokens_seen_.at(static_cast<std::size_t>(target)) = tokens_seen(source);
-}
-
-hashevict::Step KvCache::make_step(std::int32_t layer, const TokenBatch& batch, const Activations& x) {
-  const auto tokens = static_cast<std::int64_t>(batch.tokens.size());
-  const auto rows = static_cast<std::int64_t>(batch.sequences.size());
-  const std::int64_t qo_heads = config_.num_qo_heads;
-  const std::int64_t kv_heads = config_.num_kv_heads;
-  const std::int64_t d = config_.head_dim;
-  hashevict::Step step;
-  step.layer = layer;
-  step.row_to_sequence = Tensor{batch.sequences.data(), {rows}};
-  step.cu_seqlens = Tensor{batch.cu_seqlens.data(), {rows + 1}};
-  step.q = Tensor{x.q, {tokens, qo_heads, d}, {x.token_stride, d, 1}};
-  step.k = Tensor{x.k, {tokens, kv_heads, d}, {x.token_stride, d, 1}};
-  step.v = Tensor{x.v, {tokens, kv_heads, d}, {x.token_stride, d, 1}};
+template <class Args>
+void KvCache::set_common(Args& args, std::int32_t layer, std::span<const std::int32_t> ids, const Activations& x) {
+  const auto tokens = static_cast<std::int64_t>(ids.size());
+  const std::int64_t qo_heads = config_.shape.num_qo_heads;
+  const std::int64_t kv_heads = config_.shape.num_kv_heads;
+  const std::int64_t d = config_.shape.head_dim;
+  args.layer = layer;
+  cu_seqlens_[1] = static_cast<std::int32_t>(tokens);
+  args.batch.cu_seqlens = Tensor{cu_seqlens_.data(), {2}};
+  args.q = Tensor{x.q, {tokens, qo_heads, d}, {x.token_stride, d, 1}};
+  args.k = Tensor{x.k, {tokens, kv_heads, d}, {x.token_stride, d, 1}};
+  args.v = Tensor{x.v, {tokens, kv_heads, d}, {x.token_stride, d, 1}};
   if (observer_) {
     slots_.resize(static_cast<std::size_t>(tokens * kv_heads));
     victims_.resize(slots_.size());
-    step.slots = Tensor{slots_.data(), {tokens, kv_heads}};
-    step.victims = Tensor{victims_.data(), {tokens, kv_heads}};
+    args.slots = Tensor{slots_.data(), {tokens, kv_heads}};
+    args.victims = Tensor{victims_.data(), {tokens, kv_heads}};
   }
-  return step;
 }
 
-void KvCache::decode(std::int32_t layer, const TokenBatch& batch, const Activations& x) {
-  hashevict::Step step = make_step(layer, batch, x);
-  step.out = Tensor{x.out, {static_cast<std::int64_t>(batch.tokens.size()), config_.num_qo_heads, config_.head_dim}};
-  cache_.decode(step, Stream{});
-  if (observer_) observer_(step);
+template <class Args>
+void KvCache::tell_observer(const Args& args) const {
+  if (observer_) observer_({args.layer, args.q, args.k, args.v, args.slots, args.victims});
 }
 
-void KvCache::prefill(std::int32_t layer, const TokenBatch& batch, const Activations& x, hashevict::PrefillMode mode,
-                      std::int32_t prefill_window) {
-  hashevict::Step step = make_step(layer, batch, x);
-  step.prefill_mode = mode;
-  step.prefill_window = prefill_window;
-  cache_.prefill(step, Stream{});
-  if (observer_) observer_(step);
+void KvCache::decode(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) {
+  DecodeArgs args;
+  set_common(args, layer, tokens, x);
+  args.out =
+      Tensor{x.out, {static_cast<std::int64_t>(tokens.size()), config_.shape.num_qo_heads, config_.shape.head_dim}};
+  cache_.decode(args, Stream{});
+  tell_observer(args);
 }
 
-void KvCache::advance(const TokenBatch& batch) {
-  for (std::size_t row = 0; row < batch.sequences.size(); ++row) {
-    tokens_seen_.at(static_cast<std::size_t>(batch.sequences[row])) +=
-        batch.cu_seqlens[row + 1] - batch.cu_seqlens[row];
-  }
+void KvCache::prefill(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x,
+                      hashevict::PrefillMode mode, std::int32_t prefill_window) {
+  PrefillArgs args;
+  set_common(args, layer, tokens, x);
+  args.mode = mode;
+  args.window = prefill_window;
+  cache_.prefill(args, Stream{});
+  tell_observer(args);
 }
 
 }  // namespace hashevict::engine

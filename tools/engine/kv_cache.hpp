@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <hashevict/cache.hpp>
@@ -13,61 +14,68 @@
 namespace hashevict::engine {
 
 /**
- * What lies between the decoder and `hashevict::Cache`: shapes, batches and positions.
+ * The layer between the decoder and `hashevict::Cache`: it handles shapes, batches and positions of one sequence.
  *
- * A plain cache is one whose capacity holds every token; a bounded one is smaller. Nothing else differs: the decoder
- * makes the same calls on both.
+ * A cache whose capacity holds every token never evicts; a bounded one is smaller. The decoder makes the same calls on
+ * both.
  */
 class KvCache final : public AttentionCache {
  public:
-  /// Called after a layer has taken a batch in. All tensors of the step are filled, `slots` and `victims` included;
-  /// they are valid during the call only, and q, k and v are strided. `out` is absent after prefill.
-  using Observer = std::function<void(const hashevict::Step& step)>;
+  /// The tensors of a layer's step, valid only during the observer's call; q, k and v are strided.
+  struct Observation {
+    std::int32_t layer;
+    hashevict::Tensor q, k, v, slots, victims;
+  };
+  /// Called after each layer's step.
+  using Observer = std::function<void(const Observation& step)>;
 
-  /// A config for this model: shape fields filled, fp32 storage, preset `paper`. Change what you like before you create
+  /// Returns a config for this model: its shape, fp32 storage, preset `paper`. The caller may change it before creating
   /// the cache (policy, hash_bits, dtype, seed, ...).
   /// @param capacity slots per KV head
-  static hashevict::Config make_config(const ModelConfig& model, std::int32_t capacity, std::int32_t num_sequences = 1);
+  static hashevict::Config make_config(const ModelConfig& model, std::int32_t capacity);
 
   /// @param threads shared with the decoder, unless the config brings its own loop; outlives the cache
   /// @throws hashevict::Error for a config that is not valid
   KvCache(hashevict::Config config, ThreadPool& threads);
 
-  std::int32_t num_layers() const override { return config_.num_layers; }
-  HeadShape head_shape() const override { return {config_.num_qo_heads, config_.num_kv_heads, config_.head_dim}; }
-  std::int32_t num_sequences() const override { return static_cast<std::int32_t>(tokens_seen_.size()); }
-  std::int64_t max_batch_tokens() const override { return config_.max_batch_tokens; }
-  std::int32_t tokens_seen(std::int32_t sequence = 0) const override;
-  /// What it was created with.
+  std::int32_t num_layers() const override { return config_.shape.num_layers; }
+  HeadShape head_shape() const override {
+    return {config_.shape.num_qo_heads, config_.shape.num_kv_heads, config_.shape.head_dim};
+  }
+  std::int64_t max_batch_tokens() const override { return config_.execution.max_batch_tokens; }
+  std::int32_t tokens_seen() const override { return tokens_seen_; }
+  /// The config that the cache was created with.
   const hashevict::Config& config() const { return config_; }
 
   void reset();
-  void reset(std::int32_t sequence);
-  /// Makes `target` a copy of `source`.
-  void fork(std::int32_t source, std::int32_t target);
 
-  /// Watches every step from now on; an empty function ends it.
+  /// Sets the function that is called at every step; an empty one is not called.
   void set_observer(Observer observer) { observer_ = std::move(observer); }
 
-  /// The cache itself: views, statistics, save and load.
+  /// The wrapped cache, for views, statistics, save and load.
   hashevict::Cache& cache() { return cache_; }
   const hashevict::Cache& cache() const { return cache_; }
 
   /// @name For the decoder: one call of the library each
   /// @{
-  void decode(std::int32_t layer, const TokenBatch& batch, const Activations& x) override;
-  void prefill(std::int32_t layer, const TokenBatch& batch, const Activations& x, hashevict::PrefillMode mode,
-               std::int32_t prefill_window) override;
-  void advance(const TokenBatch& batch) override;
+  void decode(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) override;
+  void prefill(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x,
+               hashevict::PrefillMode mode, std::int32_t prefill_window) override;
+  void advance(std::int32_t num_tokens) override { tokens_seen_ += num_tokens; }
   /// @}
 
  private:
-  hashevict::Step make_step(std::int32_t layer, const TokenBatch& batch, const Activations& x);
+  /// Sets the arguments that decode and prefill share.
+  template <class Args>
+  void set_common(Args& args, std::int32_t layer, std::span<const std::int32_t> ids, const Activations& x);
+  template <class Args>
+  void tell_observer(const Args& args) const;
 
   hashevict::Config config_;
   hashevict::Cache cache_;
-  std::vector<std::int32_t> tokens_seen_;  // per sequence
-  std::vector<std::int32_t> slots_;        // of the last step that was observed
+  std::int32_t tokens_seen_ = 0;
+  std::array<std::int32_t, 2> cu_seqlens_{};  // of the batch
+  std::vector<std::int32_t> slots_;           // of the last step that was observed
   std::vector<std::int32_t> victims_;
   Observer observer_;
 };

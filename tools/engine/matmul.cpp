@@ -4,7 +4,9 @@
 #include <algorithm>
 
 // Tiles keep arrays of vectors, which scalable instruction sets do not allow.
+#ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#endif
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/matmul.cpp"
 #include <hwy/foreach_target.h>
@@ -21,7 +23,7 @@ using Vector = hn::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(Floats()));
 constexpr int kVectors = static_cast<int>(kPanelWidth) / kLanes;
 
-// Rows of a tile: as many as leave room in the registers for a panel's weights and one broadcast input.
+// Rows of a tile: the registers also hold a panel's weights and one broadcast input.
 #if HWY_TARGET == HWY_NEON || HWY_TARGET <= HWY_AVX3
 constexpr int kRegisters = 32;
 #else
@@ -39,7 +41,7 @@ HWY_INLINE Vector load(const Narrow* weights) {
   return hn::PromoteTo(Floats(), hn::LoadU(narrow, weights));
 }
 
-// `kRows` rows times `kPanels` panels. All sums live in registers from the first input to the last.
+// Multiplies `kRows` rows by `kPanels` panels. All sums stay in registers.
 template <class T, int kRows, int kPanels>
 HWY_INLINE void multiply_tile(const PanelProduct& p, int64_t row, int64_t panel, float* y, int64_t y_stride) {
   const Floats d;
@@ -63,7 +65,7 @@ HWY_INLINE void multiply_tile(const PanelProduct& p, int64_t row, int64_t panel,
     const auto weight = [&](int v) HWY_ATTR {
       return load(weights[v / kVectors] + k * kPanelWidth + (v % kVectors) * kLanes);
     };
-    if constexpr (kRows < kSums) {  // the fewer of the two wait in registers
+    if constexpr (kRows < kSums) {  // keeps the smaller operand in registers
       Vector inputs[kRows];
       HWY_UNROLL(16)
       for (int r = 0; r < kRows; ++r) inputs[r] = hn::Set(d, x[r * x_stride + k]);
@@ -92,7 +94,7 @@ HWY_INLINE void multiply_tile(const PanelProduct& p, int64_t row, int64_t panel,
   }
 }
 
-// The same where the last panel has fewer outputs than lanes: through a buffer that has room for all.
+// As above for a last panel with fewer outputs than lanes: writes through a full-sized buffer.
 template <class T, int kRows, int kPanels>
 void multiply_edge(const PanelProduct& p, int64_t row, int64_t panel) {
   constexpr int64_t kWidth = kPanels * kPanelWidth;
@@ -122,7 +124,7 @@ void multiply_remaining_rows(const PanelProduct& p, int64_t row, int64_t panel) 
   }
 }
 
-// Few rows have too few sums to hide the latency of an addition, so they take several panels at once.
+// Few rows have too few sums to hide the latency of additions, so they take several panels at once.
 template <class T, int kRows, int kPanels>
 int64_t multiply_few_rows(const PanelProduct& p) {
   int64_t panel = 0;
@@ -130,7 +132,7 @@ int64_t multiply_few_rows(const PanelProduct& p) {
   return panel;
 }
 
-// A panel stays in the first-level cache while all rows pass by.
+// A panel stays in the first-level cache while all rows use it.
 template <class T>
 void multiply_all(const PanelProduct& p) {
   int64_t panel = p.rows == 1 ? multiply_few_rows<T, 1, 4>(p) : p.rows == 2 ? multiply_few_rows<T, 2, 2>(p) : 0;
@@ -167,7 +169,7 @@ HWY_EXPORT(multiply_panels_of_type);
 
 constexpr std::int64_t kRowsPerTask = 96;       // of x: they fit the second-level cache beside a panel
 constexpr std::int64_t kInputsPerBlock = 256;   // of a panel: they fit the first-level cache
-constexpr std::int64_t kWorkPerTask = 1 << 18;  // multiply-adds that make waking a thread worth while
+constexpr std::int64_t kWorkPerTask = 1 << 18;  // multiply-adds that justify waking a thread
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
@@ -194,7 +196,7 @@ void pack(const T* source, std::int64_t rows, std::int64_t inputs, std::int64_t 
   }
 }
 
-// Which rows and panels of a product go into one task.
+// The numbers of rows and panels of a task.
 struct Split {
   std::int64_t row_chunks, panel_chunks, panels_per_chunk;
 

@@ -12,28 +12,28 @@
 
 namespace hashevict::engine {
 
-/// Outputs that lie side by side in a packed matrix.
+/// The number of adjacent outputs in a panel of a packed matrix.
 inline constexpr std::int64_t kPanelWidth = 16;
 
 /**
- * A weight matrix `[outputs, inputs]` in panels of 16 outputs: `[outputs / 16][inputs][16]`, the last panel filled up
- * with zeros. So the outputs of a panel are the lanes of vectors, and every output is one chain of fused multiply-adds
- * in increasing input: its bits depend neither on the vector width nor on threads nor on what else is in the batch.
+ * A weight matrix `[outputs, inputs]` in panels of 16 outputs: `[outputs / 16][inputs][16]`, the last panel padded
+ * with zeros. The outputs of a panel are lanes of vectors, and every output is one chain of fused multiply-adds in
+ * increasing input: its bits depend neither on the vector width nor on threads nor on the rest of the batch.
  * Weights stay in their stored type and are widened in registers.
  */
 class PackedMatrix {
  public:
   PackedMatrix() = default;
 
-  /// Stacks matrices of equal `inputs`, the outputs of one after those of another. Stored as fp32 if types differ.
-  /// @throws Error invalid_data if they are not matrices of equal inputs
+  /// Stacks matrices of equal `inputs`: the outputs of one after those of another. Stores fp32 if their types differ.
+  /// @throws Error invalid_data unless all are matrices of equal inputs
   explicit PackedMatrix(const std::vector<const StoredTensor*>& parts);
 
   std::int64_t outputs() const { return outputs_; }
   std::int64_t inputs() const { return inputs_; }
   std::int64_t num_panels() const { return (outputs_ + kPanelWidth - 1) / kPanelWidth; }
   ElementType type() const { return type_; }
-  /// First element of a panel.
+  /// The first element of a panel.
   const std::byte* panel(std::int64_t index) const;
 
   /// Copies the weights of one output, widened, to `row [inputs]`.
@@ -49,22 +49,22 @@ class PackedMatrix {
 /// `y[r] = W x[r]` for every row: x `[rows, inputs]`, y `[rows, outputs]`, dense, fp32.
 void multiply(const PackedMatrix& weights, const float* x, std::int64_t rows, float* y, ThreadPool& threads);
 
-/// A part of a product, for callers with a blocking of their own.
+/// A part of a product, for callers that block it themselves.
 struct PanelProduct {
   const std::byte* panels;  ///< first of the panels, which lie `panel_stride` bytes apart, at their first input
   std::size_t panel_stride;
   ElementType type;
-  std::int64_t inputs;   ///< how many of each panel's inputs to add up
-  std::int64_t outputs;  ///< how many outputs to write, not necessarily a multiple of a panel
+  std::int64_t inputs;   ///< the number of each panel's inputs to add up
+  std::int64_t outputs;  ///< the number of outputs to write; need not be a multiple of a panel
   const float* x;        ///< `[rows, inputs]`, rows `x_stride` apart
   std::int64_t x_stride;
   float* y;  ///< `[rows, outputs]`, rows `y_stride` apart
   std::int64_t y_stride;
   std::int64_t rows;
-  bool accumulate;  ///< add to y rather than replace it
+  bool accumulate;  ///< add to y instead of overwriting it
 };
 
-/// Computes it on the calling thread.
+/// Computes the part on the calling thread.
 void multiply_panels(const PanelProduct& product);
 
 }  // namespace hashevict::engine

@@ -5,8 +5,6 @@
 #include <filesystem>
 #include <functional>
 #include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "config.hpp"
@@ -28,16 +26,20 @@ struct LayerWeights {
 /// A Llama's weights, ready to multiply. Immutable, so any number of decoders may share one.
 class Model {
  public:
-  /// Finds a tensor by its checkpoint name, NULL if there is none.
-  using Find = std::function<const StoredTensor*(std::string_view name)>;
+  /// Throws if the memory may not be used.
+  using Admit = std::function<void(std::uint64_t bytes)>;
 
-  /// Takes the weights out of a checkpoint. They are copied; nothing of the checkpoint is kept.
-  /// @throws Error for a tensor that is missing or of another shape than the config says
-  Model(ModelConfig config, const Find& find);
+  /// Copies the weights of a checkpoint, which may then be closed.
+  /// @throws Error for a tensor that is missing, not finite or not of the config's shape, or a weight that this decoder
+  /// does not use
+  Model(ModelConfig config, const TensorTable& tensors);
 
-  /// Loads `config.json` and `model.safetensors`, or the shards that `model.safetensors.index.json` names.
-  /// @param path the folder, or the safetensors or index file itself, with `config.json` beside it. @throws Error
-  static Model load(const std::filesystem::path& path);
+  /// Loads `config.json`, `generation_config.json` if it exists, and `model.safetensors`, or the shards that
+  /// `model.safetensors.index.json` names.
+  /// @param path the folder, or the safetensors or index file itself, with `config.json` beside it
+  /// @param admit called before any weight is read, with the bytes that the weights take at least; may throw
+  /// @throws Error, also for a folder with an adapter, which is not applied
+  static Model load(const std::filesystem::path& path, const Admit& admit = {});
 
   const ModelConfig& config() const { return config_; }
   std::int64_t num_parameters() const { return num_parameters_; }
@@ -59,5 +61,9 @@ class Model {
   PackedMatrix output_;  // empty if tied to the embedding
   std::vector<float> rope_frequencies_;
 };
+
+/// Estimates from below the bytes that a model needs for the weights of a checkpoint. Reads no weight.
+/// @param is_tied the output matrix is the embedding, and one that is stored nevertheless is not copied
+std::uint64_t weight_bytes(const TensorTable& tensors, bool is_tied);
 
 }  // namespace hashevict::engine

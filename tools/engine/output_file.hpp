@@ -7,28 +7,39 @@
 
 namespace hashevict::engine {
 
-/// A file that appears complete or not at all: written beside its place under a name that nobody has, then renamed.
+/// Writes a file that appears complete or not at all: under an unused name in the same folder, then renamed.
 ///
-/// A symbolic link is followed: the regular file that it points to is replaced, and the link stays. Whatever else is no
-/// regular file is refused: a folder, a named pipe, a device, a link to nothing. So is one that may not be written.
+/// The new file inherits the mode, owner, group and extended attributes of the file that it replaces. If the old file
+/// has several names (hard links), or this user may not set its attributes, its content is overwritten instead, after
+/// the new content is complete in the same folder. If that fails, the new content stays there, and the message says
+/// where.
+///
+/// Follows a symbolic link: the regular file that it points to is replaced, and the link stays. Refuses a folder, a
+/// named pipe, a device, a dangling link, and a file that may not be written.
 class OutputFile {
  public:
   /// @throws Error invalid_argument naming the file and why it cannot be written
   explicit OutputFile(const std::filesystem::path& path);
-  /// Leaves nothing behind unless commit() was called.
+  /// Removes the file unless commit() was called.
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  /// Adds to the end. @throws Error
+  /// Appends to the file. @throws Error
   void write(std::span<const std::byte> bytes);
-  /// Puts the file into its place. @throws Error
+  /// Renames the complete file to its path. @throws Error
   void commit();
 
-  /// Refuses what cannot be written before there is anything to write. @throws Error as the constructor
+  /// Refuses a path that cannot be written, before any work is done. @throws Error as the constructor
   static void require_writable(const std::filesystem::path& path) { const OutputFile probe(path); }
 
+  /// Removes unfinished files. For a signal handler that ends the process, where it is safe.
+  static void remove_unfinished() noexcept;
+
  private:
+  void overwrite();
+  void forget() noexcept;
+
   std::filesystem::path target_, temporary_;
   int descriptor_ = -1;
 };

@@ -10,8 +10,8 @@
 namespace hashevict::engine {
 
 /**
- * Causal attention of a whole prompt over itself, without any cache: blocks of queries against blocks of keys as matrix
- * products, the softmax carried from block to block. Scores are scaled by `1 / sqrt(head_dim)`.
+ * Causal attention of a whole prompt over itself, without a cache: multiplies blocks of queries by blocks of keys and
+ * carries the softmax from block to block. Scores are scaled by `1 / sqrt(head_dim)`.
  */
 class PromptAttention {
  public:

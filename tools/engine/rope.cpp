@@ -7,7 +7,7 @@
 namespace hashevict::engine {
 namespace {
 
-// Llama 3: long waves are slowed down by the factor, short ones stay, and those between are blended.
+// Llama 3: divides low frequencies by the factor, keeps high ones, and blends those between.
 float llama3_frequency(float frequency, const RopeScaling& scaling) {
   const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
   const auto context = static_cast<float>(scaling.original_max_position_embeddings);

@@ -12,7 +12,7 @@ namespace hashevict::engine {
 /// frameworks do.
 std::vector<float> rope_frequencies(const ModelConfig& config);
 
-/// Cosines and sines of the angles at one position, `[half]` each.
+/// Computes cosines and sines of the angles at one position, `[half]` each.
 void rope_angles(const std::vector<float>& frequencies, std::int32_t position, float* cosines, float* sines);
 
 }  // namespace hashevict::engine

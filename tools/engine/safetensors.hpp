@@ -15,11 +15,15 @@
 
 namespace hashevict::engine {
 
+/// Tensors by name, in memory that somebody else owns.
+using TensorTable = std::map<std::string, const StoredTensor*, std::less<>>;
+
 /**
- * A safetensors file, every byte of its header checked before any of it is believed: size, JSON, names, types, shapes,
- * offsets in range, of the shape's size, without overlap and without gaps.
+ * A safetensors file. Checks the whole header before it uses any of it: size, JSON, names, types, shapes, and offsets,
+ * which must be in range, of the shape's size, without overlap and without gaps. Lists tensors of unknown types too;
+ * reading their elements throws.
  *
- * Move-only. Copies no tensor data but what the file leaves misaligned.
+ * Move-only. Copies only misaligned tensor data.
  */
 class Safetensors {
  public:
@@ -29,22 +33,22 @@ class Safetensors {
   /// Maps a file. It must not shrink while it is open. @throws Error invalid_data naming the file.
   static Safetensors open(const std::filesystem::path& path);
 
-  /// Reads from memory that outlives the result. @param source stands in messages in place of a file's name.
+  /// Parses memory that outlives the result. @param source stands in messages for the file's name.
   static Safetensors parse(std::span<const std::byte> memory, std::string source);
 
   /// All tensors, in order of name.
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
 
-  /// The header's `__metadata__`.
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// Pointers to them, valid as long as this object.
+  TensorTable table() const;
 
-  /// NULL if there is none of that name.
+  /// Returns NULL if no tensor has that name.
   const StoredTensor* find(std::string_view name) const;
 
-  /// @throws Error if there is none of that name.
+  /// @throws Error if no tensor has that name.
   const StoredTensor& at(std::string_view name) const;
 
-  /// File name, or what parse() was given.
+  /// The file's name, or parse()'s `source`.
   const std::string& source() const { return source_; }
 
  private:
@@ -57,20 +61,19 @@ class Safetensors {
   std::shared_ptr<const void> mapping_;
   std::vector<std::vector<std::uint64_t>> aligned_copies_;
   std::map<std::string, StoredTensor, std::less<>> tensors_;
-  std::map<std::string, std::string> metadata_;
 };
 
 /// Collects tensors and writes them as one safetensors file. The data that add() is given must live until write().
 class SafetensorsWriter {
  public:
-  /// @throws Error for a name given twice, or data whose size is not that of the shape.
+  /// @throws Error for a duplicate name, or data whose size differs from the shape's.
   void add(std::string name, ElementType type, std::vector<std::int64_t> shape, std::span<const std::byte> bytes);
-  void add(std::string name, std::vector<std::int64_t> shape, std::span<const float> values);
-  void add(std::string name, std::vector<std::int64_t> shape, std::span<const std::int32_t> values);
-  void add(std::string name, std::vector<std::int64_t> shape, std::span<const std::uint8_t> values);
-
-  /// Sets one entry of the header's `__metadata__`.
-  void set_metadata(std::string key, std::string value);
+  /// The same of float, int32 or uint8 values, as `std::span` or `std::vector`.
+  template <class Values>
+  void add(std::string name, std::vector<std::int64_t> shape, const Values& values) {
+    add(std::move(name), element_type_of<typename Values::value_type>, std::move(shape),
+        std::as_bytes(std::span(values)));
+  }
 
   /// Writes an OutputFile: `path` is complete or untouched. @throws Error
   void write(const std::filesystem::path& path) const;
@@ -79,7 +82,6 @@ class SafetensorsWriter {
   std::string header() const;
 
   std::vector<StoredTensor> tensors_;
-  std::map<std::string, std::string> metadata_;
 };
 
 }  // namespace hashevict::engine

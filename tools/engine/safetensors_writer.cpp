@@ -9,7 +9,7 @@
 namespace hashevict::engine {
 namespace {
 
-// Wider elements first, so that every tensor is aligned; else in the order given.
+// Orders wider elements first, so that every tensor is aligned; keeps the order of equals.
 std::vector<const StoredTensor*> file_order(const std::vector<StoredTensor>& tensors) {
   std::vector<const StoredTensor*> order;
   order.reserve(tensors.size());
@@ -19,7 +19,7 @@ std::vector<const StoredTensor*> file_order(const std::vector<StoredTensor>& ten
   return order;
 }
 
-// The bytes a shape takes, or nothing a span can have if it is negative or overflows.
+// Returns the bytes of a shape, or a number that no span has if the shape is negative or overflows.
 std::uint64_t shape_bytes(ElementType type, const std::vector<std::int64_t>& shape) {
   std::uint64_t bytes = element_bytes(type);
   for (const std::int64_t extent : shape) {
@@ -37,30 +37,13 @@ void SafetensorsWriter::add(std::string name, ElementType type, std::vector<std:
   }
   if (shape_bytes(type, shape) != bytes.size()) {
     throw Error{Status::invalid_argument,
-                "tensor " + name + ": " + std::to_string(bytes.size()) + " bytes are not what its shape takes"};
+                "tensor " + name + ": " + std::to_string(bytes.size()) + " bytes do not fit its shape"};
   }
   tensors_.push_back({std::move(name), type, std::move(shape), bytes});
 }
 
-void SafetensorsWriter::add(std::string name, std::vector<std::int64_t> shape, std::span<const float> values) {
-  add(std::move(name), ElementType::f32, std::move(shape), std::as_bytes(values));
-}
-
-void SafetensorsWriter::add(std::string name, std::vector<std::int64_t> shape, std::span<const std::int32_t> values) {
-  add(std::move(name), ElementType::i32, std::move(shape), std::as_bytes(values));
-}
-
-void SafetensorsWriter::add(std::string name, std::vector<std::int64_t> shape, std::span<const std::uint8_t> values) {
-  add(std::move(name), ElementType::u8, std::move(shape), std::as_bytes(values));
-}
-
-void SafetensorsWriter::set_metadata(std::string key, std::string value) {
-  metadata_.insert_or_assign(std::move(key), std::move(value));
-}
-
 std::string SafetensorsWriter::header() const {
   nlohmann::ordered_json header;
-  if (!metadata_.empty()) header["__metadata__"] = metadata_;
   std::uint64_t offset = 0;
   for (const StoredTensor* tensor : file_order(tensors_)) {
     const std::uint64_t end = offset + tensor->bytes.size();

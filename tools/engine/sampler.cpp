@@ -4,28 +4,43 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <limits>
+#include <sstream>
 #include <string>
 
 namespace hashevict::engine {
 
+namespace {
+
+// NaN does not compare, and infinities have no probabilities: the token would be meaningless.
+void require_finite(std::span<const float> logits) {
+  const auto bad = std::find_if(logits.begin(), logits.end(), [](float logit) { return !std::isfinite(logit); });
+  if (bad == logits.end()) return;
+  throw Error{Status::invalid_data, "logits: element " + std::to_string(bad - logits.begin()) + " is " +
+                                        std::to_string(*bad) + ", expected a finite number"};
+}
+
+template <class Number>
+[[noreturn]] void refuse(const char* name, Number value, const char* expected) {
+  std::ostringstream message;
+  message << name << " = " << value << ": expected " << expected;
+  throw Error{Status::invalid_argument, message.str()};
+}
+
+}  // namespace
+
 Sampler::Sampler(const SamplingOptions& options) : options_(options), generator_(options.seed) {
   if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
-    throw Error{Status::invalid_argument, "temperature: expected a number not below 0"};
+    refuse("temperature", options.temperature, "a finite number from 0");
   }
-  if (options.top_k < 0) throw Error{Status::invalid_argument, "top_k: expected a number not below 0"};
-  if (!(options.top_p > 0 && options.top_p <= 1)) {
-    throw Error{Status::invalid_argument, "top_p: expected a number above 0 and up to 1"};
-  }
+  if (options.top_k < 0) refuse("top_k", options.top_k, "a whole number from 0");
+  if (!(options.top_p > 0 && options.top_p <= 1)) refuse("top_p", options.top_p, "a number above 0 and up to 1");
 }
 
 std::int32_t Sampler::sample(std::span<const float> logits) {
   if (options_.temperature == 0) return greedy(logits);
+  require_finite(logits);
   candidates_.clear();
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const float logit = std::isnan(logits[i]) ? -std::numeric_limits<float>::infinity() : logits[i];  // must sort
-    candidates_.emplace_back(logit, static_cast<std::int32_t>(i));
-  }
+  for (std::size_t i = 0; i < logits.size(); ++i) candidates_.emplace_back(logits[i], static_cast<std::int32_t>(i));
   const std::size_t count =
       options_.top_k > 0 ? std::min(logits.size(), static_cast<std::size_t>(options_.top_k)) : logits.size();
   std::partial_sort(
@@ -35,7 +50,7 @@ std::int32_t Sampler::sample(std::span<const float> logits) {
   return choose();
 }
 
-// Draws from the candidates, which are sorted.
+// Draws from the sorted candidates.
 std::int32_t Sampler::choose() {
   std::vector<double> weights(candidates_.size());
   double total = 0;
@@ -56,6 +71,7 @@ std::int32_t Sampler::choose() {
 }
 
 std::int32_t greedy(std::span<const float> logits) {
+  require_finite(logits);
   return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
@@ -64,6 +80,7 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t targe
     throw Error{Status::invalid_argument, "target: " + std::to_string(target) + " is not below the number of logits, " +
                                               std::to_string(logits.size())};
   }
+  require_finite(logits);
   const auto largest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);

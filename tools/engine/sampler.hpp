@@ -10,7 +10,7 @@
 
 namespace hashevict::engine {
 
-/// How the next token is chosen.
+/// Options of sampling.
 struct SamplingOptions {
   float temperature = 0;   ///< 0: the most likely token (the smallest id among equals)
   std::int32_t top_k = 0;  ///< > 0: only the k most likely
@@ -24,7 +24,7 @@ class Sampler {
   /// @throws Error for options out of range
   explicit Sampler(const SamplingOptions& options);
 
-  /// @param logits `[vocab_size]`
+  /// @param logits `[vocab_size]`. @throws Error if one of them is not finite
   std::int32_t sample(std::span<const float> logits);
 
  private:
@@ -35,10 +35,11 @@ class Sampler {
   std::vector<std::pair<float, std::int32_t>> candidates_;
 };
 
-/// The most likely token, the smallest id among equals.
+/// Returns the most likely token, the smallest id among equals. @throws Error if a logit is not finite
 std::int32_t greedy(std::span<const float> logits);
 
-/// `-log softmax(logits)[target]`, in nats, accumulated in double. @throws Error for a target out of range
+/// Computes `-log softmax(logits)[target]`, in nats, accumulated in double.
+/// @throws Error for a target out of range, or a logit that is not finite
 double negative_log_likelihood(std::span<const float> logits, std::int32_t target);
 
 }  // namespace hashevict::engine

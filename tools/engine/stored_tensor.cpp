@@ -6,6 +6,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <numeric>
+#include <optional>
 
 namespace hashevict::engine {
 namespace {
@@ -13,9 +16,16 @@ namespace {
 struct TypeInfo {
   std::string_view name;
   std::size_t bytes;
+  std::optional<DType> dtype;  // its counterpart in the library
 };
 // In the order of ElementType.
-constexpr std::array<TypeInfo, 6> kTypes = {{{"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I32", 4}, {"I64", 8}, {"U8", 1}}};
+constexpr std::array<TypeInfo, 7> kTypes = {{{"F32", 4, DType::float32},
+                                             {"F16", 2, DType::float16},
+                                             {"BF16", 2, DType::bfloat16},
+                                             {"I32", 4, DType::int32},
+                                             {"I64", 8, {}},
+                                             {"U8", 1, DType::uint8},
+                                             {"another type", 1, {}}}};
 
 const TypeInfo& info(ElementType type) {
   return kTypes[static_cast<std::size_t>(type)];
@@ -34,31 +44,44 @@ float widen_half(std::uint16_t bits) {
   return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
 }
 
+[[noreturn]] void fail(const StoredTensor& tensor, const std::string& message) {
+  throw Error{Status::invalid_data, "tensor " + tensor.name + ": " + message};
+}
+
+[[noreturn]] void fail_of_type(const StoredTensor& tensor, std::string_view expected) {
+  fail(tensor, "is " + std::string(tensor.type_name()) + ", expected " + std::string(expected));
+}
+
 template <class T>
-std::span<const T> elements(const StoredTensor& tensor, ElementType type) {
-  if (tensor.type != type) {
-    throw Error{Status::invalid_data, "tensor " + tensor.name + ": is " + std::string(element_name(tensor.type)) +
-                                          ", expected " + std::string(element_name(type))};
-  }
+std::span<const T> elements(const StoredTensor& tensor) {
+  if (tensor.type != element_type_of<T>) fail_of_type(tensor, element_name(element_type_of<T>));
   return {reinterpret_cast<const T*>(tensor.bytes.data()), tensor.bytes.size() / sizeof(T)};
 }
 
-DType library_type(const StoredTensor& tensor) {
-  switch (tensor.type) {
-    case ElementType::f32:
-      return DType::float32;
-    case ElementType::f16:
-      return DType::float16;
-    case ElementType::bf16:
-      return DType::bfloat16;
-    case ElementType::i32:
-      return DType::int32;
-    case ElementType::u8:
-      return DType::uint8;
-    case ElementType::i64:
-      break;
+// Elements whose exponent has every bit set are infinite or NaN.
+template <class Bits>
+std::optional<std::size_t> first_with_exponent(std::span<const std::byte> bytes, Bits exponent) {
+  for (std::size_t i = 0; i < bytes.size() / sizeof(Bits); ++i) {
+    Bits bits = 0;
+    std::memcpy(&bits, bytes.data() + i * sizeof(Bits), sizeof bits);
+    if ((bits & exponent) == exponent) return i;
   }
-  throw Error{Status::invalid_data, "tensor " + tensor.name + ": I64 has no counterpart in the library"};
+  return std::nullopt;
+}
+
+// Requires a floating-point type.
+std::optional<std::size_t> first_non_finite(const StoredTensor& tensor) {
+  if (tensor.type == ElementType::f32) return first_with_exponent<std::uint32_t>(tensor.bytes, 0x7f800000U);
+  if (tensor.type == ElementType::f16) return first_with_exponent<std::uint16_t>(tensor.bytes, 0x7c00U);
+  return first_with_exponent<std::uint16_t>(tensor.bytes, 0x7f80U);
+}
+
+// Returns an element's index along each axis.
+std::vector<std::int64_t> place_of(std::size_t index, const std::vector<std::int64_t>& shape) {
+  std::vector<std::int64_t> place(shape.size());
+  auto rest = static_cast<std::int64_t>(index);
+  for (std::size_t axis = shape.size(); axis-- > 0; rest /= shape[axis]) place[axis] = rest % shape[axis];
+  return place;
 }
 
 }  // namespace
@@ -69,6 +92,12 @@ std::size_t element_bytes(ElementType type) {
 
 std::string_view element_name(ElementType type) {
   return info(type).name;
+}
+
+std::string show(const std::vector<std::int64_t>& extents) {
+  std::string text = "[";
+  for (const std::int64_t extent : extents) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+  return text + "]";
 }
 
 float widen(ElementType type, const std::byte* element) {
@@ -83,37 +112,54 @@ float widen(ElementType type, const std::byte* element) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
+std::string_view StoredTensor::type_name() const {
+  return type == ElementType::other ? std::string_view(other_type) : element_name(type);
+}
+
 std::int64_t StoredTensor::num_elements() const {
+  if (type == ElementType::other) {
+    return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  }
   return static_cast<std::int64_t>(bytes.size() / element_bytes(type));
 }
 
 std::span<const float> StoredTensor::f32() const {
-  return elements<float>(*this, ElementType::f32);
+  return elements<float>(*this);
 }
 std::span<const std::int32_t> StoredTensor::i32() const {
-  return elements<std::int32_t>(*this, ElementType::i32);
+  return elements<std::int32_t>(*this);
 }
 std::span<const std::uint8_t> StoredTensor::u8() const {
-  return elements<std::uint8_t>(*this, ElementType::u8);
+  return elements<std::uint8_t>(*this);
+}
+
+bool StoredTensor::is_floating() const {
+  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16;
 }
 
 std::vector<float> StoredTensor::to_floats() const {
-  if (type != ElementType::f32 && type != ElementType::f16 && type != ElementType::bf16) {
-    throw Error{Status::invalid_data,
-                "tensor " + name + ": is " + std::string(element_name(type)) + ", expected F32, F16 or BF16"};
-  }
+  if (!is_floating()) fail_of_type(*this, "F32, F16 or BF16");
   const std::size_t step = element_bytes(type);
   std::vector<float> values(bytes.size() / step);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = widen(type, bytes.data() + i * step);
   return values;
 }
 
+std::string StoredTensor::non_finite_element() const {
+  const std::optional<std::size_t> index = first_non_finite(*this);
+  if (!index) return {};
+  const float value = widen(type, bytes.data() + *index * element_bytes(type));
+  const char* name = std::isnan(value) ? "NaN" : value > 0 ? "infinite" : "infinite (negative)";
+  return "element " + show(place_of(*index, shape)) + " is " + name;
+}
+
 hashevict::Tensor StoredTensor::as_tensor() const {
   if (shape.size() > HASHEVICT_MAX_RANK) {
-    throw Error{Status::invalid_data, "tensor " + name + ": has rank " + std::to_string(shape.size()) +
-                                          ", expected at most " + std::to_string(HASHEVICT_MAX_RANK)};
+    fail(*this,
+         "has rank " + std::to_string(shape.size()) + ", expected at most " + std::to_string(HASHEVICT_MAX_RANK));
   }
-  hashevict::Tensor tensor{bytes.data(), library_type(*this), {}};
+  if (!info(type).dtype) fail(*this, std::string(type_name()) + " has no counterpart in the library");
+  hashevict::Tensor tensor{bytes.data(), *info(type).dtype, {}};
   tensor.rank = static_cast<std::int32_t>(shape.size());
   std::int64_t stride = 1;
   for (std::size_t axis = shape.size(); axis-- > 0;) {

@@ -1,21 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "thread_pool.hpp"
 
-#include <algorithm>
+#include <hashevict/cache.hpp>
+#include <string>
+#include <system_error>
 
 namespace hashevict::engine {
 namespace {
 
 thread_local bool inside_task = false;
 
+std::int32_t resolved(std::int32_t num_threads) {
+  if (num_threads < 0 || num_threads > HASHEVICT_MAX_THREADS) {
+    throw Error{Status::invalid_argument, "threads = " + std::to_string(num_threads) + ": expected 0 to " +
+                                              std::to_string(HASHEVICT_MAX_THREADS)};
+  }
+  return num_threads > 0 ? num_threads : Cache::capabilities(Backend::cpu).num_hardware_threads;
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(std::int32_t num_threads) {
-  if (num_threads <= 0) num_threads = std::max(1, static_cast<std::int32_t>(std::thread::hardware_concurrency()));
-  for (std::int32_t i = 1; i < num_threads; ++i) threads_.emplace_back([this] { work(); });
+  const std::int32_t wanted = resolved(num_threads);
+  threads_.reserve(static_cast<std::size_t>(wanted - 1));
+  try {
+    for (std::int32_t i = 1; i < wanted; ++i) threads_.emplace_back([this] { work(); });
+  } catch (const std::system_error& error) {
+    const std::size_t given = threads_.size() + 1;
+    join();  // running threads must end before the object does
+    throw Error{Status::out_of_memory, "threads = " + std::to_string(wanted) + ": the system gives no more than " +
+                                           std::to_string(given) + " (" + error.what() + "): expected fewer"};
+  }
 }
 
 ThreadPool::~ThreadPool() {
+  join();
+}
+
+void ThreadPool::join() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -34,8 +56,8 @@ void ThreadPool::run(void* pool, std::int64_t num_tasks, void (*task)(void* argu
   }
 }
 
-// A worker joins a loop and leaves it under the lock. So when no worker is in it and no task is left, all are done, and
-// a worker that wakes late finds nothing to join.
+// A worker joins and leaves a loop under the lock. So when no worker is in it and no task is left, all tasks are done,
+// and a worker that wakes late finds no loop to join.
 void ThreadPool::start(const Loop& loop) {
   {
     const std::lock_guard lock(mutex_);

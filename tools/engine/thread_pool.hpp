@@ -11,12 +11,12 @@
 namespace hashevict::engine {
 
 /// A fixed set of threads and one parallel loop. The calling thread works too, so a pool of one starts no thread.
-/// Loops are for one calling thread at a time; a loop started from within a task is run by that task alone. The engine
-/// and its cache share one of these: the library's own pool is internal to it, and is not made where a config brings a
-/// loop.
+/// One thread at a time may start loops; a loop started within a task runs on that task's thread alone. The engine and
+/// its cache share one pool: a cache whose config brings a loop makes no pool of its own.
 class ThreadPool {
  public:
-  /// @param num_threads 0: all hardware threads
+  /// @param num_threads up to HASHEVICT_MAX_THREADS; 0: all that this process may use
+  /// @throws Error out_of_memory if the system gives fewer, invalid_argument for another number; all threads are joined
   explicit ThreadPool(std::int32_t num_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -32,7 +32,7 @@ class ThreadPool {
         const_cast<Task*>(&task));
   }
 
-  /// The same as `hashevict_config::parallel_for`; `pool` is the context. Lets a cache use the engine's threads.
+  /// The loop for `hashevict_execution::parallel_for`; its context is the pool. Lets a cache use the engine's threads.
   static void run(void* pool, std::int64_t num_tasks, void (*task)(void* argument, std::int64_t index), void* argument);
 
  private:
@@ -44,11 +44,12 @@ class ThreadPool {
   void start(const Loop& loop);
   void take_tasks(const Loop& loop);
   void work();
+  void join();
 
   std::vector<std::thread> threads_;
-  std::mutex mutex_;  // guards what follows, but for next_
+  std::mutex mutex_;  // guards the members below, except next_
   std::condition_variable wake_, idle_;
-  const Loop* loop_ = nullptr;  // the one that may be joined
+  const Loop* loop_ = nullptr;  // the loop that workers may join
   std::uint64_t generation_ = 0;
   std::int32_t num_working_ = 0;
   bool stopping_ = false;

@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decodes more tokens than the cache holds and checks that the surplus was evicted. */
+/* Decodes more tokens than the cache holds, checks that the surplus was evicted, and prints a hash of all codes: they
+ * are the same whatever the library was compiled with. */
 #include <hashevict/hashevict.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { kCapacity = 32, kTokens = 100, kQoHeads = 4, kKvHeads = 2, kDim = 64 };
 
 static hashevict_tensor dense(float* data, int64_t heads) {
-  hashevict_tensor tensor;
-  memset(&tensor, 0, sizeof tensor);
-  tensor.data = data;
-  tensor.dtype = HASHEVICT_FLOAT32;
-  tensor.rank = 3;
-  tensor.shape[0] = 1;
-  tensor.shape[1] = heads;
-  tensor.shape[2] = kDim;
-  tensor.stride[0] = heads * kDim;
-  tensor.stride[1] = kDim;
-  tensor.stride[2] = 1;
-  return tensor;
+  const int64_t shape[3] = {1, heads, kDim};
+  return hashevict_tensor_dense(data, HASHEVICT_FLOAT32, 3, shape);
 }
 
 static void fill(float* numbers, int count, uint32_t* random) {
@@ -36,41 +26,55 @@ static hashevict_status decode(hashevict_cache* cache, hashevict_error* error) {
     fill(q, kQoHeads * kDim, &random);
     fill(k, kKvHeads * kDim, &random);
     fill(v, kKvHeads * kDim, &random);
-    hashevict_step step;
-    hashevict_step_init(&step);
-    step.q = dense(q, kQoHeads);
-    step.k = dense(k, kKvHeads);
-    step.v = dense(v, kKvHeads);
-    step.out = dense(out, kQoHeads);
-    const hashevict_status status = hashevict_decode(cache, &step, error, NULL);
+    hashevict_decode_args args;
+    hashevict_decode_args_init(&args);
+    args.q = dense(q, kQoHeads);
+    args.k = dense(k, kKvHeads);
+    args.v = dense(v, kKvHeads);
+    args.out = dense(out, kQoHeads);
+    const hashevict_status status = hashevict_decode(cache, &args, error, NULL);
     if (status != HASHEVICT_OK) return status;
   }
   return HASHEVICT_OK;
 }
 
+/* FNV-1a over the codes of the first layer, or 0 with a message in `error`. */
+static uint64_t hash_codes(const hashevict_cache* cache, hashevict_error* error) {
+  hashevict_view view;
+  hashevict_view_init(&view);
+  if (hashevict_get_view(cache, 0, 0, &view, error) != HASHEVICT_OK) return 0;
+  const int64_t bytes = view.codes.stride[0]; /* of all heads: those of a sequence lie side by side */
+  const unsigned char* code = (const unsigned char*)view.codes.data;
+  uint64_t hash = 14695981039346656037U;
+  for (int64_t i = 0; i < bytes; ++i) hash = (hash ^ code[i]) * 1099511628211U;
+  return hash;
+}
+
 int main(void) {
   hashevict_config config;
   hashevict_config_init(&config);
-  config.num_layers = 1;
-  config.num_qo_heads = kQoHeads;
-  config.num_kv_heads = kKvHeads;
-  config.head_dim = kDim;
-  config.capacity = kCapacity;
-  config.backend = HASHEVICT_BACKEND_CPU;
+  config.shape.num_layers = 1;
+  config.shape.num_qo_heads = kQoHeads;
+  config.shape.num_kv_heads = kKvHeads;
+  config.shape.head_dim = kDim;
+  config.shape.capacity = kCapacity;
+  config.placement.backend = HASHEVICT_BACKEND_CPU;
 
   hashevict_error error;
   hashevict_cache* cache = NULL;
   hashevict_statistics statistics;
-  statistics.struct_size = sizeof statistics;
+  hashevict_statistics_init(&statistics);
   hashevict_status status = hashevict_cache_create(&config, NULL, &cache, &error);
   if (status == HASHEVICT_OK) status = decode(cache, &error);
-  if (status == HASHEVICT_OK) status = hashevict_get_statistics(cache, -1, -1, &statistics, &error, NULL);
+  if (status == HASHEVICT_OK) status = hashevict_get_statistics(cache, -1, -1, -1, &statistics, &error, NULL);
+  const uint64_t hash = status == HASHEVICT_OK ? hash_codes(cache, &error) : 0;
   hashevict_cache_destroy(cache);
   if (status != HASHEVICT_OK) {
     fprintf(stderr, "%s: %s\n", hashevict_status_name(status), error.message);
     return 1;
   }
-  printf("%lld of %d tokens held, %lld evicted\n", (long long)statistics.slots_used, kTokens,
-         (long long)statistics.evictions);
-  return statistics.slots_used == kCapacity && statistics.evictions == kTokens - kCapacity ? 0 : 1;
+  const long long held = statistics.slots_used / kKvHeads; /* of each head */
+  const long long evicted = statistics.evictions / kKvHeads;
+  printf("%lld of %d tokens held, %lld evicted, codes %016llx\n", held, kTokens, evicted, (unsigned long long)hash);
+  return held == kCapacity && evicted == kTokens - kCapacity ? 0 : 1;
 }

@@ -18,12 +18,12 @@ constexpr int32_t kDim = 64;
 
 bool run() {
   hashevict::Config config;
-  config.num_layers = 1;
-  config.num_qo_heads = kQoHeads;
-  config.num_kv_heads = kKvHeads;
-  config.head_dim = kDim;
-  config.capacity = kCapacity;
-  config.backend = hashevict::Backend::cpu;
+  config.shape.num_layers = 1;
+  config.shape.num_qo_heads = kQoHeads;
+  config.shape.num_kv_heads = kKvHeads;
+  config.shape.head_dim = kDim;
+  config.shape.capacity = kCapacity;
+  config.placement.backend = hashevict::Backend::cpu;
   hashevict::Cache cache{config};
 
   std::mt19937 generator{1};
@@ -36,21 +36,22 @@ bool run() {
     for (auto* const numbers : {&q, &k, &v}) {
       for (float& number : *numbers) number = normal(generator);
     }
-    hashevict::Step step;
-    step.q = hashevict::Tensor{q.data(), {1, kQoHeads, kDim}};
-    step.k = hashevict::Tensor{k.data(), {1, kKvHeads, kDim}};
-    step.v = hashevict::Tensor{v.data(), {1, kKvHeads, kDim}};
-    step.out = hashevict::Tensor{out.data(), {1, kQoHeads, kDim}};
-    cache.decode(step, hashevict::Stream{});
+    hashevict::DecodeArgs args;
+    args.q = hashevict::Tensor{q.data(), {1, kQoHeads, kDim}};
+    args.k = hashevict::Tensor{k.data(), {1, kKvHeads, kDim}};
+    args.v = hashevict::Tensor{v.data(), {1, kKvHeads, kDim}};
+    args.out = hashevict::Tensor{out.data(), {1, kQoHeads, kDim}};
+    cache.decode(args, hashevict::Stream{});
   }
   const hashevict::Statistics statistics = cache.statistics(hashevict::Stream{});
-  std::printf("%lld of %d tokens held, %lld evicted\n", static_cast<long long>(statistics.slots_used), kTokens,
+  std::printf("%lld of %d tokens held, %lld evicted, summed over the heads\n",
+              static_cast<long long>(statistics.slots_used), kKvHeads * kTokens,
               static_cast<long long>(statistics.evictions));
-  return statistics.tokens_seen == kTokens && statistics.slots_used == kCapacity &&
-         statistics.evictions == kTokens - kCapacity;
+  return statistics.tokens_seen == kKvHeads * kTokens && statistics.slots_used == kKvHeads * kCapacity &&
+         statistics.evictions == kKvHeads * (kTokens - kCapacity);
 }
 
-/// An exception of the library is caught by its type, also where the library is shared.
+/// The library's exceptions are caught by their type, also if the library is shared.
 bool errors_are_caught() {
   try {
     const hashevict::Cache cache{hashevict::Config{}};

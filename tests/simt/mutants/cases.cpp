@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fixed set of calls on the kernels, small enough to be repeated for each planted bug: it must fail for every mutant,
-// and pass for the kernels as they are.
+// A fixed set of calls on the kernels, small enough to be repeated for each planted bug. It must fail for every mutant
+// and pass for the unchanged kernels.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr Backend kBackend = Backend::cuda;
 
-/// Takes tokens of two sequences, of which one is not full in the end.
+/// Takes tokens of two sequences; one of them does not fill up.
 void take_tokens(Config config, Operation operation, Flavour flavour, Arrangement arrangement = Arrangement::owned) {
   Twins twins{kBackend, config, arrangement};
   Inputs inputs{1};
@@ -25,19 +25,29 @@ void take_tokens(Config config, Operation operation, Flavour flavour, Arrangemen
 }
 
 TEST(Mutants, EvictAgreesWithTheOracle) {
-  for (const Policy policy :
-       {Policy::hash, Policy::random, Policy::key_norm, Policy::mean, Policy::majority, Policy::superseded}) {
+  for (const Policy policy : {Policy::hash, Policy::random, Policy::superseded, Policy::mean, Policy::votes}) {
     Config config = small_config();
-    config.policy = policy;
+    config.rule.policy = policy;
     take_tokens(config, Operation::evict, Flavour::normal);
+  }
+}
+
+TEST(Mutants, ImportancesAgree) {
+  for (const ImportanceSource source : {ImportanceSource::given, ImportanceSource::key}) {
+    Config config = small_config();
+    config.rule.policy = Policy::importance;
+    config.rule.importance_source = source;
+    config.rule.importance_slopes = 1;
+    take_tokens(config, Operation::evict, Flavour::normal);
+    take_tokens(config, Operation::prefill, Flavour::normal);
   }
 }
 
 TEST(Mutants, EvictOfEqualsAndOfSpecialNumbersAgrees) {
   take_tokens(small_config(), Operation::evict, Flavour::repeated);
   Config config = small_config();
-  config.hash_bits = 128;
-  config.score_decay_shift = 2;
+  config.rule.hash_bits = 128;
+  config.rule.policy = Policy::superseded;
   take_tokens(config, Operation::evict, Flavour::special);
 }
 
@@ -45,18 +55,18 @@ TEST(Mutants, AppendAgreesWithTheOracleInPages) {
   take_tokens(small_config(), Operation::append, Flavour::normal, Arrangement::padded_pages);
 }
 
-/// Keys and values that no vector access may touch.
+/// Keys and values at addresses that vector accesses must not touch.
 TEST(Mutants, AppendReadsUnalignedRows) {
   const Config config = small_config();
   TestCache cache{kBackend, config};
   const std::vector<float> numbers = Inputs{2}.floats(1 + 4 * 16);
   const Array memory{kBackend, DType::float32, {static_cast<int64_t>(numbers.size())}, numbers};
   const float* const first = memory.tensor().data_as<float>() + 1;
-  Step step;
-  step.q = Tensor{first, {1, 4, 16}};
-  step.k = Tensor{first, {1, 2, 16}};
-  step.v = Tensor{first, {1, 2, 16}};
-  cache.cache().append(step, Stream{});
+  AppendArgs args;
+  args.q = Tensor{first, {1, 4, 16}};
+  args.k = Tensor{first, {1, 2, 16}};
+  args.v = Tensor{first, {1, 2, 16}};
+  cache.cache().append(args, Stream{});
   const std::vector<std::byte> keys = cache.state(0, 0).keys;
   ASSERT_EQ(keys.size(), 2 * 16 * sizeof(float));
   EXPECT_EQ(std::memcmp(keys.data(), numbers.data() + 1, keys.size()), 0) << "keys differ";
@@ -64,8 +74,8 @@ TEST(Mutants, AppendReadsUnalignedRows) {
 
 TEST(Mutants, PinnedPromptAndCentresAgree) {
   Config config = small_config();
-  config.pin_prompt = true;
-  config.centering = Centering::prompt;
+  config.rule.pin_prompt = true;
+  config.rule.centering = Centering::prompt;
   Twins twins{kBackend, config};
   Inputs inputs{3};
   twins.run(Operation::prefill, {{0, inputs.draw(config, 30, DType::float32, Flavour::biased)}});
@@ -75,24 +85,43 @@ TEST(Mutants, PinnedPromptAndCentresAgree) {
 
 TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
   Config config = small_config();
-  config.capacity = 600;
-  config.max_batch_tokens = 1024;
+  config.shape.capacity = 600;
+  config.execution.max_batch_tokens = 1024;
   Twins twins{kBackend, config, Arrangement::strided};
   Inputs inputs{4};
   twins.run(Operation::prefill, {{1, inputs.draw(config, 610)}, {0, inputs.draw(config, 300)}});
   for (int step = 0; step < 3; ++step) {
     twins.run(Operation::decode, {{0, inputs.draw(config, 1)}, {1, inputs.draw(config, 1)}});
   }
-  twins.run(Operation::attend, {{1, inputs.draw(config, 2)}});
+  twins.run(Operation::attend, {{1, inputs.draw(config, 1)}});
+  twins.run(Operation::attend, {{0, inputs.draw(config, 2)}});
   twins.expect_same_state();
+}
+
+/// A head with the least slots beside one with several splits, of which the sequence fills a part.
+TEST(Mutants, RaggedHeadsAgree) {
+  Config config = small_config();
+  config.shape.capacities = {8, 300};
+  for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
+    Options options;
+    options.mode = mode;
+    options.window = 6;
+    Twins twins{kBackend, config};
+    Inputs inputs{7};
+    twins.run(Operation::prefill, {{1, inputs.draw(config, 280)}, {0, inputs.draw(config, 20)}}, options);
+    twins.run(Operation::attend, {{0, inputs.draw(config, 1)}, {1, inputs.draw(config, 1)}});
+    twins.run(Operation::append, {{0, inputs.draw(config, 2)}});
+    twins.run(Operation::decode, {{0, inputs.draw(config, 1)}, {1, inputs.draw(config, 1)}});
+    twins.expect_same_state();
+  }
 }
 
 TEST(Mutants, GroupsOnTensorCoresAgree) {
   Config config = small_config();
-  config.num_qo_heads = 5 * config.num_kv_heads;
-  config.head_dim = 40;
-  config.capacity = 30;
-  config.dtype = DType::bfloat16;
+  config.shape.num_qo_heads = 5 * config.shape.num_kv_heads;
+  config.shape.head_dim = 40;
+  config.shape.capacity = 30;
+  config.shape.dtype = DType::bfloat16;
   Options options;
   options.input = DType::bfloat16;
   Twins twins{kBackend, config};

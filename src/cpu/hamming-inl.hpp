@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hamming distances from all codes of a head to a few probes, compiled once per instruction set, behind Highway's
+// guard.
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/bit_counts-inl.hpp"
+
+#if defined(HASHEVICT_CPU_HAMMING_INL_HPP) == defined(HWY_TARGET_TOGGLE)
+#ifdef HASHEVICT_CPU_HAMMING_INL_HPP
+#undef HASHEVICT_CPU_HAMMING_INL_HPP
+#else
+#define HASHEVICT_CPU_HAMMING_INL_HPP
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace hashevict::cpu::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int32_t kMaxCodeBytes = 16;
+constexpr size_t kCodesAhead = 1024;    // bytes; attention of other heads has evicted the codes from the caches
+constexpr int32_t kProbesPerPass = 31;  // a probe adds up to 8 to a byte, which must stay below 256
+
+#if HWY_TARGET == HWY_SCALAR
+
+/// Sums distances in plain loops, where a vector is a single byte and cannot hold a code.
+inline void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
+                             int32_t num_probes, const int32_t* /*positions*/, uint32_t* distances) {
+  for (int32_t slot = 0; slot < num_slots; ++slot) {
+    uint32_t sum = 0;
+    for (int32_t i = 0; i < num_probes * code_bytes; ++i) {
+      const int different = codes[slot * code_bytes + i % code_bytes] ^ probes[i];
+      sum += static_cast<uint32_t>(__builtin_popcount(static_cast<unsigned>(different)));
+    }
+    distances[slot] = sum;
+  }
+}
+
+#else
+
+/// Repeats a code to fill a vector; `kBytes` divides every vector size.
+template <int kBytes, class D>
+HWY_INLINE hn::Vec<D> broadcast_code(D d, const uint8_t* code) {
+  HWY_ALIGN uint8_t bytes[HWY_MAX_BYTES];
+  for (size_t i = 0; i < hn::Lanes(d); i += kBytes) std::memcpy(bytes + i, code, kBytes);
+  return hn::Load(d, bytes);
+}
+
+/// Runs one pass for short codes and several probes. The sum of a nibble's distances to all probes depends on the
+/// nibble alone, so a table of 16 sums per nibble replaces the loop over probes. Bytes of other tables are looked up as
+/// 0.
+template <int kBytes>
+HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
+                           const int32_t* positions, bool first_pass, uint32_t* distances) {
+  const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
+  HWY_ALIGN uint8_t tables[kBytes * 2][16] = {};
+  for (int32_t t = 0; t < kBytes * 2; ++t) {
+    for (int32_t p = 0; p < num_probes; ++p) {
+      const int probe = probes[p * kBytes + t / 2] >> (4 * (t % 2)) & 15;
+      for (int x = 0; x < 16; ++x) {
+        tables[t][x] = static_cast<uint8_t>(tables[t][x] + __builtin_popcount(static_cast<unsigned>(probe ^ x)));
+      }
+    }
+  }
+  HWY_ALIGN uint8_t other_bytes[kBytes][HWY_MAX_BYTES];
+  for (size_t byte = 0; byte < kBytes; ++byte) {
+    for (size_t i = 0; i < hn::Lanes(d); ++i) other_bytes[byte][i] = i % kBytes == byte ? 0 : 0x80;
+  }
+  const auto nibble = hn::Set(d, uint8_t{15});
+  for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += hn::Lanes(d) / kBytes) {
+    if (positions != nullptr) hwy::Prefetch(positions + slot);
+    const auto code = hn::LoadU(d, codes + slot * kBytes);
+    const auto low = hn::And(code, nibble);
+    const auto high = hn::And(hn::ShiftRight<4>(code), nibble);
+    auto counts = hn::Zero(d);
+    for (size_t byte = 0; byte < kBytes; ++byte) {
+      const auto others = hn::Load(d, other_bytes[byte]);
+      const auto low_sums = hn::TableLookupBytesOr0(hn::LoadDup128(d, tables[2 * byte]), hn::Or(low, others));
+      const auto high_sums = hn::TableLookupBytesOr0(hn::LoadDup128(d, tables[2 * byte + 1]), hn::Or(high, others));
+      counts = hn::Add(counts, hn::Add(low_sums, high_sums));
+    }
+    add_counts<kBytes>(d, counts, first_pass, distances + slot);
+  }
+}
+
+/// Runs one pass over the slots, with up to kProbesPerPass probes.
+template <int kBytes>
+HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
+                              const int32_t* positions, bool first_pass, uint32_t* distances) {
+  const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
+  const size_t slots_per_vector = hn::Lanes(d) / kBytes;
+  HWY_ALIGN uint8_t patterns[kProbesPerPass * HWY_MAX_BYTES];
+  for (int32_t p = 0; p < num_probes; ++p) {
+    hn::Store(broadcast_code<kBytes>(d, probes + int64_t{p} * kBytes), d,
+              patterns + static_cast<size_t>(p) * hn::Lanes(d));
+  }
+  constexpr size_t kVectors = kBytes <= 4 ? 1 : kBytes / 4;
+  for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += kVectors * slots_per_vector) {
+    if (positions != nullptr) hwy::Prefetch(positions + slot);
+    hwy::Prefetch(codes + slot * kBytes + kCodesAhead);
+    hn::Vec<decltype(d)> code[kVectors], counts[kVectors];
+    for (size_t i = 0; i < kVectors; ++i) {
+      code[i] = hn::LoadU(d, codes + (slot + i * slots_per_vector) * kBytes);
+      counts[i] = hn::PopulationCount(hn::Xor(code[i], hn::Load(d, patterns)));
+    }
+    for (size_t p = 1; p < static_cast<size_t>(num_probes); ++p) {
+      const auto pattern = hn::Load(d, patterns + p * hn::Lanes(d));
+      for (size_t i = 0; i < kVectors; ++i) {
+        counts[i] = hn::Add(counts[i], hn::PopulationCount(hn::Xor(code[i], pattern)));
+      }
+    }
+    if constexpr (kBytes <= 4) {
+      add_counts<kBytes>(d, counts[0], first_pass, distances + slot);
+    } else {
+      add_long_counts<kBytes>(d, counts, first_pass, distances + slot);
+    }
+  }
+}
+
+inline void HammingDistances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
+                             int32_t num_probes, const int32_t* positions, uint32_t* distances) {
+  for (int32_t done = 0; done < num_probes; done += kProbesPerPass) {
+    const int32_t count = std::min(num_probes - done, kProbesPerPass);
+    const uint8_t* const pass = probes + int64_t{done} * code_bytes;
+    const bool by_table = count > 1;
+    const bool first = done == 0;
+    switch (code_bytes) {
+      case 1:
+        by_table ? table_pass<1>(codes, num_slots, pass, count, positions, first, distances)
+                 : distance_pass<1>(codes, num_slots, pass, count, positions, first, distances);
+        break;
+      case 2:
+        by_table ? table_pass<2>(codes, num_slots, pass, count, positions, first, distances)
+                 : distance_pass<2>(codes, num_slots, pass, count, positions, first, distances);
+        break;
+      case 4:
+        distance_pass<4>(codes, num_slots, pass, count, positions, first, distances);
+        break;
+      case 8:
+        distance_pass<8>(codes, num_slots, pass, count, positions, first, distances);
+        break;
+      default:
+        distance_pass<kMaxCodeBytes>(codes, num_slots, pass, count, positions, first, distances);
+        break;
+    }
+  }
+}
+
+#endif  // HWY_TARGET == HWY_SCALAR
+
+}  // namespace hashevict::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target guard

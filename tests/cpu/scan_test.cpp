@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Distances and the choice of a slot, for every instruction set, against plain loops.
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "cpu/scan_kernel.hpp"
+#include "cpu/select_kernel.hpp"
+#include "each_target.hpp"
+
+namespace hashevict::cpu {
+namespace {
+
+class Scan : public EachTarget {
+ protected:
+  std::mt19937 random_{20};  // NOLINT: every run uses the same inputs
+
+  std::vector<uint8_t> codes(int32_t count, int32_t code_bytes) {
+    std::vector<uint8_t> bytes(static_cast<size_t>(count * code_bytes));
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random_());
+    return bytes;
+  }
+};
+HASHEVICT_FOR_EACH_TARGET(Scan);
+
+uint32_t distance(const uint8_t* a, const uint8_t* b, int32_t bytes) {
+  uint32_t sum = 0;
+  for (int32_t i = 0; i < bytes; ++i) sum += static_cast<uint32_t>(std::popcount(static_cast<uint8_t>(a[i] ^ b[i])));
+  return sum;
+}
+
+/// Numbers of probes: one, a few, and around the most that one pass can count in bytes.
+TEST_P(Scan, SumsDistancesToEveryNumberOfProbes) {
+  for (const int32_t bytes : {1, 2, 4, 8, 16}) {
+    for (const int32_t num_slots : {0, 64, 128, 320}) {
+      const std::vector<uint8_t> slots = codes(num_slots, bytes);
+      for (const int32_t num_probes : {1, 2, 4, 7, 31, 32, 70}) {
+        const std::vector<uint8_t> probes = codes(num_probes, bytes);
+        std::vector<uint32_t> got(static_cast<size_t>(num_slots), 0xABCD);
+        hamming_distances(slots.data(), bytes, num_slots, probes.data(), num_probes, got.data());
+        for (int32_t slot = 0; slot < num_slots; ++slot) {
+          uint32_t sum = 0;
+          for (int32_t p = 0; p < num_probes; ++p) {
+            sum += distance(slots.data() + slot * bytes, probes.data() + p * bytes, bytes);
+          }
+          ASSERT_EQ(got[static_cast<size_t>(slot)], sum) << bytes << " bytes, " << num_probes << " probes";
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Scan, SumsLargestDistances) {
+  constexpr int32_t kProbes = 33;
+  for (const int32_t bytes : {1, 2, 4, 8, 16}) {
+    const std::vector<uint8_t> slots(static_cast<size_t>(64 * bytes), 0xFF);
+    const std::vector<uint8_t> probes(static_cast<size_t>(kProbes * bytes), 0);
+    std::vector<uint32_t> got(64);
+    hamming_distances(slots.data(), bytes, 64, probes.data(), kProbes, got.data());
+    EXPECT_EQ(got, std::vector<uint32_t>(64, static_cast<uint32_t>(8 * bytes * kProbes))) << bytes << " bytes";
+  }
+}
+
+/// The definition: the evictable slot with the largest score; among equals the oldest, or the lowest.
+int32_t plain_selection(const SelectSlot& args) {
+  int32_t best = -1;
+  for (int32_t slot = 0; slot < args.num_slots; ++slot) {
+    const int32_t position = args.positions[slot];
+    if (position < 0 || position < args.first_position || position >= args.end_position) continue;
+    const bool larger = best < 0 || args.scores[slot] > args.scores[best];
+    const bool older =
+        args.oldest_first && !larger && args.scores[slot] == args.scores[best] && position < args.positions[best];
+    if (larger || older) best = slot;
+  }
+  return best;
+}
+
+/// Few different scores, so that ties are common; positions in random order, some slots empty.
+TEST_P(Scan, SelectsTheLargestEvictableScore) {
+  for (const int32_t num_slots : {0, 64, 192, 1024}) {
+    std::vector<uint32_t> scores(static_cast<size_t>(num_slots));
+    std::vector<int32_t> positions(static_cast<size_t>(num_slots));
+    for (const uint32_t values : {1U, 3U, 1000U}) {
+      for (size_t i = 0; i < scores.size(); ++i) {
+        scores[i] = static_cast<uint32_t>(random_()) % values;
+        positions[i] = static_cast<int32_t>(i);
+      }
+      std::shuffle(positions.begin(), positions.end(), random_);
+      for (size_t i = 0; i + 5 < positions.size(); i += 17) positions[i] = -1;
+      for (const int32_t first : {0, 4, num_slots / 2}) {
+        for (const int32_t end : {0, first, first + 1, num_slots - 7, INT32_MAX}) {
+          for (const bool oldest : {false, true}) {
+            SelectSlot args{scores.data(), positions.data(), num_slots, first, end, oldest, false};
+            const int32_t expected = plain_selection(args);
+            ASSERT_EQ(select_slot(args), expected) << num_slots << " slots, " << first << " to " << end;
+            args.many_protected = true;
+            ASSERT_EQ(select_slot(args), expected) << num_slots << " slots, " << first << " to " << end;
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Scores beyond 2^31 compare as unsigned numbers.
+TEST_P(Scan, SelectsAmongScoresOfAllBits) {
+  std::vector<uint32_t> scores(64, 5);
+  std::vector<int32_t> positions(64);
+  for (int32_t i = 0; i < 64; ++i) positions[static_cast<size_t>(i)] = i;
+  scores[17] = 0x80000000U;
+  scores[40] = ~0U;
+  SelectSlot args{scores.data(), positions.data(), 64, 0, INT32_MAX, false, false};
+  EXPECT_EQ(select_slot(args), 40);
+  args.end_position = 40;
+  EXPECT_EQ(select_slot(args), 17);
+}
+
+}  // namespace
+}  // namespace hashevict::cpu

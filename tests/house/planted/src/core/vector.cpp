@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <hwy/highway.h>
+#include <immintrin.h>
+
+#include <vector>
