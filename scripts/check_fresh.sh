@@ -41,17 +41,19 @@ while (($# > 0)); do
 done
 ((EUID == 0)) || die "not root: a root file system can be made by root alone"
 
+# The toolkit's folder as nvcc itself names it, since the nvcc in PATH may be a script or a link that stands elsewhere.
 toolkit=
 if nvcc=$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc); then
-  toolkit=$(cd "$(dirname "$(realpath "$nvcc")")/.." && pwd)
+  toolkit=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+  toolkit=$(realpath "${toolkit:-/nonexistent}") || toolkit=
 fi
 if ((${#forms[@]} == 0)); then
   forms=(plain)
   if [[ -n $toolkit ]]; then forms+=(cuda); else say "No nvcc on this machine: the form cuda is left out"; fi
 fi
 for form in "${forms[@]}"; do
-  if [[ $form == cuda && ! -f $toolkit/include/cuda_runtime.h ]]; then
-    die "--form cuda: expected nvcc in the bin folder of a toolkit, with include/cuda_runtime.h beside it"
+  if [[ $form == cuda && ! (-f $toolkit/include/cuda_runtime.h && -d $toolkit/nvvm/libdevice) ]]; then
+    die "--form cuda: nvcc names the toolkit '$toolkit'; expected a folder with include/cuda_runtime.h, nvvm/libdevice"
   fi
 done
 if [[ -n $(git -C "$root" status --porcelain 2>/dev/null) ]]; then
