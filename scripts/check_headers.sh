@@ -13,7 +13,8 @@ compiled=0
 failed=0
 
 # compile COMPILER LANGUAGE STANDARD HEADER [FLAG...]
-compile() { printf '#include "hashevict/%s"\n' "$4" | "$1" -x "$2" "-std=$3" "${flags[@]}" "${@:5}" -; }
+# A declaration follows, since ISO C wants one in every translation unit.
+compile() { printf '#include "hashevict/%s"\nextern int declared;\n' "$4" | "$1" -x "$2" "-std=$3" "${flags[@]}" "${@:5}" -; }
 
 # check COMPILER LANGUAGE STANDARD HEADER [FLAG...]
 check() {
@@ -42,9 +43,11 @@ for path in "$root"/include/hashevict/*.h*; do
     check clang++ c++ "$standard" "$header"
   done
 done
-for standard in c99 c11; do
-  check gcc c "$standard" hashevict.h
-  check clang c "$standard" hashevict.h
+for path in "$root"/include/hashevict/*.h; do
+  for standard in c99 c11; do
+    check gcc c "$standard" "${path##*/}"
+    check clang c "$standard" "${path##*/}"
+  done
 done
 for compiler in g++ clang++; do
   check "$compiler" c++ c++17 hashevict.h -fno-exceptions -fno-rtti

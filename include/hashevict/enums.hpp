@@ -68,7 +68,7 @@ enum class Preset : int32_t {
   authors = HASHEVICT_PRESET_AUTHORS,  ///< the authors' public code: the new key's distance, lowest slot first
   superseded =
       HASHEVICT_PRESET_SUPERSEDED,  ///< evicts keys that newer ones have made redundant: 64 bits, half of it recent
-  recall = HASHEVICT_PRESET_RECALL  ///< keeps the keys that a learned projection votes for; needs one, see hashevict.h
+  recall = HASHEVICT_PRESET_RECALL  ///< keeps the keys that a learned projection votes for; needs one, see enums.h
 };
 
 /// Selects the tokens that stay of a prompt longer than the capacity. A shorter prompt is kept whole.
@@ -87,6 +87,6 @@ static_assert(static_cast<int>(Backend::cuda) == 2 && static_cast<int>(Policy::i
                   static_cast<int>(ProjectionKind::learned) == 2 && static_cast<int>(Layout::paged) == 2 &&
                   static_cast<int>(Preset::recall) == 3 && static_cast<int>(PrefillMode::recent) == 2 &&
                   static_cast<int>(EncodeAs::queries) == 1,
-              "an enumerator was added to hashevict.h: add it here");
+              "an enumerator was added to enums.h: add it here");
 
 }  // namespace hashevict

@@ -24,7 +24,7 @@ enum class Status : int {
   backend_error = HASHEVICT_BACKEND_ERROR,        ///< the device's runtime reported an error
   internal = HASHEVICT_INTERNAL                   ///< a defect of this library
 };
-static_assert(static_cast<int>(Status::internal) == 7, "a status was added to hashevict.h: add it here");
+static_assert(static_cast<int>(Status::internal) == 7, "a status was added to status.h: add it here");
 
 /// Short constant name of a status, such as `"invalid_argument"`. Never null.
 [[nodiscard]] inline const char* status_name(Status status) noexcept {

@@ -21,7 +21,7 @@ enum class DType : int32_t {
   int32 = HASHEVICT_INT32,
   uint8 = HASHEVICT_UINT8
 };
-static_assert(static_cast<int>(DType::uint8) == 4, "a dtype was added to hashevict.h: add it here");
+static_assert(static_cast<int>(DType::uint8) == 4, "a dtype was added to tensor.h: add it here");
 
 namespace detail {
 

@@ -32,7 +32,7 @@ cuda_runtime='cuda_(runtime|runtime_api|bf16|fp16)\.h$'
 libcudacxx='cuda/[a-z_/]+$'  # ours end in .hpp
 testing='gtest/|gmock/|support/|reference/'
 
-rule 'include/hashevict/hashevict.h' '(stddef|stdint|string)\.h$'
+rule 'include/hashevict/*.h' 'hashevict/[a-z_]+\.h$|(stddef|stdint|string)\.h$'
 rule 'include/hashevict/*.hpp' "$public"
 rule 'src/c_api.cpp' "backend/|core/|$c_abi"
 rule 'src/core/!(machine.cpp)' "core/|fmt/|$c_abi"
