@@ -103,7 +103,7 @@ def percent(share):
 
 
 def mark(difference, low_is_better):
-    """How two policies stand on the same examples, if they differ by more than two standard errors."""
+    """The difference of two policies on the same examples, if it exceeds two standard errors."""
     if difference is None or abs(difference[0]) <= 2 * difference[1]:
         return ""
     return " ▽" if (difference[0] > 0) == low_is_better else " ▲"
@@ -199,7 +199,7 @@ def tables(results):
 
 
 def read_tables(text):
-    """What figures are drawn of: by section, policy and budget the mean and its error, and the group of a policy."""
+    """Data of the figures: by section, policy and budget the mean and its error, and the group of a policy."""
     groups = {policy: group for policy, group in re.findall(r"^\* `([\w-]+)` \((\w+)\)", text, re.M)}
     values = {}
     for section, heading in SECTIONS.items():

@@ -22,7 +22,7 @@ ECHO_MARKERS = ("", "Q: ")
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence. `task` is set where it holds a single task, whose accuracy means something."""
+    """One sequence. `task` names its task if it holds one alone, so that the answers count for that task."""
 
     tokens: list[int]
     answers: list[tuple[int, int]]
@@ -47,8 +47,8 @@ def available_tasks(length: int) -> list[str]:
 def draw_echo(rng: np.random.Generator, text: bytes, words: Sequence[str], length: int) -> Row:
     """Lines of random words and numbers, asked again in another order: much to recall, so that recall forms early.
 
-    What stands between the first word and the rest, and before a repeated line, changes from row to row, so that the
-    first word is learned as a key wherever it stands.
+    The separator after the first word and the marker before a repeated line change from row to row, so that the model
+    learns the first word as a key in every place.
     """
     per_line = int(rng.integers(2, 6))
     separator, marker = str(rng.choice(ECHO_SEPARATORS)), str(rng.choice(ECHO_MARKERS))

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learn the projection with which policy `votes` keeps what later answers need.
 
-Every bit of a code is a vote: 1 says that the key looks like one that a later token will ask for. A bit is taught to be
-1 for few keys only. The policy evicts the slot with the fewest votes, and among equals the oldest. Together the bits are a network with one hidden layer of
-sign units and equal output weights.
+Every bit of a code is a vote: 1 says that the key resembles keys that later tokens ask for. Training lets few keys set
+a bit. The policy evicts the slot with the fewest votes, of equals the oldest. Together the bits are a network with one
+hidden layer of sign units and equal output weights.
 
-What is needed is measured, not labelled by hand. The gain of a query is the loss it would add if only the latest tokens
-were seen; it is shared among the far keys by their attention. Only heads that lose answers when they see just the
-latest tokens are taught. Other heads get a projection of zeros: all codes are equal, so the oldest slot goes.
+The script measures which keys are needed; nobody labels them. The gain of a query is the loss that it would add if it
+saw the latest tokens alone; the far keys share it in proportion to their attention. The script teaches the heads whose
+answers suffer when they see the latest tokens alone. Other heads get a projection of zeros: their codes are all equal,
+so they evict the oldest slot.
 
-A vote has a threshold, and codes have none; so the centre lies far from all keys, along the direction in which keys
-vary least, where it turns a small weight into a constant.
+A vote has a threshold, and a code has none. So the centre lies far from all keys, in the direction in which keys vary
+least, where it turns a small weight into a constant.
 
-Layers differ, too: one in which no head was taught is a window, and how long it must be is measured. While slots are
-few, such layers share 45 % of all slots in proportion to the windows that answers need; but none of them gets more than
-its reach, the window after which text gains nothing, and what they leave goes to the layers that recall.
+A layer without a taught head is a window, and the script measures how long that window must be. While slots are few,
+such layers share 45 % of all slots in proportion to the windows that answers need. No layer gets more than its reach,
+the window beyond which text gains nothing; the layers that recall take the rest.
 
 Writes, per layer i: `layers.i.projection` [num_key_value_heads, bits, head_dim], for set_projection;
 `layers.i.center` [num_key_value_heads, head_dim], the key centre for set_center (centring FIXED); and for
@@ -232,7 +233,7 @@ def divide_slots(needs: dict[int, tuple[int, int]], num_layers: int) -> list[tup
 
 
 def calibrate(model: Llama, args: argparse.Namespace) -> dict[str, Tensor]:
-    """The tensors to store."""
+    """Tensors of the calibrated file, by name."""
     config, text, words = model.config, train_text(args.docs), read_words(args.words)
     tasks = [task for task in TASKS if task not in args.without]
     worth = worths(model, draw_rows(12, LENGTHS[0], text, words, tasks))

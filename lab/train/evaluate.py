@@ -30,7 +30,7 @@ TEXT_LENGTH = 1024
 
 
 def sliding_window(length: int, window: int | None) -> Tensor | None:
-    """A mask that leaves every query the latest `window` positions, itself included."""
+    """A mask by which a query sees the latest `window` positions, its own included."""
     if window is None:
         return None
     age = torch.arange(length)[:, None] - torch.arange(length)[None, :]
@@ -39,7 +39,7 @@ def sliding_window(length: int, window: int | None) -> Tensor | None:
 
 @torch.no_grad()
 def accuracy(model: Llama, rows: Sequence[Row], window: int | None) -> float:
-    """Share of answers of which every byte is the most likely one."""
+    """Share of answers whose every byte the model ranks first."""
     right: list[bool] = []
     length = len(rows[0].tokens) - 1
     mask = sliding_window(length, window)

@@ -105,7 +105,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a task puts into an example: chains of facts, and (stem, answer) questions."""
+    """The part of an example that one task writes: chains of facts, and (stem, answer) questions."""
 
     chains: list[list[bytes]]
     questions: list[tuple[bytes, bytes]]
@@ -222,7 +222,7 @@ def values(source: Source, length: int, questions: int = 1) -> Piece:
 
 
 def common(source: Source, length: int, questions: int = 1) -> Piece:
-    """Which word stands most often."""
+    """The most frequent of several words."""
     del questions
     winner = source.key()
     votes = [winner] * 3 + [source.key() for _ in range(2 if length < 256 else 5)]
