@@ -31,6 +31,7 @@ void take_prompt(HeadTokens prompt, const Scratch& scratch) {
 }  // namespace
 
 void CpuBackend::prefill(const core::Step& step, hashevict_stream /*stream*/) {
+  if (step.out) core::fail(HASHEVICT_UNSUPPORTED, "args.out: expected none, since prefill has no attention");
   validate(step, core::Operation::prefill);
   const core::Layer& layer = storage_.layer(step.layer);
   for_each_head(layer, step.rows, [&](int64_t row, int32_t kv_head, int32_t worker) {
