@@ -224,7 +224,7 @@ class TileFmaWork {
     }
   }
 
-  /// values += weights * values of the block. What a query does not see is left out, since it may be infinite.
+  /// values += weights * values of the block.
   HASHEVICT_DEVICE void add_values(int32_t count) {
     if (!has_queries_) return;
     HASHEVICT_NO_UNROLL

@@ -7,7 +7,6 @@
 namespace hashevict::cuda {
 
 void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
-  if (step.out) core::fail(HASHEVICT_UNSUPPORTED, "args.out: expected none, since prefill on CUDA has no attention");
   const core::Layer& at = storage_.layer(step.layer);
   check_rows(step, std::max(at.num_splits, at.shape.num_kv_heads + at.shape.num_qo_heads));  // or a block for a centre
   const CurrentDevice current{device()};
@@ -18,7 +17,11 @@ void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
                                 .key_codes = nullptr,
                                 .query_codes = nullptr,
                                 .importances = nullptr,
-                                .scores = nullptr};
+                                .scores = nullptr,
+                                .out = mutable_vectors(step.out),
+                                .lse = numbers<float>(step.lse),
+                                .softmax = {step.softmax_scale, step.logit_soft_cap},
+                                .streamed = step.prefill_attention == HASHEVICT_PREFILL_STREAMED ? 1 : 0};
   workspace_.lend(params);
   check_launch(kernels::launch_prefill(params, queue(stream)), "prefill");
 }
