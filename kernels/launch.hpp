@@ -41,8 +41,8 @@ const char* launch_evict(const EvictParams& params, const Queue& queue);
 const char* launch_attend(const AttendParams& params, const Queue& queue);
 /// Eviction, attention and the combination of splits: one launch.
 const char* launch_decode(const DecodeParams& params, const Queue& queue);
-/// A prompt: centres and importances if asked for, codes, then the rule on codes alone, attention if asked for, then one
-/// gather of keys and values.
+/// A prompt: centres and importances if asked for, codes, then the rule on codes alone, attention if asked for, then
+/// one gather of keys and values.
 const char* launch_prefill(const PrefillParams& params, const Queue& queue);
 /// The attention of a prompt, as a part of launch_prefill(): one launch.
 const char* launch_prefill_attend(const PrefillParams& params, const Queue& queue);

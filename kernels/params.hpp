@@ -123,11 +123,11 @@ struct PrefillParams {
   uint8_t* key_codes;      ///< [tokens, H, hash_bits / 8], workspace
   uint8_t* query_codes;    ///< [tokens, H * G, hash_bits / 8], workspace, where queries are encoded
   float* importances;      ///< [tokens, H], workspace, for rules that weigh keys
-  uint32_t* scores;     ///< [S, P] of cached slots, then [H, tokens] of the batch's tokens, or their deaths; workspace
-  MutableVectors out;   ///< [tokens, H * G, head_dim]; absent: no attention
-  Numbers<float> lse;   ///< [tokens, H * G]
-  Softmax softmax;      ///< of `out`
-  int32_t streamed;     ///< the queries see the states after their own steps; 0: all earlier tokens
+  uint32_t* scores;    ///< [S, P] of cached slots, then [H, tokens] of the batch's tokens, or their deaths; workspace
+  MutableVectors out;  ///< [tokens, H * G, head_dim]; absent: no attention
+  Numbers<float> lse;  ///< [tokens, H * G]
+  Softmax softmax;     ///< of `out`
+  int32_t streamed;    ///< the queries see the states after their own steps; 0: all earlier tokens
 };
 
 /// fork: copies keys and values of the slots that a sequence holds.

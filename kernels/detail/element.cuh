@@ -50,15 +50,8 @@ HASHEVICT_DEVICE bool is_aligned(const void* data, DType dtype, int64_t index) {
 HASHEVICT_DEVICE uint16_t narrow_to_half(float value) {
   const uint32_t bits = simt::bits_of_float(value);
   const uint32_t magnitude = bits & 0x7FFFFFFFU;
-  const uint32_t sign = bits >> 16 & 0x8000U;
-  if (magnitude > 0x7F800000U) return static_cast<uint16_t>(sign | 0x7E00U | (magnitude >> 13 & 0x3FFU));
-  if (magnitude < 0x38800000U) {  // subnormal: adding 1/2 rounds to its last place
-    const float shifted = simt::add(simt::float_from_bits(magnitude), 0.5F);
-    return static_cast<uint16_t>(sign | (simt::bits_of_float(shifted) - 0x3F000000U));
-  }
-  const uint32_t rebiased = magnitude - (112U << 23);
-  const uint32_t rounded = (rebiased + 0x0FFFU + (rebiased >> 13 & 1U)) >> 13;
-  return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
+  if (magnitude <= 0x7F800000U) return simt::float_to_half(value);
+  return static_cast<uint16_t>((bits >> 16 & 0x8000U) | 0x7E00U | (magnitude >> 13 & 0x3FFU));
 }
 
 /// fp32 -> bf16; NaN as above.

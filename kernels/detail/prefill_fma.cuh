@@ -14,9 +14,9 @@ namespace hashevict::kernels {
 
 template <int32_t kDimsValue>
 struct TileFma {
-  static constexpr int32_t kDims = kDimsValue;              ///< largest head_dim
-  static constexpr int32_t kKeys = kDims > 128 ? 16 : 32;   ///< of a block
-  static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;    ///< blocks per multiprocessor that it is compiled for
+  static constexpr int32_t kDims = kDimsValue;             ///< largest head_dim
+  static constexpr int32_t kKeys = kDims > 128 ? 16 : 32;  ///< of a block
+  static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;   ///< blocks per multiprocessor that it is compiled for
   // Words between rows: lanes of a quarter-warp read 16 bytes each from all banks.
   static constexpr int32_t kStride = kDims + 4;
   static constexpr int32_t kWeightStride = kTileQueries + 4;
@@ -90,8 +90,7 @@ class TileFmaWork {
   }
 
   /// Attends to a block of `count` keys, from entry `first` of the list on.
-  HASHEVICT_DEVICE void operator()(int32_t first, int32_t count) {
-    stage(keys_of(in_), first);
+  HASHEVICT_DEVICE void operator()(int32_t first, int32_t count, int32_t next) {
     simt::block_sync();
     float logits[kQueries][kHeld];
     multiply_keys(logits);
@@ -101,29 +100,37 @@ class TileFmaWork {
     stage(values_of(in_), first);
     simt::block_sync();
     add_values(count);
+    if (next < 0) return;
     simt::block_sync();
+    start(next);
   }
 
-  /// Writes the results of the thread's queries.
+  HASHEVICT_DEVICE void start(int32_t first) const { stage(keys_of(in_), first); }
+
+  /// Writes the results of all queries by way of their memory.
   HASHEVICT_DEVICE void store() {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kQueries; ++i) {
       float sum[1] = {sums_[i]};
       add_across<kLanes, 1>(sum);
       const int32_t n = first_query() + i;
-      if (n >= in_.tile.count()) continue;
+      const bool tells = n < in_.tile.count() && simt::thread_index() % kLanes == 0;
+      if (tells) store_lse_of(in_, n, {maxima_[i], sum[0], 0.0F});
       HASHEVICT_UNROLL
       for (int32_t m = 0; m < kGroups; ++m) {
-        const int32_t e = element(m);
-        if (e < in_.head_dim()) store_elements(in_, n, e, {maxima_[i], sum[0], 0.0F}, values_[i][m]);
+        HASHEVICT_UNROLL
+        for (int32_t d = 0; d < 4; ++d) values_[i][m][d] = result_of({maxima_[i], sum[0], values_[i][m][d]});
+        shared_.queries.store_many(n * Shape::kStride + element(m), values_[i][m]);
       }
     }
+    simt::block_sync();
+    store_rows(in_, shared_.queries, Shape::kStride, 0);
   }
 
  private:
-  static constexpr int32_t kLanes = kStagingLanes;          ///< lanes that share queries
-  static constexpr int32_t kQueries = 4;                    ///< of a thread
-  static constexpr int32_t kHeld = Shape::kKeys / kLanes;   ///< keys of a thread in a block
+  static constexpr int32_t kLanes = kStagingLanes;         ///< lanes that share queries
+  static constexpr int32_t kQueries = 4;                   ///< of a thread
+  static constexpr int32_t kHeld = Shape::kKeys / kLanes;  ///< keys of a thread in a block
   static constexpr int32_t kGroups = Shape::kDims / (4 * kLanes);
 
   static HASHEVICT_DEVICE int32_t first_query() { return simt::thread_index() / kLanes * kQueries; }
@@ -146,16 +153,16 @@ class TileFmaWork {
   }
 
   HASHEVICT_DEVICE void stage(const RowsOf& rows, int32_t first) const {
-    const core::SlotAddress address = in_.head().address;
+    const core::SlotAddress address = in_.address();
     HASHEVICT_NO_UNROLL
     for (int32_t r = 0; r < Shape::kKeys / kStagedRows; ++r) {
       const int32_t birth = shared_.list.births.load(first + staged_row(r));
       const int64_t place = place_of(in_, address, rows, birth);
-      HASHEVICT_UNROLL
-      for (int32_t u = 0; u < Shape::kDims / (kStagingLanes * kPieceElements); ++u) {
+      HASHEVICT_NO_UNROLL
+      for (int32_t e = staged_element(0); e < Shape::kDims; e += kStagingLanes * kPieceElements) {
         float values[8];
-        load_widened(in_, rows, place, birth, staged_element(u), values);
-        store_eight(shared_.rows, staged_row(r) * Shape::kStride + staged_element(u), values);
+        load_widened(in_, rows, place, birth, e, values);
+        store_eight(shared_.rows, staged_row(r) * Shape::kStride + e, values);
       }
     }
   }

@@ -11,10 +11,10 @@
 /// slot s at s - (number of them), a negative number. A query of token t sees a key iff birth <= t < death.
 namespace hashevict::kernels {
 
-inline constexpr int32_t kScanned = 4;                              ///< keys that a thread looks at in one round
-inline constexpr int32_t kRound = kScanned * kAttendThreads;        ///< keys that the block looks at in one round
-inline constexpr int32_t kUnborn = kForever;                        ///< birth of what fills up the last block of keys
-inline constexpr int32_t kStagingLanes = 8;                         ///< lanes that load a row together
+inline constexpr int32_t kScanned = 4;                        ///< keys that a thread looks at in one round
+inline constexpr int32_t kRound = kScanned * kAttendThreads;  ///< keys that the block looks at in one round
+inline constexpr int32_t kUnborn = kForever;                  ///< birth of what fills up the last block of keys
+inline constexpr int32_t kStagingLanes = 8;                   ///< lanes that load a row together
 inline constexpr int32_t kStagedRows = kAttendThreads / kStagingLanes;  ///< rows that the block loads side by side
 
 /// Keys that the tile's first query, or a later one, sees. The block takes them in blocks of kKeys.
@@ -42,17 +42,22 @@ struct TileInput {
   const PrefillRow& row;
   const QueryTile& tile;
   int32_t slots;         ///< in use before the call
+  int64_t slots_offset;  ///< of HeadSettings
+  const int32_t* pages;  ///< the sequence's row of the block table
   bool slots_aligned;    ///< rows of the cache start at multiples of 16 bytes
   bool keys_alike;       ///< the call's keys have the cache's type and can be loaded 16 bytes at a time
   bool values_alike;     ///< likewise
 
   [[nodiscard]] HASHEVICT_DEVICE const Layer& layer() const { return p.evict.layer; }
   [[nodiscard]] HASHEVICT_DEVICE int32_t head_dim() const { return layer().shape.head_dim; }
-  [[nodiscard]] HASHEVICT_DEVICE Head head() const { return head_of(layer(), row.sequence, tile.kv_head); }
+  /// Rebuilt for each use: strides need no registers, since they are parameters.
+  [[nodiscard]] HASHEVICT_DEVICE core::SlotAddress address() const {
+    return layer().kv.address(row.sequence, slots_offset, pages);
+  }
 };
 
 HASHEVICT_DEVICE Deaths deaths_of(const TileInput& in) {
-  return deaths_of(in.p, in.row, in.head());
+  return deaths_of(in.p, in.row, head_of(in.layer(), in.row.sequence, in.tile.kv_head));
 }
 
 /// Whether vectors are stored as the cache stores them, and can be loaded 16 bytes at a time.
@@ -63,10 +68,13 @@ HASHEVICT_DEVICE bool can_copy(const Vectors& x, DType dtype) {
 HASHEVICT_DEVICE TileInput tile_input(const PrefillParams& p, const PrefillRow& row, const QueryTile& tile) {
   const Layer& layer = p.evict.layer;
   const DType dtype = layer.shape.format.dtype;
+  const core::HeadSettings head = settings_of(layer, tile.kv_head);
   return {p,
           row,
           tile,
-          settings_of(layer, tile.kv_head).length(row.before),
+          head.length(row.before),
+          head.slots_offset,
+          core::block_table_row(layer.table, row.sequence, Load{}),
           rows_are_aligned(layer),
           can_copy(p.evict.k, dtype),
           can_copy(p.evict.v, dtype)};
@@ -120,8 +128,8 @@ HASHEVICT_DEVICE int32_t scan_keys(const TileInput& in, const Deaths& deaths, co
   return held;
 }
 
-/// All threads move the list's entries from `first` on, fewer than a block of keys, to its front. The list's readers have passed
-/// a barrier.
+/// All threads move the list's entries from `first` on, fewer than a block of keys, to its front. The list's readers
+/// have passed a barrier.
 HASHEVICT_DEVICE void keep_rest(const KeyList& list, int32_t first, int32_t held) {
   const int32_t i = first + simt::thread_index();
   if (first > 0 && i < held) {  // no entry is both read and written: first is at least a block
@@ -130,19 +138,20 @@ HASHEVICT_DEVICE void keep_rest(const KeyList& list, int32_t first, int32_t held
   }
 }
 
-/// Fills up a block of keys that has only `held`.
+/// Fills up the last block of keys.
 template <int32_t kKeys>
 HASHEVICT_DEVICE void fill_up(const KeyList& list, int32_t held) {
   const int32_t i = held + simt::thread_index();
-  if (i < kKeys) {
+  if (i < (held + kKeys - 1) / kKeys * kKeys) {
     list.births.store(i, kUnborn);
     list.deaths.store(i, 0);
   }
   simt::block_sync();
 }
 
-/// Calls `work(first, count)` for each block of at most kKeys keys, from entry `first` of the list on. The work ends with
-/// a barrier.
+/// Calls `work(first, count, next)` for each block of at most kKeys keys, from entry `first` of the list on. The next
+/// block starts at `next`; if that is negative, or there was no block before, `work.start(first)` comes first. All
+/// threads are at a barrier's far side when a block starts.
 template <int32_t kKeys, class Work>
 HASHEVICT_DEVICE void for_blocks_of_keys(const TileInput& in, const Deaths& deaths, const KeyList& list, Work& work) {
   static_assert(kKeys <= kAttendThreads);
@@ -150,15 +159,21 @@ HASHEVICT_DEVICE void for_blocks_of_keys(const TileInput& in, const Deaths& deat
   HASHEVICT_NO_UNROLL
   for (int32_t birth = -in.slots; birth < in.tile.end; birth += kRound) {
     held = scan_keys(in, deaths, list, birth, held);
+    const bool last = in.tile.end - birth <= kRound;
+    if (last) fill_up<kKeys>(list, held);
+    const int32_t end = last ? held : held - kKeys + 1;  // blocks start before it
+    if (end > 0) work.start(0);
     int32_t first = 0;
     HASHEVICT_NO_UNROLL
-    for (; first + kKeys <= held; first += kKeys) work(first, kKeys);
+    for (; first < end; first += kKeys) {
+      const int32_t left = held - first;
+      work(first, left < kKeys ? left : kKeys, first + kKeys < end ? first + kKeys : -1);
+    }
+    simt::block_sync();
+    if (last) return;
     keep_rest(list, first, held);
     held -= first;
   }
-  if (held == 0) return;
-  fill_up<kKeys>(list, held);
-  work(0, held);
 }
 
 /// Rows of keys, or of values: those of the cache and those of the call.

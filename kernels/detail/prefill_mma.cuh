@@ -9,8 +9,8 @@
 ///
 /// A warp has 16 queries, the rows of both products, and takes all keys of a block. Keys are the columns of the first
 /// product; where an instruction expects two neighbouring dimensions, a lane has eight in both operands, so that one
-/// load of 16 bytes serves two instructions. The weights of the first product are the left operand of the second as they
-/// lie in registers. A lane pairs the values of neighbouring keys by `prmt`, eight dimensions at a time.
+/// load of 16 bytes serves two instructions. The weights of the first product are the left operand of the second as
+/// they lie in registers. A lane pairs the values of neighbouring keys by `prmt`, eight dimensions at a time.
 namespace hashevict::kernels {
 
 /// Below this many keys the last digits of a weight count: the bound of attention grows by 20 units of 2^-24 with every
@@ -30,12 +30,14 @@ struct TileMma {
   static constexpr int32_t kKeyStride = kDims / 2 + 16;
   static constexpr int32_t kValueStride = kDims / 2 + 4;
   static constexpr int32_t kQueryRows = kKeepsQueries ? 0 : kTileQueries;
+  static constexpr int32_t kKeyWords =
+      kKeys * kKeyStride > kTileQueries* kValueDims ? kKeys* kKeyStride : kTileQueries* kValueDims;
   static_assert(kKeys == kTileQueries || !kKeepsQueries, "the queries pass through the memory of the keys");
 };
 
 /// A block's arrays in shared memory. Words have two elements of the cache's type.
 struct TileMmaShared {
-  simt::SharedArray<uint32_t> keys;     ///< [kKeys, kKeyStride]
+  simt::SharedArray<uint32_t> keys;     ///< [kKeys, kKeyStride]; in the end [kTileQueries, kValueDims] of the results
   simt::SharedArray<uint32_t> values;   ///< [kKeys, kValueStride]
   simt::SharedArray<uint32_t> queries;  ///< [kQueryRows, kKeyStride]
   KeyList list;
@@ -43,14 +45,14 @@ struct TileMmaShared {
 
 template <class Shape>
 HASHEVICT_HOST_DEVICE constexpr int32_t tile_bytes(Shape /*shape*/) {
-  return simt::shared_bytes<uint32_t>(Shape::kKeys * Shape::kKeyStride) +
+  return simt::shared_bytes<uint32_t>(Shape::kKeyWords) +
          simt::shared_bytes<uint32_t>(Shape::kKeys * Shape::kValueStride) +
          simt::shared_bytes<uint32_t>(Shape::kQueryRows * Shape::kKeyStride) + key_list_bytes<Shape::kKeys>();
 }
 
 template <class Shape>
 HASHEVICT_DEVICE TileMmaShared take_tile_mma(simt::SharedMemory& memory) {
-  const auto keys = memory.take<uint32_t>(Shape::kKeys * Shape::kKeyStride);
+  const auto keys = memory.take<uint32_t>(Shape::kKeyWords);
   const auto values = memory.take<uint32_t>(Shape::kKeys * Shape::kValueStride);
   const auto queries = memory.take<uint32_t>(Shape::kQueryRows * Shape::kKeyStride);
   return {keys, values, queries, take_key_list<Shape::kKeys>(memory)};
@@ -87,28 +89,27 @@ HASHEVICT_DEVICE simt::Bytes16 load_packed(const TileInput& in, const RowsOf& ro
   return load_packed_token<kDtype>(rows.tokens, rows.alike, place, e);
 }
 
-/// All threads load the rows of a block of keys, from entry `first` of the list on. All loads are in flight together.
+/// All threads start to load the rows of a block of keys, from entry `first` of the list on. Before they are used, each
+/// thread waits for its copies and the block meets.
 template <class Shape>
-HASHEVICT_DEVICE void stage_packed(const TileInput& in, const core::SlotAddress& address, const KeyList& list,
-                                   const RowsOf& rows, int32_t first, const simt::SharedArray<uint32_t>& to,
-                                   int32_t stride) {
-  constexpr int32_t kRows = Shape::kKeys / kStagedRows;
-  constexpr int32_t kUnits = Shape::kDims / (kStagingLanes * kPieceElements);
-  simt::Bytes16 units[kRows][kUnits];
-  HASHEVICT_UNROLL
-  for (int32_t r = 0; r < kRows; ++r) {
+HASHEVICT_DEVICE void stage_packed(const TileInput& in, const KeyList& list, const RowsOf& rows, int32_t first,
+                                   const simt::SharedArray<uint32_t>& to, int32_t stride) {
+  const core::SlotAddress address = in.address();
+  const bool copies = in.slots_aligned && rows.alike;
+  HASHEVICT_NO_UNROLL
+  for (int32_t r = 0; r < Shape::kKeys / kStagedRows; ++r) {
     const int32_t birth = list.births.load(first + staged_row(r));
     const int64_t place = place_of(in, address, rows, birth);
-    HASHEVICT_UNROLL
-    for (int32_t u = 0; u < kUnits; ++u) {
-      units[r][u] = load_packed<Shape::kDtype>(in, rows, place, birth, staged_element(u));
-    }
-  }
-  HASHEVICT_UNROLL
-  for (int32_t r = 0; r < kRows; ++r) {
-    HASHEVICT_UNROLL
-    for (int32_t u = 0; u < kUnits; ++u) {
-      to.store_many(staged_row(r) * stride + staged_element(u) / 2, units[r][u].words);
+    const auto* const row = birth < 0 ? static_cast<const unsigned char*>(rows.slots) + place
+                                      : static_cast<const unsigned char*>(rows.tokens.data) + place * 2;
+    HASHEVICT_NO_UNROLL
+    for (int32_t e = staged_element(0); e < Shape::kDims; e += kStagingLanes * kPieceElements) {
+      const int32_t i = staged_row(r) * stride + e / 2;
+      if (copies && birth != kUnborn && e < in.head_dim()) {
+        to.start_copy(i, row + e * 2);
+      } else {
+        to.store_many(i, load_packed<Shape::kDtype>(in, rows, place, birth, e).words);
+      }
     }
   }
 }
@@ -122,9 +123,8 @@ HASHEVICT_DEVICE void stage_packed_queries(const TileInput& in, const simt::Shar
   for (int32_t r = 0; r < kTileQueries / kStagedRows; ++r) {
     const int32_t n = staged_row(r);
     const int64_t place = place_of_query(in, n);
-    HASHEVICT_UNROLL
-    for (int32_t u = 0; u < Shape::kDims / (kStagingLanes * kPieceElements); ++u) {
-      const int32_t e = staged_element(u);
+    HASHEVICT_NO_UNROLL
+    for (int32_t e = staged_element(0); e < Shape::kDims; e += kStagingLanes * kPieceElements) {
       simt::Bytes16 unit{};
       if (n < in.tile.count() && e < in.head_dim()) unit = load_packed_token<Shape::kDtype>(q, alike, place, e);
       to.store_many(n * Shape::kKeyStride + e / 2, unit.words);
@@ -163,44 +163,53 @@ class TileMmaWork {
     for (int32_t i = 0; i < 2; ++i) tokens_[i] = in.tile.token(query(i));
   }
 
-  /// Attends to a block of `count` keys, from entry `first` of the list on.
-  HASHEVICT_DEVICE void operator()(int32_t first, int32_t count) {
-    {
-      const core::SlotAddress address = in_.head().address;
-      stage_packed<Shape>(in_, address, shared_.list, keys_of(in_), first, shared_.keys, Shape::kKeyStride);
-      stage_packed<Shape>(in_, address, shared_.list, values_of(in_), first, shared_.values, Shape::kValueStride);
-    }
+  /// Attends to a block of `count` keys, from entry `first` of the list on. Its keys are on their way; those of the
+  /// block at `next`, if it is not negative, start as soon as there is room for them. Values fly during the first
+  /// product, keys during the second.
+  HASHEVICT_DEVICE void operator()(int32_t first, int32_t count, int32_t next) {
+    simt::wait_for_copies();
     simt::block_sync();
-    if (has_queries_) {
-      float logits[kColumns][4];
-      multiply_keys(count, logits);
-      make_logits(first, logits);
-      make_weights(logits);
-      add_values(count, logits);
-    }
+    stage_packed<Shape>(in_, shared_.list, values_of(in_), first, shared_.values, Shape::kValueStride);
+    float logits[kColumns][4];
+    if (has_queries_) multiply_keys(count, logits);
+    simt::wait_for_copies();
     simt::block_sync();
+    if (next >= 0) start(next);
+    if (!has_queries_) return;
+    make_logits(first, logits);
+    make_weights(logits);
+    add_values(count, logits);
   }
 
-  /// Writes the results of the warp's queries.
+  /// Starts to load the keys of a block.
+  HASHEVICT_DEVICE void start(int32_t first) const {
+    stage_packed<Shape>(in_, shared_.list, keys_of(in_), first, shared_.keys, Shape::kKeyStride);
+  }
+
+  /// Writes the results of all queries, 64 dimensions at a time, by way of the memory of the keys.
   HASHEVICT_DEVICE void store() {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < 2; ++i) {
       float sum[1] = {sums_[i]};
       add_across<4, 1>(sum);
-      if (query(i) >= in_.tile.count()) continue;
+      sums_[i] = sum[0];
+      if (query(i) < in_.tile.count() && mma_lane().pair == 0)
+        store_lse_of(in_, query(i), {maxima_[i], sums_[i], 0.0F});
+    }
+    HASHEVICT_UNROLL
+    for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
+      if (c * kValueDims >= in_.head_dim()) break;
+      simt::block_sync();
       HASHEVICT_UNROLL
-      for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
-        HASHEVICT_UNROLL
-        for (int32_t j = 0; j < 2; ++j) {
-          const int32_t e = c * kValueDims + (2 * mma_lane().pair + j) * kPieceElements;
-          float eight[kPieceElements];
-          HASHEVICT_UNROLL
-          for (int32_t d = 0; d < kPieceElements; ++d) {
-            eight[d] = simt::multiply(values_[c * kPieceElements + d][2 * i + j], Shape::kIsBfloat ? 1.0F : 1.0F / kHalfScale);
-          }
-          if (e < in_.head_dim()) store_elements(in_, query(i), e, {maxima_[i], sum[0], 0.0F}, eight);
-        }
+      for (int32_t n = 0; n < 16; ++n) {  // query n / 8, column n / 4 % 2, dimensions 2 (n % 4) and the next
+        const int32_t i = n / 8;
+        const int32_t j = n / 4 % 2;
+        const int32_t d = c * kPieceElements + n % 4 * 2;
+        const uint32_t two[2] = {result(values_[d][2 * i + j], i), result(values_[d + 1][2 * i + j], i)};
+        shared_.keys.store_many(query(i) * kValueDims + (2 * mma_lane().pair + j) * kPieceElements + n % 4 * 2, two);
       }
+      simt::block_sync();
+      store_rows(in_, shared_.keys, kValueDims, c * kValueDims);
     }
   }
 
@@ -223,6 +232,12 @@ class TileMmaWork {
       HASHEVICT_UNROLL
       for (int32_t w = 0; w < 4; ++w) words[w / 2][i + w % 2 * 2] = four[w];
     }
+  }
+
+  /// The bits of an element of the i-th query's result.
+  HASHEVICT_DEVICE uint32_t result(float value, int32_t i) const {
+    const float scaled = simt::multiply(value, Shape::kIsBfloat ? 1.0F : 1.0F / kHalfScale);
+    return simt::bits_of_float(result_of({maxima_[i], sums_[i], scaled}));
   }
 
   HASHEVICT_DEVICE void get_queries(int32_t chunk, uint32_t (&words)[2][4]) const {
@@ -265,8 +280,8 @@ class TileMmaWork {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < Shape::kKeys; i += simt::kWarpSize) {
       const int32_t entry = first + i + simt::lane();
-      hidden = hidden || shared_.list.births.load(entry) > in_.tile.first ||
-               shared_.list.deaths.load(entry) < in_.tile.end;
+      hidden =
+          hidden || shared_.list.births.load(entry) > in_.tile.first || shared_.list.deaths.load(entry) < in_.tile.end;
     }
     return simt::any(simt::kFullMask, hidden);
   }

@@ -21,32 +21,49 @@ HASHEVICT_DEVICE int64_t place_of_query(const TileInput& in, int32_t n) {
   return token_of_query(in, n) * q.stride[0] + head_of_query(in, n) * q.stride[1];
 }
 
-/// Writes kCount elements of the result of query number n, from element `e` on.
-/// @param all whatever element it is of
-template <int32_t kCount>
-HASHEVICT_DEVICE void store_elements(const TileInput& in, int32_t n, int32_t e, const Partial& all,
-                                     const float (&values)[kCount]) {
-  const int64_t token = token_of_query(in, n);
-  const int32_t query_head = head_of_query(in, n);
+HASHEVICT_DEVICE void store_lse_of(const TileInput& in, int32_t n, const Partial& all) {
+  store_lse(in.p.lse, token_of_query(in, n), head_of_query(in, n), all);
+}
+
+HASHEVICT_DEVICE float as_float(float value) {
+  return value;
+}
+HASHEVICT_DEVICE float as_float(uint32_t bits) {
+  return simt::float_from_bits(bits);
+}
+
+/// All threads write the results of the tile's queries: `stride` elements of each, from `first` on, as far as rows go.
+/// @param results [kTileQueries, stride] floats, or their bits
+template <class T>
+HASHEVICT_DEVICE void store_rows(const TileInput& in, const simt::SharedArray<T>& results, int32_t stride,
+                                 int32_t first) {
   const MutableVectors& out = in.p.out;
-  const int64_t index = token * out.stride[0] + query_head * out.stride[1] + e * out.stride[2];
-  if constexpr (kCount == kPieceElements) {
+  const int32_t left = in.head_dim() - first;
+  const int32_t units = (left < stride ? left : stride) / kPieceElements;
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = simt::thread_index(); i < in.tile.count() * units; i += kAttendThreads) {
+    const int32_t n = i / units;
+    const int32_t e = i % units * kPieceElements;
+    T four[2][4];
+    results.load_many(n * stride + e, four[0]);
+    results.load_many(n * stride + e + 4, four[1]);
+    const int64_t index =
+        token_of_query(in, n) * out.stride[0] + head_of_query(in, n) * out.stride[1] + (first + e) * out.stride[2];
     if (out.dtype != DType::float32 && out.stride[2] == 1 && is_aligned(out.data, out.dtype, index)) {
       simt::Bytes16 packed;
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < 4; ++i) {
-        const uint32_t low = narrow(result_of({all.maximum, all.sum, values[2 * i]}), out.dtype);
-        const uint32_t high = narrow(result_of({all.maximum, all.sum, values[2 * i + 1]}), out.dtype);
-        packed.words[i] = low | high << 16;
+      for (int32_t w = 0; w < 4; ++w) {
+        const T(&two)[4] = four[w / 2];
+        packed.words[w] = uint32_t{narrow(as_float(two[w % 2 * 2]), out.dtype)} |
+                          uint32_t{narrow(as_float(two[w % 2 * 2 + 1]), out.dtype)} << 16;
       }
       simt::store16(static_cast<uint16_t*>(out.data) + index, packed);
-      if (e == 0) store_lse(in.p.lse, token, query_head, all);
-      return;
+      continue;
     }
-  }
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kCount; ++i) {
-    store_result({out, in.p.lse}, token, query_head, e + i, {all.maximum, all.sum, values[i]});
+    HASHEVICT_UNROLL
+    for (int32_t d = 0; d < kPieceElements; ++d) {
+      store_element(out.data, out.dtype, index + d * out.stride[2], as_float(four[d / 4][d % 4]));
+    }
   }
 }
 

@@ -226,8 +226,8 @@ struct Problem {
                           10.0 * static_cast<double>(seen.size()) + 16.0) *
                          kUnit;
     for (std::size_t e = 0; e < dim; ++e) {
-      const double got = static_cast<double>(
-          at(out, token_row(token, query_head, kHeads * group_size) + static_cast<int64_t>(e)));
+      const double got =
+          static_cast<double>(at(out, token_row(token, query_head, kHeads * group_size) + static_cast<int64_t>(e)));
       ASSERT_NEAR(got, expected[e] / sum, (2.0 * error + kUnit) * magnitude[e] / sum) << "element " << e;
     }
     EXPECT_NEAR(static_cast<double>(at(lse, token * kHeads * group_size + query_head)), std::log(sum),
