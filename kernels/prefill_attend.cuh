@@ -54,7 +54,7 @@ HASHEVICT_DEVICE void attend_tile(TileFma<kDims> /*shape*/, const TileInput& in)
 /// share them. Bound: tensor cores, 4 head_dim (1 + parts of a weight) / 2 operations a query and key; else fp32
 /// arithmetic. Races: no block writes keys, values or deaths. Queries may lie where results go, since a block reads its
 /// own queries before it writes their results, and no others. Budget: 168 registers up to head_dim 64; 255 else. No
-/// spills. 107 KiB of shared memory at most.
+/// spills. 90 KiB of shared memory at most.
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 prefill_attend(HASHEVICT_GRID_CONSTANT PrefillParams p) {

@@ -46,6 +46,13 @@ HASHEVICT_DEVICE bool is_aligned(const void* data, DType dtype, int64_t index) {
   return is_aligned(static_cast<const unsigned char*>(data) + index * size_of(dtype));
 }
 
+/// Whether every vector starts at a multiple of 16 bytes.
+HASHEVICT_DEVICE bool vectors_are_aligned(const Vectors& x) {
+  const uint64_t elements = static_cast<uint64_t>(x.stride[0]) | static_cast<uint64_t>(x.stride[1]);
+  const uint64_t bytes = elements * static_cast<uint64_t>(size_of(x.dtype)) | reinterpret_cast<uintptr_t>(x.data);
+  return bytes % sizeof(simt::Bytes16) == 0;
+}
+
 /// fp32 -> fp16; a NaN keeps its sign and the payload's leading bits.
 HASHEVICT_DEVICE uint16_t narrow_to_half(float value) {
   const uint32_t bits = simt::bits_of_float(value);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/detail/element.cuh"
-#include "kernels/detail/prefill_gather.cuh"
 #include "kernels/detail/prefill_tile.cuh"
 
 /// The keys of a tile of queries, gathered from the slots of the cache and the tokens of the call.
