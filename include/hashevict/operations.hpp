@@ -44,8 +44,8 @@ struct PrefillArgs {
   int32_t window = 0;       ///< queries and tokens of PrefillMode::window, clipped to capacity - sinks; 0: 32
   Tensor importance;        ///< float32 `[tokens, num_kv_heads]`, read-only: a of Policy::importance
   Tensor importance_slope;  ///< float32 `[tokens, num_kv_heads]`, read-only: b, per token of age
-  Tensor out;  ///< `[tokens, num_qo_heads, head_dim]`, written, optional: without it no attention is computed; rows that
-               ///< are skipped stay as they are; may be q itself
+  Tensor out;  ///< `[tokens, num_qo_heads, head_dim]`, written, optional: without it no attention is computed; rows
+               ///< that are skipped stay as they are; may be q itself
   Tensor lse;  ///< float32 `[tokens, num_qo_heads]`, written, optional, absent without `out`: natural log of the
                ///< softmax sum
   Softmax softmax;
