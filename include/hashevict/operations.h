@@ -192,8 +192,8 @@ static inline void hashevict_decode_args_init(hashevict_decode_args* args) {
  * operations per head for REPLAY. Attention: O(tokens * keys * head_dim), where a query sees at most `capacity` keys if
  * STREAMED, and all earlier tokens of the call beside the cache's if FULL.
  * @return INVALID_STATE for a chunk of mode WINDOW, or with centring PROMPT, that cannot be done exactly. On CUDA,
- *         where only the device knows the sequence's length, such a row leaves its sequence, out and lse unchanged, and
- *         its slots and victims are -1.
+ *         where only the device knows the sequence's length, such a row leaves its sequence unchanged; its slots and
+ *         victims are -1, its out and lse NaN.
  */
 HASHEVICT_API hashevict_status hashevict_prefill(hashevict_cache* cache, const hashevict_prefill_args* args,
                                                  hashevict_error* error, hashevict_stream stream);

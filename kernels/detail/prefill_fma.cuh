@@ -94,8 +94,7 @@ class TileFmaWork {
     simt::block_sync();
     float logits[kQueries][kHeld];
     multiply_keys(logits);
-    make_logits(first, logits);
-    make_weights(logits);
+    make_weights(logits, make_logits(first, logits));
     simt::block_sync();
     stage(values_of(in_), first);
     simt::block_sync();
@@ -131,12 +130,15 @@ class TileFmaWork {
   static constexpr int32_t kLanes = kStagingLanes;         ///< lanes that share queries
   static constexpr int32_t kQueries = 4;                   ///< of a thread
   static constexpr int32_t kHeld = Shape::kKeys / kLanes;  ///< keys of a thread in a block
+  static constexpr float kHidden = -0.0F;                  ///< the weight of a key that a query does not see
   static constexpr int32_t kGroups = Shape::kDims / (4 * kLanes);
 
   static HASHEVICT_DEVICE int32_t first_query() { return simt::thread_index() / kLanes * kQueries; }
   static HASHEVICT_DEVICE int32_t key(int32_t i) { return simt::thread_index() % kLanes + i * kLanes; }
   /// First dimension of the thread's m-th group.
   static HASHEVICT_DEVICE int32_t element(int32_t m) { return (simt::thread_index() % kLanes + m * kLanes) * 4; }
+
+  static HASHEVICT_DEVICE bool is_hidden(float weight) { return simt::bits_of_float(weight) == 0x80000000U; }
 
   HASHEVICT_DEVICE void stage_queries() const {
     const Vectors& q = in_.p.evict.q;
@@ -189,7 +191,9 @@ class TileFmaWork {
   }
 
   /// Turns dots into logits; a key that a query does not see gets -infinity.
-  HASHEVICT_DEVICE void make_logits(int32_t first, float (&dots)[kQueries][kHeld]) const {
+  /// @return bit kHeld i + j: the i-th query does not see the j-th key
+  HASHEVICT_DEVICE uint32_t make_logits(int32_t first, float (&dots)[kQueries][kHeld]) const {
+    uint32_t hidden = 0;
     HASHEVICT_UNROLL
     for (int32_t j = 0; j < kHeld; ++j) {
       const int32_t birth = shared_.list.births.load(first + key(j));
@@ -198,12 +202,14 @@ class TileFmaWork {
       for (int32_t i = 0; i < kQueries; ++i) {
         const bool seen = birth <= tokens_[i] && tokens_[i] < death;
         dots[i][j] = seen ? logit_of(in_.p.softmax, dots[i][j]) : kNegativeInfinity;
+        if (!seen) hidden |= 1U << (kHeld * i + j);
       }
     }
+    return hidden;
   }
 
   /// Turns logits into weights, hands them out and rescales the results of earlier blocks.
-  HASHEVICT_DEVICE void make_weights(float (&logits)[kQueries][kHeld]) {
+  HASHEVICT_DEVICE void make_weights(float (&logits)[kQueries][kHeld], uint32_t hidden) {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kQueries; ++i) {
       const float before = maxima_[i];
@@ -218,6 +224,7 @@ class TileFmaWork {
       for (int32_t j = 0; j < kHeld; ++j) {
         logits[i][j] = weight_of(logits[i][j], reference);
         sums_[i] = simt::add(sums_[i], logits[i][j]);
+        if ((hidden >> (kHeld * i + j) & 1U) != 0) logits[i][j] = kHidden;
       }
       HASHEVICT_UNROLL
       for (int32_t m = 0; m < 4 * kGroups; ++m) {
@@ -231,7 +238,7 @@ class TileFmaWork {
     }
   }
 
-  /// values += weights * values of the block.
+  /// values += weights * values of the block. What a query does not see is left out, since it may not be finite.
   HASHEVICT_DEVICE void add_values(int32_t count) {
     if (!has_queries_) return;
     HASHEVICT_NO_UNROLL
@@ -246,7 +253,7 @@ class TileFmaWork {
         HASHEVICT_UNROLL
         for (int32_t i = 0; i < 4 * kQueries; ++i) {
           float& sum = values_[i / 4][m][i % 4];
-          sum = simt::fma(weights[i / 4], value[i % 4], sum);
+          if (!is_hidden(weights[i / 4])) sum = simt::fma(weights[i / 4], value[i % 4], sum);
         }
       }
     }

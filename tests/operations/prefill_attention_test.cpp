@@ -10,14 +10,7 @@
 namespace hashevict::test {
 namespace {
 
-/// A suite for the backends that compute it.
-class PromptAttention : public BackendTest {
- protected:
-  void SetUp() override {
-    if (!attends_prompts(GetParam())) GTEST_SKIP() << "this backend computes no attention of a prompt";
-  }
-};
-INSTANTIATE_TEST_SUITE_P(On, PromptAttention, testing::ValuesIn(backends()), backend_name);
+HASHEVICT_BACKEND_SUITE(PromptAttention);
 
 constexpr PrefillAttention kBoth[] = {PrefillAttention::streamed, PrefillAttention::full};
 

@@ -45,7 +45,6 @@ TEST_P(Chunks, OfAnySizesReplayToTheSameState) {
 
 /// Chunks differ in the order of their sums, which tiles of a chunk's own tokens determine.
 TEST_P(Chunks, OfAnySizesAttendToTheSameKeys) {
-  if (!attends_prompts(GetParam())) GTEST_SKIP() << "this backend computes no attention of a prompt";
   for (const PrefillAttention attention : {PrefillAttention::streamed, PrefillAttention::full}) {
     Options options;
     options.attention = attention;

@@ -46,11 +46,6 @@ struct Options {
   AttendQueries queries = AttendQueries::last;  ///< of attend
 };
 
-/// Whether a backend computes the attention of prompts.
-inline bool attends_prompts(Backend backend) {
-  return backend == Backend::cpu;
-}
-
 /// The outputs of an operation for one row. They compare bit by bit, also with NaNs. Elements that the operation does
 /// not write keep their poison.
 struct Outcome {

@@ -149,7 +149,6 @@ void Twins::compare(const Row& row, const reference::Taken& taken, const Outcome
     EXPECT_EQ(outcome.victims, taken.victims);
   }
   if (taken.attention.empty()) return;
-  if (operation == Operation::prefill && !attends_prompts(cache.backend())) return;
   const auto dim = static_cast<std::size_t>(cache.config().shape.head_dim);
   const auto cap = static_cast<double>(options.logit_soft_cap);
   ASSERT_EQ(outcome.lse.size(), taken.attention.size());
