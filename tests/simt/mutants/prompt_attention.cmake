@@ -60,8 +60,8 @@ hashevict_add_mutant(
   hidden_keys_overlooked
   FILE kernels/detail/prefill_mma.cuh
   KERNEL prefill_attend
-  FROM "shared_.list.births.load(entry) > in_.tile.first ||"
-  TO "shared_.list.births.load(entry) > in_.tile.end ||"
+  FROM "shared_.list.deaths.load(entry) < in_.tile.end;"
+  TO "shared_.list.deaths.load(entry) < in_.tile.first;"
   EXPECTED "FAILED.*PromptsAttentionOnTensorCores")
 hashevict_add_mutant(
   keys_used_before_they_arrive
