@@ -233,6 +233,40 @@ void prefill(benchmark::State& state) {
 }
 BENCHMARK(prefill)->Apply(prefill_axes)->Apply(time_by_events);
 
+/// Prompts with their attention. `operations` counts those of plain attention over the keys that the queries see.
+void prefill_attention(benchmark::State& state) {
+  guarded(state, [&] {
+    const int64_t tokens = state.range(0);
+    Shape shape = prefill_attention_shape(state);
+    shape.num_kv_heads = 8;
+    DeviceWorkload load{shape, 0, tokens};
+    PrefillArgs prompt = load->prompt();
+    prompt.attention = static_cast<PrefillAttention>(state.range(5));
+    DeviceClock clock;
+    const bool streamed = prompt.attention == PrefillAttention::streamed;
+    const double most =
+        streamed ? static_cast<double>(std::min<int64_t>(tokens, shape.capacity)) : static_cast<double>(tokens);
+    const double keys = most * (static_cast<double>(tokens) - most / 2);  // of the queries of one head
+    const double heads = shape.num_kv_heads * shape.group_size;
+    state.counters["operations"] = 4.0 * shape.head_dim * heads * keys;
+    const double token = static_cast<double>(kv_bytes(shape)) / shape.capacity;  // its key and value
+    measure(state, clock, static_cast<double>(tokens) * token * (1 + shape.group_size), 1, [&] {
+      load->cache().reset(Stream{clock.stream()});
+      load->cache().prefill(prompt, Stream{clock.stream()});
+    });
+  });
+}
+void prefill_attention_device_axes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"tokens", "slots", "dim", "group", "dtype", "attention"});
+  for (const int64_t attention : {0, 1}) {
+    for (const int64_t dtype : {1, 2}) benchmark->Args({8192, 4096, 128, 4, dtype, attention});
+    benchmark->Args({8192, 4096, 64, 4, 2, attention});
+    benchmark->Args({32768, 4096, 128, 4, 2, attention});
+  }
+  benchmark->Args({2048, 1024, 128, 4, 0, 0});  // fp32
+}
+BENCHMARK(prefill_attention)->Apply(prefill_attention_device_axes)->Apply(time_by_events);
+
 void encode(benchmark::State& state) {
   guarded(state, [&] {
     constexpr int64_t kTokens = 131072;  // 268 MB

@@ -8,7 +8,8 @@ set(hashevict_kernel_sources
     decode.cu
     encode.cu
     evict.cu
-    prefill.cu)
+    prefill.cu
+    prefill_attend.cu)
 list(TRANSFORM hashevict_kernel_sources PREPEND ${PROJECT_SOURCE_DIR}/kernels/)
 
 # The code that turns operations into launches: all of src/cuda but runtime.cpp, which calls the device. tests/simt

@@ -28,6 +28,7 @@ Prepared prepare_evict(const Layer& layer);
 Prepared prepare_attend(const Layer& layer);
 Prepared prepare_decode(const Layer& layer);
 Prepared prepare_prefill(const Layer& layer);
+Prepared prepare_prefill_attend(const Layer& layer);
 Prepared prepare_copy(const Layer& layer);
 
 // Each puts its work on a stream. It neither waits nor allocates. It returns nullptr, or the runtime's message about
@@ -40,14 +41,17 @@ const char* launch_evict(const EvictParams& params, const Queue& queue);
 const char* launch_attend(const AttendParams& params, const Queue& queue);
 /// Eviction, attention and the combination of splits: one launch.
 const char* launch_decode(const DecodeParams& params, const Queue& queue);
-/// A prompt: centres and importances if asked for, codes, then the rule on codes alone, then one gather of keys and
-/// values.
+/// A prompt: centres and importances if asked for, codes, then the rule on codes alone, attention if asked for, then
+/// one gather of keys and values.
 const char* launch_prefill(const PrefillParams& params, const Queue& queue);
+/// The attention of a prompt, as a part of launch_prefill(): one launch.
+const char* launch_prefill_attend(const PrefillParams& params, const Queue& queue);
 const char* launch_copy(const CopyParams& params, const Queue& queue);
 
 /// The most dynamic shared memory that a block of a layer's attention or prefill takes; no other launch takes more.
 /// Construction refuses a cache whose kernels are granted less.
 int32_t attention_shared_bytes(const Layer& layer);
 int32_t prompt_shared_bytes(const Layer& layer);
+int32_t prompt_attention_shared_bytes(const Layer& layer);
 
 }  // namespace hashevict::kernels

@@ -102,6 +102,7 @@ struct AttendParams {
   Softmax softmax;
   Partials partials;
   int32_t split;  ///< 0: one block goes through all splits of its token, and `partials` is unused
+  int32_t after;  ///< the queries stand behind all tokens: each sees every valid slot
 };
 
 /// decode: evict and attend in one launch.
@@ -115,14 +116,18 @@ struct DecodeParams {
 
 /// prefill: a prompt, or a chunk of one.
 struct PrefillParams {
-  EvictParams evict;       ///< q is read for probe `queries` and for mode WINDOW
+  EvictParams evict;       ///< q is read for probe `queries`, for mode WINDOW and for attention
   int32_t mode;            ///< ::hashevict_prefill_mode
   int32_t window;          ///< of mode WINDOW, before each head clips it to capacity - sinks
   int32_t by_prompt_mean;  ///< centring PROMPT: a sequence that starts here takes its centre from these tokens
   uint8_t* key_codes;      ///< [tokens, H, hash_bits / 8], workspace
   uint8_t* query_codes;    ///< [tokens, H * G, hash_bits / 8], workspace, where queries are encoded
   float* importances;      ///< [tokens, H], workspace, for rules that weigh keys
-  uint32_t* scores;        ///< [S, P] of cached slots, then [H, tokens] of the batch's tokens; workspace
+  uint32_t* scores;    ///< [S, P] of cached slots, then [H, tokens] of the batch's tokens, or their deaths; workspace
+  MutableVectors out;  ///< [tokens, H * G, head_dim]; absent: no attention
+  Numbers<float> lse;  ///< [tokens, H * G]
+  Softmax softmax;     ///< of `out`
+  int32_t streamed;    ///< the queries see the states after their own steps; 0: all earlier tokens
 };
 
 /// fork: copies keys and values of the slots that a sequence holds.

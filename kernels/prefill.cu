@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/prefill.cuh"
 
+#include <algorithm>
+
 #include "kernels/detail/launch.cuh"
 #include "kernels/launch.hpp"
 
@@ -63,6 +65,11 @@ const char* choose(const PrefillParams& p, const Queue& queue) {
   });
 }
 
+/// Needs the slots as they were before the call, so it comes before store_survivors().
+const char* attend(const PrefillParams& p, const Queue& queue) {
+  return p.out.data == nullptr ? nullptr : launch_prefill_attend(p, queue);
+}
+
 const char* store_survivors(const PrefillParams& p, const Queue& queue) {
   const Layer& layer = p.evict.layer;
   const int32_t rows = p.evict.batch.rows;
@@ -77,7 +84,9 @@ const char* store_survivors(const PrefillParams& p, const Queue& queue) {
 }  // namespace
 
 int32_t prompt_shared_bytes(const Layer& layer) {
-  return visit_bits(layer.rule.hash_bits, [&](auto bits) { return choose_bytes<decltype(bits)::value>(layer); });
+  const int32_t choice =
+      visit_bits(layer.rule.hash_bits, [&](auto bits) { return choose_bytes<decltype(bits)::value>(layer); });
+  return std::max(choice, prompt_attention_shared_bytes(layer));
 }
 
 Prepared prepare_prefill(const Layer& layer) {
@@ -85,7 +94,8 @@ Prepared prepare_prefill(const Layer& layer) {
     constexpr int32_t kBits = decltype(bits)::value;
     return simt::all_of({prepare_encode(layer), simt::prepare(prefill_centers), simt::prepare(prefill_weigh),
                          simt::prepare(prefill_choose<kBits>), simt::prepare(prefill_accumulate<kBits>),
-                         simt::prepare(prefill_move), simt::prepare(prefill_gather), simt::prepare(prefill_count)});
+                         simt::prepare(prefill_move), simt::prepare(prefill_gather), simt::prepare(prefill_count),
+                         prepare_prefill_attend(layer)});
   });
 }
 
@@ -94,7 +104,7 @@ const char* launch_prefill(const PrefillParams& given, const Queue& queue) {
   if (given.evict.layer.rule.weighs_keys) {  // importances come from weigh(), as if the tokens had brought them
     params.evict.importance = {given.importances, {given.evict.layer.shape.num_kv_heads, 1}};
   }
-  for (const auto part : {set_centers, weigh, encode, choose, store_survivors}) {
+  for (const auto part : {set_centers, weigh, encode, choose, attend, store_survivors}) {
     if (const char* const error = part(params, queue)) return error;
   }
   const int32_t blocks = static_cast<int32_t>((int64_t{params.evict.batch.rows} + kCountThreads - 1) / kCountThreads);

@@ -46,19 +46,19 @@ HASHEVICT_DEVICE bool is_aligned(const void* data, DType dtype, int64_t index) {
   return is_aligned(static_cast<const unsigned char*>(data) + index * size_of(dtype));
 }
 
+/// Whether every vector starts at a multiple of 16 bytes.
+HASHEVICT_DEVICE bool vectors_are_aligned(const Vectors& x) {
+  const uint64_t elements = static_cast<uint64_t>(x.stride[0]) | static_cast<uint64_t>(x.stride[1]);
+  const uint64_t bytes = elements * static_cast<uint64_t>(size_of(x.dtype)) | reinterpret_cast<uintptr_t>(x.data);
+  return bytes % sizeof(simt::Bytes16) == 0;
+}
+
 /// fp32 -> fp16; a NaN keeps its sign and the payload's leading bits.
 HASHEVICT_DEVICE uint16_t narrow_to_half(float value) {
   const uint32_t bits = simt::bits_of_float(value);
   const uint32_t magnitude = bits & 0x7FFFFFFFU;
-  const uint32_t sign = bits >> 16 & 0x8000U;
-  if (magnitude > 0x7F800000U) return static_cast<uint16_t>(sign | 0x7E00U | (magnitude >> 13 & 0x3FFU));
-  if (magnitude < 0x38800000U) {  // subnormal: adding 1/2 rounds to its last place
-    const float shifted = simt::add(simt::float_from_bits(magnitude), 0.5F);
-    return static_cast<uint16_t>(sign | (simt::bits_of_float(shifted) - 0x3F000000U));
-  }
-  const uint32_t rebiased = magnitude - (112U << 23);
-  const uint32_t rounded = (rebiased + 0x0FFFU + (rebiased >> 13 & 1U)) >> 13;
-  return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
+  if (magnitude <= 0x7F800000U) return simt::float_to_half(value);
+  return static_cast<uint16_t>((bits >> 16 & 0x8000U) | 0x7E00U | (magnitude >> 13 & 0x3FFU));
 }
 
 /// fp32 -> bf16; NaN as above.

@@ -12,13 +12,6 @@ inline constexpr int32_t kGatherThreads = 256;
 inline constexpr int32_t kGatherSlots = 64;  ///< slots that a block takes
 inline constexpr int32_t kMovedUnits = 4;    ///< units that a thread holds at a time
 
-/// Whether every vector starts at a multiple of 16 bytes.
-HASHEVICT_DEVICE bool vectors_are_aligned(const Vectors& x) {
-  const uint64_t elements = static_cast<uint64_t>(x.stride[0]) | static_cast<uint64_t>(x.stride[1]);
-  const uint64_t bytes = elements * static_cast<uint64_t>(size_of(x.dtype)) | reinterpret_cast<uintptr_t>(x.data);
-  return bytes % sizeof(simt::Bytes16) == 0;
-}
-
 /// Fills the rows of slots [first, first + count) at `base` with their tokens' vectors. Vectors of the cache's type
 /// with dense elements are copied as they are, others element by element.
 HASHEVICT_DEVICE void gather_rows(const PrefillParams& p, const PrefillRow& row, const Head& head, const Vectors& x,

@@ -151,6 +151,27 @@ HASHEVICT_DEVICE Candidate scan_slots(const Prompt& prompt, const AllSlots& all,
   return best;
 }
 
+/// All threads note that no key has died. A barrier comes before the first death.
+HASHEVICT_DEVICE void start_deaths(const Prompt& prompt) {
+  if (!records_deaths(prompt.params)) return;
+  const Deaths deaths = deaths_of(prompt.params, prompt.row, prompt.head);
+  const int32_t slots = prompt.head.length(prompt.row.before);
+  for (int32_t i = simt::thread_index(); i < slots; i += kChooseThreads) {
+    simt::store(deaths.of_slots + i, uint32_t{kForever});
+  }
+  for (int32_t i = simt::thread_index(); i < prompt.row.num_tokens; i += kChooseThreads) {
+    simt::store(deaths.of_tokens + i, uint32_t{kForever});
+  }
+}
+
+/// Notes that the step of the token with this index evicts a key from a slot.
+HASHEVICT_DEVICE void record_death(const Prompt& prompt, int32_t slot, int32_t victim, int32_t index) {
+  if (victim < 0 || !records_deaths(prompt.params)) return;
+  const Deaths deaths = deaths_of(prompt.params, prompt.row, prompt.head);
+  const int32_t token = victim - prompt.row.before;
+  simt::store(token < 0 ? deaths.of_slots + slot : deaths.of_tokens + token, static_cast<uint32_t>(index));
+}
+
 /// The thread that owns the slot puts a token there, and reports it if the rule chose the slot.
 template <int32_t kBits, class AllSlots>
 HASHEVICT_DEVICE void place_token(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, int32_t first,
@@ -166,6 +187,7 @@ HASHEVICT_DEVICE void place_token(const Prompt& prompt, const AllSlots& all, con
   if (prompt.row.plan != Plan::by_rule) return;
   store_number(prompt.params.evict.slots, token, kv_head, slot);
   store_number(prompt.params.evict.victims, token, kv_head, victim);
+  record_death(prompt, slot, victim, first + index);
 }
 
 /// The step of one token of the chunk that starts at `first`.
@@ -214,6 +236,7 @@ HASHEVICT_DEVICE void replay(const Prompt& prompt) {
   const Chunk chunk = take_chunk<kBits>(memory, layer);
   const bool by_age = prompt.row.plan == Plan::by_age;
   if (by_age) report_none(prompt);
+  start_deaths(prompt);
   const GlobalSlots<kBits> global{prompt.head, prompt.rule().accumulator_bytes};
   const int32_t length = length_after(prompt.row);
   if (replay_shape<kBits>(layer, prompt.head.capacity).shares_slots) {

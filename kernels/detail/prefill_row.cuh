@@ -121,4 +121,22 @@ HASHEVICT_DEVICE uint32_t* scores_of_slots(const PrefillParams& p, const Head& h
   return p.scores + head.sequence * p.evict.layer.padded_slots + head.first_slot;
 }
 
+inline constexpr int32_t kForever = INT32_MAX;  ///< death of a key that no step of the call evicts
+
+/// The deaths of a head's keys, in the place of scores, which a replay does not have: the index in the row of the token
+/// whose step evicts the key.
+struct Deaths {
+  uint32_t* of_slots;   ///< of the slots in use before the call
+  uint32_t* of_tokens;  ///< of the row's tokens
+};
+
+HASHEVICT_DEVICE Deaths deaths_of(const PrefillParams& p, const PrefillRow& row, const Head& head) {
+  return {scores_of_slots(p, head), scores_of_tokens(p, head.kv_head) + row.first_token};
+}
+
+/// Whether a replay records deaths, for the attention of the call.
+HASHEVICT_DEVICE bool records_deaths(const PrefillParams& p) {
+  return p.out.data != nullptr && p.streamed != 0;
+}
+
 }  // namespace hashevict::kernels

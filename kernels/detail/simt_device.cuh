@@ -135,6 +135,10 @@ HASHEVICT_DEVICE void thread_fence() {
   __threadfence();
 }
 
+HASHEVICT_DEVICE void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 template <bool kIsBfloat>
 HASHEVICT_DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   if constexpr (kIsBfloat) {
@@ -189,6 +193,9 @@ HASHEVICT_DEVICE float tanh(float x) {
 HASHEVICT_DEVICE int32_t popcount(uint32_t bits) {
   return __popc(bits);
 }
+HASHEVICT_DEVICE uint16_t float_to_half(float value) {
+  return __half_as_ushort(__float2half_rn(value));
+}
 HASHEVICT_DEVICE float half_to_float(uint16_t bits) {
   return __half2float(__ushort_as_half(bits));
 }
@@ -224,6 +231,11 @@ class SharedArray {
 #pragma unroll
     for (int32_t k = 0; k < kCount; ++k) group.values[k] = values[k];
     *reinterpret_cast<Group*>(data_ + i) = group;
+  }
+  /// L2 alone keeps the bytes, as for memory that a block reads once.
+  HASHEVICT_DEVICE void start_copy(int32_t i, const void* from) const {
+    const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
   }
 
  private:

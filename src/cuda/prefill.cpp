@@ -17,7 +17,11 @@ void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
                                 .key_codes = nullptr,
                                 .query_codes = nullptr,
                                 .importances = nullptr,
-                                .scores = nullptr};
+                                .scores = nullptr,
+                                .out = mutable_vectors(step.out),
+                                .lse = numbers<float>(step.lse),
+                                .softmax = {step.softmax_scale, step.logit_soft_cap},
+                                .streamed = step.prefill_attention == HASHEVICT_PREFILL_STREAMED ? 1 : 0};
   workspace_.lend(params);
   check_launch(kernels::launch_prefill(params, queue(stream)), "prefill");
 }

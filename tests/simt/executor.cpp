@@ -70,6 +70,7 @@ void Executor::start_block(int32_t index) {
     added.has_waited = !launch_.chained;
     added.fenced = 0;
     added.told.clear();
+    added.copies.clear();
     added.fiber.emplace(pool().stacks, [this, &added] { run_thread(added); });
     ready_.push_back(&added);
   }
@@ -108,6 +109,7 @@ void Executor::end_thread() {
   Block& block = *thread.block;
   block_ended_ = ++block.num_done == launch_.threads;
   if (!thread.has_waited) fail(text_of_thread() + " ended before it waited for the launch before");
+  if (!thread.copies.empty()) fail(text_of_thread() + " ended before it waited for its copies");
   const bool missed = block.num_at_barrier > 0 || block.waiting[static_cast<std::size_t>(thread.progress.warp())] != 0;
   if (missed) check_nobody_misses(thread);
 }
@@ -295,6 +297,28 @@ void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count,
     if (!conflict) continue;
     fail_access("shared", place, "element " + std::to_string(i) + ": " + conflict.text(kind, thread_->progress));
   }
+}
+
+void Executor::start_copy(const void* from, SharedRegion& region, int32_t first, Place place) {
+  const auto count = kCopiedBytes / static_cast<int32_t>(region.element_bytes);
+  access_global(from, kCopiedBytes, kCopiedBytes, AccessKind::read, place);
+  access_shared(region, first, count, AccessKind::write, place);
+  Copy copy{{}, &region, first, place};
+  std::memcpy(copy.bytes.data(), from, copy.bytes.size());
+  unsigned char* const to = region.bytes.data() + static_cast<std::size_t>(first) * region.element_bytes;
+  for (int32_t i = 0; i < kCopiedBytes; ++i) to[i] = static_cast<unsigned char>(random_());
+  thread_->copies.push_back(copy);
+}
+
+void Executor::wait_for_copies() {
+  for (const Copy& copy : thread_->copies) {
+    const auto count = kCopiedBytes / static_cast<int32_t>(copy.region->element_bytes);
+    access_shared(*copy.region, copy.first, count, AccessKind::write, copy.place);
+    unsigned char* const to =
+        copy.region->bytes.data() + static_cast<std::size_t>(copy.first) * copy.region->element_bytes;
+    std::memcpy(to, copy.bytes.data(), copy.bytes.size());
+  }
+  thread_->copies.clear();
 }
 
 Cell& Executor::cell_of(SharedRegion& region, int32_t i) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -84,6 +85,10 @@ class Executor {
   /// Records the kernel's static shared memory when the first thread gets there.
   void use_static_shared(int32_t bytes, Place place);
   void access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
+  /// Starts to copy kCopiedBytes to the elements from `first` on, which hold random bytes until this thread waits.
+  void start_copy(const void* from, SharedRegion& region, int32_t first, Place place);
+  /// Ends all copies that this thread has started.
+  void wait_for_copies();
   void wait_for_launch_before() { thread_->has_waited = true; }
   /// Gives other fibers a turn, or not, at random.
   void maybe_yield() {
@@ -94,6 +99,13 @@ class Executor {
   static inline thread_local Executor* running_ = nullptr;
   enum class State { ready, waiting, done };
   struct Block;
+  static constexpr int32_t kCopiedBytes = 16;
+  struct Copy {
+    std::array<unsigned char, kCopiedBytes> bytes;
+    SharedRegion* region;
+    int32_t first;
+    Place place;
+  };
   struct Thread {
     Progress progress;
     Block* block = nullptr;
@@ -104,9 +116,10 @@ class Executor {
     int32_t source_lane = 0;
     uint64_t value = 0;  // the thread's input to a meeting, then its result
     Place place{"", 0};
-    bool has_waited = false;  // called wait_for_launch_before()
-    uint32_t fenced = 0;      // barriers of its block before its last fence
-    BlockClock told;          // learnt by atomic accesses, unknown until a fence
+    bool has_waited = false;   // called wait_for_launch_before()
+    uint32_t fenced = 0;       // barriers of its block before its last fence
+    BlockClock told;           // learnt by atomic accesses, unknown until a fence
+    std::vector<Copy> copies;  // started and not waited for
   };
   struct Block {
     int32_t index = 0;

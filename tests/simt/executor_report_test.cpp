@@ -140,6 +140,12 @@ TEST(ExecutorReports, UninitialisedSharedMemory) {
   });
 }
 
+TEST(ExecutorReports, CopiesThatNobodyWaitedFor) {
+  alignas(16) static const float from[4] = {1, 2, 3, 4};
+  expect_report(one_block(1, 0, 16), {"ended before it waited for its copies"},
+                [] { SharedMemory{}.take<float>(4).start_copy(0, from); });
+}
+
 TEST(ExecutorReports, SharedIndexOutOfRange) {
   const Launch launch = one_block(32, 0, 1024);
   expect_report(launch, {"element 32 out of range", "has 32"},

@@ -199,6 +199,22 @@ TEST(Executor, NeighbouringBytesHaveNothingToDoWithEachOther) {
   }
 }
 
+TEST(Executor, CopiesArriveWhenTheyAreWaitedFor) {
+  alignas(16) const std::array<float, 64> from{1, 2, 3, 4};
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(16, seed, shared_bytes<float>(64)), [&] {
+      const auto to = SharedMemory{}.take<float>(64);
+      to.start_copy(4 * thread_index(), &from[static_cast<std::size_t>(4 * thread_index())]);
+      const float early = to.load(4 * thread_index() + 3);
+      wait_for_copies();
+      const float late = to.load(4 * thread_index() + 3);
+      if (thread_index() > 0) return;
+      EXPECT_NE(early, 4.0F);
+      EXPECT_EQ(late, 4.0F);
+    });
+  }
+}
+
 /// An order that no barrier enforces must also show as a wrong result, as in a race over unwatched memory.
 TEST(Executor, OrdersOfFibersDiffer) {
   std::set<int32_t> last;

@@ -160,6 +160,10 @@ inline Bytes16 load16(const void* address, Place place = Place::here()) {
 inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
   store(static_cast<Bytes16*>(address), value, place);
 }
+/// Waits for all copies that this thread has started. Every thread that has started one calls it before it ends.
+inline void wait_for_copies() {
+  Executor::current().wait_for_copies();
+}
 /// Accesses to memory that several blocks use. They bypass the caches of a multiprocessor and order nothing.
 template <class T>
 T load_relaxed(const T* address, Place place = Place::here()) {
@@ -222,6 +226,18 @@ inline float float_from_bits(uint32_t bits) {
 inline uint32_t bits_of_float(float value) {
   return std::bit_cast<uint32_t>(value);
 }
+/// Rounded to nearest even, of numbers and infinities.
+inline uint16_t float_to_half(float value) {
+  const uint32_t bits = bits_of_float(value);
+  const uint32_t magnitude = bits & 0x7FFFFFFFU;
+  const uint32_t sign = bits >> 16 & 0x8000U;
+  if (magnitude < 0x38800000U) {  // subnormal: adding 1/2 rounds to its last place
+    return static_cast<uint16_t>(sign | (bits_of_float(float_from_bits(magnitude) + 0.5F) - 0x3F000000U));
+  }
+  const uint32_t rebiased = magnitude - (112U << 23);
+  const uint32_t rounded = (rebiased + 0x0FFFU + (rebiased >> 13 & 1U)) >> 13;
+  return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
+}
 /// Exact.
 inline float half_to_float(uint16_t bits) {
   const uint32_t magnitude = bits & 0x7FFFU;
@@ -260,6 +276,12 @@ class SharedArray {
   void store_many(int32_t i, const T (&values)[kCount], Place place = Place::here()) const {
     Executor::current().access_shared(*region_, i, kCount, AccessKind::write, place);
     std::memcpy(at(i), &values, sizeof values);
+  }
+
+  /// Starts to copy 16 bytes of global memory, aligned to 16, to the elements from `i` on. They hold anything until
+  /// this thread has called wait_for_copies(), and a barrier passes them to the block.
+  void start_copy(int32_t i, const void* from, Place place = Place::here()) const {
+    Executor::current().start_copy(from, *region_, i, place);
   }
 
  private:

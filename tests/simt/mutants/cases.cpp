@@ -132,6 +132,34 @@ TEST(Mutants, GroupsOnTensorCoresAgree) {
   twins.run(Operation::decode, {{0, draw(1)}, {1, draw(1)}}, options);
 }
 
+/// A prompt on top of a full cache, which evicts keys of both, and one on top of a head with room.
+void attend_prompts(const Config& config, PrefillAttention attention, DType input) {
+  Options options;
+  options.attention = attention;
+  options.input = input;
+  Twins twins{kBackend, config};
+  Inputs inputs{8};
+  twins.run(Operation::prefill, {{1, inputs.draw(config, 31, input)}, {0, inputs.draw(config, 5, input)}}, options);
+  twins.run(Operation::prefill, {{0, inputs.draw(config, 40, input)}, {1, inputs.draw(config, 75, input)}}, options);
+  twins.expect_same_state();
+}
+
+TEST(Mutants, PromptsAttentionAgrees) {
+  Config config = small_config();
+  config.shape.capacities = {24, 90};
+  for (const PrefillAttention attention : {PrefillAttention::streamed, PrefillAttention::full}) {
+    attend_prompts(config, attention, DType::float32);
+  }
+}
+
+TEST(Mutants, PromptsAttentionOnTensorCoresAgrees) {
+  Config config = small_config();
+  config.shape.dtype = DType::bfloat16;
+  config.shape.num_qo_heads = 4 * config.shape.num_kv_heads;
+  config.shape.capacity = 70;
+  attend_prompts(config, PrefillAttention::streamed, DType::bfloat16);
+}
+
 TEST(Mutants, PrefillAgreesWithTheOracle) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     const Config config = small_config();
