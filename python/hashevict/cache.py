@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from hashevict import _native
-from hashevict.config import Backend, Bytes, Config, EncodeAs, Memory, PrefillMode, _config_of
+from hashevict.config import Backend, Bytes, Config, EncodeAs, Memory, PrefillMode, Rule, _config_of
 from hashevict.tensors import SupportsDLPack, Tensor, empty_like
 
 
 @dataclass(frozen=True)
 class View:
-    """Tensors over the state of one KV head, without copies; they keep the cache alive. Read-only, except that an engine
-    that uses :meth:`Cache.evict` writes keys and values of the slots it was given. ``numpy.asarray`` takes them (host
-    memory, not bfloat16), ``torch.from_dlpack`` takes all.
+    """Tensors over the state of one KV head, without copies; they keep the cache alive. Read-only, except that an
+    engine that uses :meth:`Cache.evict` writes keys and values of the slots it was given. ``numpy.asarray`` takes them
+    (host memory, not bfloat16), ``torch.from_dlpack`` takes all.
     """
 
     keys: SupportsDLPack
@@ -68,8 +68,8 @@ class Capabilities:
 
 
 class Cache:
-    """A key-value cache of fixed size: ``capacity`` slots per layer, sequence and KV head. In a full cache every new token
-    replaces the one that the layer's rule evicts.
+    """A key-value cache of fixed size: ``capacity`` slots per layer, sequence and KV head. In a full cache every new
+    token replaces the one that the layer's rule evicts.
 
     Tensors are NumPy's, torch's or of any library that speaks DLPack. They are read and written in place, never copied,
     and lie where the cache lies: host memory, or the device's. Shapes: ``tokens`` of a batch, ``num_qo_heads``,
@@ -248,8 +248,8 @@ class Cache:
         cu_seqlens: SupportsDLPack | None = None,
         stream: Any = None,
     ) -> Tensor:
-        """Attention over the cached tokens. The n tokens of a row stand at the last n positions of its sequence, and each
-        sees slots up to its own position. Changes no state.
+        """Attention over the cached tokens. The n tokens of a row stand at the last n positions of its sequence, and
+        each sees slots up to its own position. Changes no state.
 
         Args:
             q: ``[tokens, num_qo_heads, head_dim]``
@@ -381,15 +381,14 @@ class Cache:
         """A copy of a layer's projection, of the shape of :meth:`set_projection`. Synchronises."""
         config = self.config
         rule = config.layer_rules[layer] if config.layer_rules and 0 <= layer < config.num_layers else config.rule
-        bits = getattr(rule, "hash_bits")
-        heads = (config.num_kv_heads,) if getattr(rule, "projection_per_head") else ()
+        assert isinstance(rule, Rule)
+        bits = rule.hash_bits
+        heads = (config.num_kv_heads,) if rule.projection_per_head else ()
         rows = np.empty((*heads, bits, config.head_dim), np.float32)
         self._native.get_projection(layer, rows)
         return rows
 
-    def set_center(
-        self, layer: int, sequence: int, key_center: SupportsDLPack, query_center: SupportsDLPack
-    ) -> None:
+    def set_center(self, layer: int, sequence: int, key_center: SupportsDLPack, query_center: SupportsDLPack) -> None:
         """Sets the centres that are subtracted before hashing (centring ``fixed`` or ``prompt``). Synchronises.
 
         Args:

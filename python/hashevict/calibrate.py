@@ -16,8 +16,8 @@ from hashevict.errors import Error, InvalidArgument
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hashevict.calibrate",
-        description="Learns how important the keys of each head of a model are, from ordinary text: the model reads pieces "
-        "of it and repeats them. Minutes for a small model on two cores; interrupted, it goes on where it was.",
+        description="Learns how important the keys of each head of a model are, from ordinary text: the model reads "
+        "pieces of it and repeats them. Minutes for a small model on two cores; interrupted, it goes on where it was.",
     )
     parser.add_argument("model", help="a folder, or a name that transformers knows")
     parser.add_argument("--gguf", metavar="FILE", help="the GGUF file within the model's folder")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration: how important the keys of each head of a model are. Needs torch and transformers.
 
-Method (KVzip, arXiv 2505.23416; KVzip+, arXiv 2601.07891): the model reads a piece of text and is told to repeat it. The
-score of a key is the largest ``attention * |W_O v| / |h|`` that a query of the repetition gives it, where ``h`` is the
-query's hidden state. It needs no task and no labels. Scores compare across heads and layers, so their quantiles divide a
-budget (:func:`hashevict.divide_slots`).
+Method (KVzip, arXiv 2505.23416; KVzip+, arXiv 2601.07891): the model reads a piece of text and is told to repeat it.
+The score of a key is the largest ``attention * |W_O v| / |h|`` that a query of the repetition gives it, where ``h`` is
+the query's hidden state. It needs no task and no labels. Scores compare across heads and layers, so their quantiles
+divide a budget (:func:`hashevict.divide_slots`).
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def calibrate(
     _check_settings(num_pieces, piece_tokens, num_quantiles)
     pieces = _pieces(tokenizer, texts, num_pieces, piece_tokens, seed)
     if weights and len(pieces) < 5:
-        raise InvalidArgument(f"texts: {len(pieces)} pieces: expected at least 5 with weights, of which one is held out")
+        raise InvalidArgument(
+            f"texts: {len(pieces)} pieces: expected at least 5 with weights, of which one is held out"
+        )
     between = tokenizer(instruction, add_special_tokens=False)["input_ids"] if instruction else []
     first = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
     settings = {
@@ -110,7 +112,11 @@ class _Work:
     """What has been read so far; kept in a file, so that an interrupted calibration goes on where it was."""
 
     def __init__(
-        self, path: str | os.PathLike[str] | None, settings: dict[str, Any], pieces: list[list[int]], fits: LinearFits | None
+        self,
+        path: str | os.PathLike[str] | None,
+        settings: dict[str, Any],
+        pieces: list[list[int]],
+        fits: LinearFits | None,
     ) -> None:
         described = json.dumps([settings, pieces], sort_keys=True).encode()
         self.fingerprint = hashlib.sha256(described).hexdigest()

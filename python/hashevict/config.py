@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptions of a cache: ``Config``, its ``Rule``, and ``Memory`` lent to it.
 
-Names and meanings are those of the C++ face (``hashevict/config.hpp``, ``hashevict/memory.hpp``). ``None`` stands for the
-library's default. The library checks values; its messages name fields as ``config.PART.FIELD``.
+Names and meanings are those of the C++ face (``hashevict/config.hpp``, ``hashevict/memory.hpp``). ``None`` stands for
+the library's default. The library checks values; its messages name fields as ``config.PART.FIELD``.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Config:
         )
         if self.capacities is not None:
             shape["capacities"] = self._flat_capacities()
-        parts = {
+        parts: dict[str, Any] = {
             "shape": shape,
             "rule": _rule_fields(self.rule),
             "placement": _given(self, "backend device layout page_size"),
@@ -131,8 +131,8 @@ class Config:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory lent to a cache, which allocates the parts that are ``None``. Offsets and strides count **bytes**; the rules
-    for them stand in ``hashevict/memory.h``. The cache keeps the tensors alive; nobody else may write them.
+    """Memory lent to a cache, which allocates the parts that are ``None``. Offsets and strides count **bytes**; the
+    rules for them stand in ``hashevict/memory.h``. The cache keeps the tensors alive; nobody else may write them.
 
     A paged engine lends ``keys``, ``values`` and ``num_pages`` and a ``block_table``.
     """

@@ -22,9 +22,9 @@ Floats = NDArray[np.float32]
 
 
 def divide_slots(quantiles: SupportsDLPack, total_slots: int, length: int, floor: int) -> NDArray[np.int32]:
-    """Divides slots among the heads of a model by the importance of their keys: every head gets ``floor`` slots, and each
-    further slot goes to the head whose next key is the most important one, up to ``length`` slots a head. Ties go to the
-    lowest layer, then to the lowest head. The sum is exact, and no head loses a slot when the total grows.
+    """Divides slots among the heads of a model by the importance of their keys: every head gets ``floor`` slots, and
+    each further slot goes to the head whose next key is the most important one, up to ``length`` slots a head. Ties go
+    to the lowest layer, then to the lowest head. The sum is exact, and no head loses a slot when the total grows.
 
     Args:
         quantiles: float32 ``[num_layers, num_kv_heads, Q]``, host: of the importance of each head's keys, ascending,
@@ -50,8 +50,8 @@ class Profile:
     """What a calibration learned of the heads of one model; :func:`hashevict.calibrate` makes it.
 
     Its file is safetensors, with ``layers.i.quantiles``, optionally ``layers.i.importance.weight``,
-    ``layers.i.importance.bias``, ``layers.i.projection`` and ``layers.i.center``, all F32; the command ``hashevict`` reads
-    the same file (``--profile``).
+    ``layers.i.importance.bias``, ``layers.i.projection`` and ``layers.i.center``, all F32; the command ``hashevict``
+    reads the same file (``--profile``).
     """
 
     quantiles: Floats
@@ -135,7 +135,7 @@ class Profile:
         Path(where).stat()
         try:
             with safe_open(where, framework="numpy") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 about = json.loads((file.metadata() or {}).get("hashevict", "{}"))
         except (SafetensorError, ValueError) as error:
             raise InvalidData(f"{where}: not a safetensors file: {error}") from error
@@ -145,7 +145,7 @@ class Profile:
         if arrays["quantiles"] is None:
             raise InvalidData(f"{where}: no layers.0.quantiles: not a profile")
         try:
-            return Profile(about=about, **arrays)
+            return Profile(about=about, **arrays)  # type: ignore[arg-type]
         except InvalidArgument as error:
             raise InvalidData(f"{where}: {error}") from error
 
@@ -172,7 +172,7 @@ _RANKS = {
 
 def _stacked(where: str, tensors: dict[str, Any], part: str) -> Floats | None:
     """Takes a part of all layers out of ``tensors``."""
-    layers = []
+    layers: list[Any] = []
     while (name := f"layers.{len(layers)}.{part}") in tensors:
         layers.append(tensors.pop(name))
     if len({layer.shape for layer in layers}) > 1:

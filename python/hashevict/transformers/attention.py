@@ -20,7 +20,14 @@ MARK = "_hashevict_layer"
 
 
 def attention(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, dropout: float = 0.0, scaling: Any = None, **rest: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: Any = None,
+    **rest: Any,
 ) -> tuple[Any, Any]:
     """Attention over the keys of a bounded layer, or transformers' own for all other keys.
 
@@ -68,6 +75,7 @@ def additive(mask: Any, query: Any, key: Any) -> Any:
 
 def register() -> None:
     """Makes the attention function known to transformers as ``hashevict``. Without a mask function of that name,
-    transformers would drop padding masks."""
+    transformers would drop padding masks.
+    """
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)

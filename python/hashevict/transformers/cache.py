@@ -11,7 +11,7 @@ import numpy as np
 from transformers import Cache as TransformersCache
 
 from hashevict.cache import Cache, Statistics
-from hashevict.config import Config, Preset, PrefillMode, Rule
+from hashevict.config import Config, PrefillMode, Preset, Rule
 from hashevict.errors import InvalidArgument
 from hashevict.profile import Profile
 from hashevict.transformers.attention import NAME, register
@@ -20,7 +20,7 @@ from hashevict.transformers.layer import BoundedLayer
 from hashevict.transformers.models import ModelShape, shape_of, use_attention
 
 
-class HashEvictCache(TransformersCache):  # type: ignore[misc]
+class HashEvictCache(TransformersCache):
     """Keys and values of a model in bounded memory: ``model.generate(..., past_key_values=HashEvictCache(model, budget))``.
 
     Layers with full attention are bounded; sliding, chunked and linear ones keep transformers' own caches. The first
@@ -120,7 +120,8 @@ class HashEvictCache(TransformersCache):  # type: ignore[misc]
 
     def reorder_cache(self, beam_idx: Any) -> None:
         """Gives each row the state of row ``beam_idx[row]``: beams that go on keep their sequence, and only a second copy
-        of one is forked, over a sequence that no beam needs."""
+        of one is forked, over a sequence that no beam needs.
+        """
         wanted = [self._sequences[row] for row in beam_idx.tolist()]
         dead = sorted(set(self._sequences) - set(wanted))
         taken: set[int] = set()

@@ -50,7 +50,9 @@ class BoundedLayer(CacheLayerMixin):
                 f"{NAME!r}, or shares keys among layers"
             )
         if key_states.shape != value_states.shape:
-            raise Unsupported(f"{where}: keys {list(key_states.shape)} and values {list(value_states.shape)} differ in size")
+            raise Unsupported(
+                f"{where}: keys {list(key_states.shape)} and values {list(value_states.shape)} differ in size"
+            )
         if not self.is_initialized:
             self.lazy_initialization(key_states)
         if key_states.shape[0] != self.batch_size:
@@ -64,7 +66,7 @@ class BoundedLayer(CacheLayerMixin):
         setattr(keys, MARK, self)
         return keys, value_states
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def attend(
         self, module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: Any, rest: dict[str, Any]
     ) -> Any:
@@ -175,7 +177,8 @@ class BoundedLayer(CacheLayerMixin):
 
 def _rows(states: Any, batch: Batch) -> Any:
     """``[batch, heads, tokens, size]`` as the library's ``[batch * tokens, heads, size]``; the real ones where padding does
-    not lead its row."""
+    not lead its row.
+    """
     rows, heads, tokens, size = states.shape
     flat = states.transpose(1, 2).reshape(rows * tokens, heads, size)
     return flat if batch.packed is None else flat.index_select(0, batch.packed)

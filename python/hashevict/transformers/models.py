@@ -49,7 +49,7 @@ def shape_of(config: Any) -> ModelShape:
     reason = REFUSED.get(kind) or REFUSED.get(config.model_type)
     if reason is None and getattr(config, "is_encoder_decoder", False):
         reason = "it has an encoder, whose keys nothing evicts"
-    if reason is None and getattr(text, "num_kv_shared_layers", 0):
+    if reason is None and getattr(text, "num_kv_shared_layers", None):
         reason = "its layers share keys and values"
     if reason is not None:
         raise Unsupported(f"model_type {kind!r}: {reason}")

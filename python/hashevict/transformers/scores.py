@@ -60,7 +60,9 @@ class HeadScores:
         HeadScores._present = self
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         HeadScores._present = None
         for hook in self._hooks:
             hook.remove()
@@ -75,7 +77,9 @@ class HeadScores:
         self._model(input_ids=torch.tensor([list(ids)], device=self._model.device), use_cache=False, logits_to_keep=1)
         missing = [layer for layer in self._layers if layer not in self._found]
         if missing:
-            raise Unsupported(f"model_type {self._model_type!r}: layer {missing[0]} did not call its attention function")
+            raise Unsupported(
+                f"model_type {self._model_type!r}: layer {missing[0]} did not call its attention function"
+            )
         found = [self._found[layer] for layer in self._layers]
         return Scored(
             np.stack([scores.float().cpu().numpy() for scores, _ in found]),
@@ -92,7 +96,10 @@ class HeadScores:
         hidden = getattr(module, HIDDEN)[0, self._first_query :].float()  # [queries]
         queries = query[0, :, self._first_query :].float()
         tokens = key.shape[2]
-        seen = torch.arange(tokens, device=key.device) <= torch.arange(self._first_query, tokens, device=key.device)[:, None]
+        seen = (
+            torch.arange(tokens, device=key.device)
+            <= torch.arange(self._first_query, tokens, device=key.device)[:, None]
+        )
         per_head = []
         for head in range(query.shape[1]):  # one at a time: a head's logits are queries x tokens
             logits = queries[head] @ key[0, head // group].float().T * (scaling or key.shape[3] ** -0.5)
@@ -106,7 +113,14 @@ class HeadScores:
 
 
 def _attention(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, dropout: float = 0.0, scaling: Any = None, **rest: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: Any = None,
+    **rest: Any,
 ) -> tuple[Any, Any]:
     present = HeadScores._present
     if present is not None:
