@@ -21,7 +21,7 @@ from hashevict.transformers.models import ModelShape, shape_of, use_attention
 
 
 class HashEvictCache(TransformersCache):
-    """Keys and values of a model in bounded memory: ``model.generate(..., past_key_values=HashEvictCache(model, budget))``.
+    """Keys and values of a model in bounded memory, for ``generate`` and for bare forward passes.
 
     Layers with full attention are bounded; sliding, chunked and linear ones keep transformers' own caches. The first
     prompt attends in full and is then reduced to the budget; every later token evicts one. Positions stay logical. Sets
@@ -119,8 +119,8 @@ class HashEvictCache(TransformersCache):
                 layer.is_initialized = False
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Gives each row the state of row ``beam_idx[row]``: beams that go on keep their sequence, and only a second copy
-        of one is forked, over a sequence that no beam needs.
+        """Gives each row the state of row ``beam_idx[row]``: beams that go on keep their sequence, and only a second
+        copy of one is forked, over a sequence that no beam needs.
         """
         wanted = [self._sequences[row] for row in beam_idx.tolist()]
         dead = sorted(set(self._sequences) - set(wanted))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,8 @@ def use_attention(model: Any, name: str) -> None:
     Raises:
         Unsupported: the model's attention ignores implementations
     """
-    if not getattr(model, "_supports_attention_backend", False):
+    file = sys.modules.get(type(model).__module__)
+    if not getattr(model, "_supports_attention_backend", False) and not hasattr(file, "ALL_ATTENTION_FUNCTIONS"):
         raise Unsupported(f"model_type {model.config.model_type!r}: its attention ignores attention implementations")
     if model.config._attn_implementation != name:
         model.set_attn_implementation(name)
