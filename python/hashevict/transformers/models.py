@@ -24,6 +24,9 @@ REFUSED = {
     "doge": "its attention computes a mask of its own",
 }
 
+STATEFUL = ("conv", "linear_attention", "mamba", "hybrid")
+"""Types of layers that keep a state instead of keys."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -57,6 +60,11 @@ def shape_of(config: Any) -> ModelShape:
     layers = list(DynamicCache(config=text).layers)
     if not layers:
         layers = [DynamicLayer() for _ in range(text.num_hidden_layers)]
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * len(layers)
+    if any(name in STATEFUL and isinstance(layer, DynamicLayer) for name, layer in zip(kinds, layers, strict=False)):
+        raise Unsupported(
+            f"model_type {kind!r}: this version of transformers keeps its linear layers in a cache of the model's own"
+        )
     bounded = tuple(i for i, layer in enumerate(layers) if type(layer) is DynamicLayer)
     if not bounded:
         raise Unsupported(f"model_type {kind!r}: none of its layers has full attention, so there is nothing to bound")

@@ -26,7 +26,7 @@ _SIZES: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 _EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-_GPT = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "rotary_dim": 16}
+_GPT = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "rotary_dim": 16, "num_key_value_heads": 4}
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "apertus": {},
@@ -48,7 +48,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "nemotron": {},
     "olmo2": {},
     "olmoe": _EXPERTS,
-    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64, "do_layer_norm_before": True},
+    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64, "num_key_value_heads": 4},
     "phi": {},
     "phi3": {"sliding_window": None},
     "qwen2": {"use_sliding_window": False},

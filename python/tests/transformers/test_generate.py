@@ -79,8 +79,10 @@ def test_padding_on_the_right_stays_out(model: Any) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 def test_chunked_prefill_gives_the_same_tokens(model: Any, chunk: int) -> None:
+    from transformers import DynamicCache
+
     ids, mask = prompts(2, 20, [6, 0])
-    expected = generate(model, ids, mask)
+    expected = generate(model, ids, mask, DynamicCache(config=model.config), prefill_chunk_size=chunk)
     assert torch.equal(generate(model, ids, mask, cache_of(model), prefill_chunk_size=chunk), expected)
 
 

@@ -63,7 +63,11 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "training": (_training, Unsupported, "attention dropout of 0.5"),
     "a budget of nothing": (lambda m: HashEvictCache(m, 0), InvalidArgument, "capacity = 0"),
     "a fraction above one": (lambda m: HashEvictCache(m, 1.5, max_length=9), InvalidArgument, "budget = 1.5"),
-    "a fraction of nothing": (lambda m: HashEvictCache(m, 0.5), InvalidArgument, "max_length: needed with budget = 0.5"),
+    "a fraction of nothing": (
+        lambda m: HashEvictCache(m, 0.5),
+        InvalidArgument,
+        "max_length: needed with budget = 0.5",
+    ),
     "a profile without a length": (
         lambda m: HashEvictCache(m, 64, profile=Profile(np.zeros((2, 2, 4), np.float32))),
         InvalidArgument,
