@@ -50,7 +50,7 @@ torch_environment() {
 # transformers_environment VERSION: prints the folder of an environment that shares torch with the others.
 transformers_environment() {
   local venv=$work/venv-transformers-$1 wanted=transformers site
-  if [[ $1 != newest ]]; then wanted+===$1; fi
+  if [[ $1 != newest ]]; then wanted="transformers==$1"; fi
   if [[ ! -x $venv/bin/pip ]]; then
     python3 -m venv "$venv"
     site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')

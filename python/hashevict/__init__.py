@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hashevict.cache import Cache, Capabilities, Statistics, View
+from hashevict.cache import Cache
 from hashevict.config import Bytes, Config, Memory, Rule
 from hashevict.errors import (
     BackendError,
@@ -21,6 +21,7 @@ from hashevict.errors import (
     OutOfMemory,
     Unsupported,
 )
+from hashevict.inspection import Capabilities, Statistics, View
 from hashevict.profile import Profile, divide_slots
 
 if TYPE_CHECKING:

@@ -74,13 +74,20 @@ constexpr Field<Shape> kShape[] = {
 };
 
 constexpr Field<Rule> kRule[] = {
-    HASHEVICT_FIELD(Rule, policy),          HASHEVICT_FIELD(Rule, hash_bits),
-    HASHEVICT_FIELD(Rule, hash_source),     HASHEVICT_FIELD(Rule, tie),
-    HASHEVICT_FIELD(Rule, num_sink_tokens), HASHEVICT_FIELD(Rule, recent_window),
-    HASHEVICT_FIELD(Rule, sink_fraction),   HASHEVICT_FIELD(Rule, recent_fraction),
-    HASHEVICT_FIELD(Rule, pin_prompt),      HASHEVICT_FIELD(Rule, centering),
-    HASHEVICT_FIELD(Rule, projection_kind), HASHEVICT_FIELD(Rule, projection_per_head),
-    HASHEVICT_FIELD(Rule, seed),            HASHEVICT_FIELD(Rule, importance_source),
+    HASHEVICT_FIELD(Rule, policy),
+    HASHEVICT_FIELD(Rule, hash_bits),
+    HASHEVICT_FIELD(Rule, hash_source),
+    HASHEVICT_FIELD(Rule, tie),
+    HASHEVICT_FIELD(Rule, num_sink_tokens),
+    HASHEVICT_FIELD(Rule, recent_window),
+    HASHEVICT_FIELD(Rule, sink_fraction),
+    HASHEVICT_FIELD(Rule, recent_fraction),
+    HASHEVICT_FIELD(Rule, pin_prompt),
+    HASHEVICT_FIELD(Rule, centering),
+    HASHEVICT_FIELD(Rule, projection_kind),
+    HASHEVICT_FIELD(Rule, projection_per_head),
+    HASHEVICT_FIELD(Rule, seed),
+    HASHEVICT_FIELD(Rule, importance_source),
     HASHEVICT_FIELD(Rule, importance_slopes),
 };
 

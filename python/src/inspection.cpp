@@ -44,10 +44,12 @@ nb::object share(const Tensor& tensor, MemorySpace space, nb::handle owner) {
 nb::tuple view(nb::handle_t<NativeCache> self, int32_t layer, int32_t kv_head) {
   NativeCache& native = nb::cast<NativeCache&>(self);
   const View view = native.cache().view(layer, kv_head);
-  const auto read_only = [&](const Tensor& tensor) { return share<nb::array_api, nb::ro>(tensor, native.space(), self); };
-  return nb::make_tuple(share<nb::array_api>(view.keys, native.space(), self), share<nb::array_api>(view.values, native.space(), self),
-                        read_only(view.codes), read_only(view.positions), read_only(view.lengths),
-                        read_only(view.tokens_seen));
+  const auto read_only = [&](const Tensor& tensor) {
+    return share<nb::array_api, nb::ro>(tensor, native.space(), self);
+  };
+  return nb::make_tuple(share<nb::array_api>(view.keys, native.space(), self),
+                        share<nb::array_api>(view.values, native.space(), self), read_only(view.codes),
+                        read_only(view.positions), read_only(view.lengths), read_only(view.tokens_seen));
 }
 
 nb::dict statistics(NativeCache& self, int32_t layer, int32_t kv_head, int32_t sequence, nb::handle stream) {

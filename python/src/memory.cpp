@@ -74,8 +74,8 @@ Memory lend(nb::dict fields, std::deque<BorrowedTensor>& held) {
     } else if (name == "block_table") {
       lend_block_table(memory, borrow("memory.block_table", value, BorrowedTensor::Use::read));
     } else if (name == "block_table_offsets") {
-      memory.block_table_offsets = entries_of(
-          "memory.block_table_offsets", borrow("memory.block_table_offsets", value, BorrowedTensor::Use::read));
+      memory.block_table_offsets = entries_of("memory.block_table_offsets",
+                                              borrow("memory.block_table_offsets", value, BorrowedTensor::Use::read));
     } else if (name == "state") {
       const Tensor& state = borrow("memory.state", value, BorrowedTensor::Use::write);
       memory.state = state.data;

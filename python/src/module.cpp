@@ -13,8 +13,8 @@ void translate(const std::exception_ptr& thrown, void* /*payload*/) {
   try {
     std::rethrow_exception(thrown);
   } catch (const Error& error) {
-    const nb::object raised = nb::module_::import_("hashevict.errors").attr("_of_status")(status_name(error.status()),
-                                                                                          error.what());
+    const nb::object raised =
+        nb::module_::import_("hashevict.errors").attr("_of_status")(status_name(error.status()), error.what());
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(raised.ptr())), raised.ptr());
   }
 }

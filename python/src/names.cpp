@@ -150,8 +150,8 @@ const char* name_of(Enum value) {
   return "unknown";
 }
 
-#define HASHEVICT_FOR_NAMED(Enum)                                 \
-  template Enum to_enum<Enum>(const std::string&, nb::handle);    \
+#define HASHEVICT_FOR_NAMED(Enum)                              \
+  template Enum to_enum<Enum>(const std::string&, nb::handle); \
   template const char* name_of<Enum>(Enum);
 HASHEVICT_FOR_NAMED(Backend)
 HASHEVICT_FOR_NAMED(Policy)

@@ -123,9 +123,8 @@ void add_operations(NativeClass& cache) {
   cache.def("prefill", prefill, "layer"_a, "q"_a.none(), "k"_a, "v"_a, "slots"_a.none(), "victims"_a.none(), "mode"_a,
             "window"_a, "importance"_a.none(), "importance_slope"_a.none(), "row_to_sequence"_a.none(),
             "cu_seqlens"_a.none(), "stream"_a.none());
-  cache.def("evict", evict, "layer"_a, "q"_a.none(), "k"_a, "slots"_a.none(), "victims"_a.none(),
-            "importance"_a.none(), "importance_slope"_a.none(), "row_to_sequence"_a.none(), "cu_seqlens"_a.none(),
-            "stream"_a.none());
+  cache.def("evict", evict, "layer"_a, "q"_a.none(), "k"_a, "slots"_a.none(), "victims"_a.none(), "importance"_a.none(),
+            "importance_slope"_a.none(), "row_to_sequence"_a.none(), "cu_seqlens"_a.none(), "stream"_a.none());
   cache.def("append", append, "layer"_a, "q"_a.none(), "k"_a, "v"_a, "slots"_a.none(), "victims"_a.none(),
             "importance"_a.none(), "importance_slope"_a.none(), "row_to_sequence"_a.none(), "cu_seqlens"_a.none(),
             "stream"_a.none());

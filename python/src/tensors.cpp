@@ -33,8 +33,7 @@ DType dtype_of(const char* name, dlpack::DataType type) {
   if (is(dlpack::kUInt, 8)) return DType::uint8;
   const char* const kinds[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
   const std::string kind = type.code < std::size(kinds) ? kinds[type.code] : "DLPack type " + std::to_string(type.code);
-  refuse(name, "dtype " + kind + std::to_string(type.bits) +
-                   ": expected float32, float16, bfloat16, int32 or uint8");
+  refuse(name, "dtype " + kind + std::to_string(type.bits) + ": expected float32, float16, bfloat16, int32 or uint8");
 }
 
 /// The element type of a buffer in the machine's byte order.
@@ -64,8 +63,8 @@ const dlpack::ExchangeApi* exchange_api_of(nb::handle object) {
   static const dlpack::ExchangeApi* known_api = nullptr;
   PyTypeObject* type = Py_TYPE(object.ptr());
   if (type == known_type) return known_api;
-  const nb::object capsule = nb::steal(
-      PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__"));
+  const nb::object capsule =
+      nb::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__"));
   const auto* api = static_cast<const dlpack::ExchangeApi*>(
       capsule.is_valid() ? PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api") : nullptr);
   PyErr_Clear();
@@ -204,8 +203,8 @@ Tensor Arguments::borrow(const char* name, nb::handle object, BorrowedTensor::Us
 Stream Arguments::stream(nb::handle stream) const {
   if (!space_.cuda) return kDefaultStream;
   if (!stream.is_none()) {
-    const nb::object number = nb::hasattr(stream, "cuda_stream") ? nb::object{stream.attr("cuda_stream")}
-                                                                 : nb::borrow(stream);
+    const nb::object number =
+        nb::hasattr(stream, "cuda_stream") ? nb::object{stream.attr("cuda_stream")} : nb::borrow(stream);
     return Stream{reinterpret_cast<void*>(static_cast<uintptr_t>(to_uint64("stream", number)))};
   }
   for (std::size_t i = 0; i < count_; ++i) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints what torch's CUDA build cannot be imported without, as requirements of pip. Torch itself asks for all of CUDA."""
+"""Prints what torch's CUDA build cannot be imported without, as requirements of pip. Torch asks for all of CUDA."""
 
 from __future__ import annotations
 

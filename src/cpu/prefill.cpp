@@ -32,6 +32,7 @@ void take_prompt(HeadTokens prompt, const Scratch& scratch) {
 
 void CpuBackend::prefill(const core::Step& step, hashevict_stream /*stream*/) {
   validate(step, core::Operation::prefill);
+  if (!has_tokens(step)) return;
   const core::Layer& layer = storage_.layer(step.layer);
   for_each_head(layer, step.rows, [&](int64_t row, int32_t kv_head, int32_t worker) {
     const HeadTokens prompt = head_tokens(step, layer, static_cast<int32_t>(row), kv_head);

@@ -58,8 +58,8 @@ def valid_tokens(mask: Any, shape: tuple[int, int]) -> Any:
     rows, tokens = shape
     if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1 or mask.shape[2:] != (tokens, tokens):
         raise Unsupported(
-            f"attention_mask: {str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}: expected padding alone (a mask "
-            "of two dimensions); masks of one's own hide tokens that the cache may have evicted"
+            f"attention_mask: {str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}: expected padding alone (a "
+            "mask of two dimensions); masks of one's own hide tokens that the cache may have evicted"
         )
     mask = mask.expand(rows, -1, -1, -1)
     valid = mask.diagonal(dim1=-2, dim2=-1)[:, 0]

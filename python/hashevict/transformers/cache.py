@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from transformers import Cache as TransformersCache
 
-from hashevict.cache import Cache, Statistics
+from hashevict.cache import Cache
 from hashevict.config import Config, PrefillMode, Preset, Rule
 from hashevict.errors import InvalidArgument
+from hashevict.inspection import Statistics
 from hashevict.profile import Profile
 from hashevict.transformers.attention import NAME, register
 from hashevict.transformers.batches import Batch, batch_of

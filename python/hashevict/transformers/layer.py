@@ -176,8 +176,8 @@ class BoundedLayer(CacheLayerMixin):
 
 
 def _rows(states: Any, batch: Batch) -> Any:
-    """``[batch, heads, tokens, size]`` as the library's ``[batch * tokens, heads, size]``; the real ones where padding does
-    not lead its row.
+    """``[batch, heads, tokens, size]`` as the library's ``[batch * tokens, heads, size]``; the real ones
+    where padding does not lead its row.
     """
     rows, heads, tokens, size = states.shape
     flat = states.transpose(1, 2).reshape(rows * tokens, heads, size)
