@@ -11,6 +11,7 @@ tools_packages=(libcli11-dev nlohmann-json3-dev)
 test_packages=(libgtest-dev libgmock-dev libboost-context-dev)
 bench_packages=(libbenchmark-dev)
 lab_packages=(python3-matplotlib python3-numpy)
+python_packages=(python3-venv python3-dev)
 check_packages=(clang clang-format clang-tidy ccache pkg-config shellcheck binutils gcc)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -79,7 +80,7 @@ build() { (cd "$root" && cmake --build --preset "$@"); }
 # source_files: every C and C++ file of the project, one per line.
 source_files() {
   local folder folders=()
-  for folder in include src kernels tests tools lab bench examples; do
+  for folder in include src kernels tests tools lab python bench examples; do
     if [[ -d $root/$folder ]]; then folders+=("$root/$folder"); fi
   done
   find "${folders[@]}" -type f \

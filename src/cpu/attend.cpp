@@ -27,6 +27,7 @@ bool make_item(const HeadTokens& all, int32_t first, int32_t most, AttendItem& i
 
 void CpuBackend::attend(const core::Step& step, hashevict_stream /*stream*/) {
   validate(step, core::Operation::attend);
+  if (!has_tokens(step)) return;
   const core::Layer& layer = storage_.layer(step.layer);
   const int32_t most = attend_tokens(layer.shape);
   const int64_t items_per_head = std::max<int64_t>((int64_t{longest_row(step)} + most - 1) / most, 1);

@@ -53,6 +53,14 @@ inline int32_t longest_row(const core::Step& step) {
   return static_cast<int32_t>(longest);
 }
 
+/// Whether a row brings a token. A batch without any wakes no worker.
+inline bool has_tokens(const core::Step& step) {
+  for (int32_t row = 0; row < step.rows; ++row) {
+    if (step.sequence(row) >= 0 && step.end_token(row) > step.first_token(row)) return true;
+  }
+  return false;
+}
+
 /// Writes the slot and the victim of token `index` to the outputs that the caller asked for.
 inline void report(const HeadTokens& tokens, int32_t index, const TakenSlot& taken) {
   const core::Step& step = *tokens.step;

@@ -63,6 +63,7 @@ void CpuBackend::decode_by_splits(const core::Step& step) {
 
 void CpuBackend::decode(const core::Step& step, hashevict_stream /*stream*/) {
   validate(step, core::Operation::decode);
+  if (!has_tokens(step)) return;
   if (has_enough_heads(storage_.layer(step.layer), step.rows)) {
     decode_by_heads(step);
   } else {

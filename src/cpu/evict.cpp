@@ -6,6 +6,7 @@
 namespace hashevict::cpu {
 
 void CpuBackend::take_tokens(const core::Step& step, bool store) {
+  if (!has_tokens(step)) return;
   const core::Layer& layer = storage_.layer(step.layer);
   for_each_head(layer, step.rows, [&](int64_t row, int32_t kv_head, int32_t worker) {
     const HeadTokens tokens = head_tokens(step, layer, static_cast<int32_t>(row), kv_head);

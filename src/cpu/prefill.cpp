@@ -48,6 +48,7 @@ void select(const HeadTokens& prompt, const Scratch& scratch) {
 /// one pass does it all.
 void CpuBackend::prefill(const core::Step& step, hashevict_stream /*stream*/) {
   validate(step, core::Operation::prefill);
+  if (!has_tokens(step)) return;
   const core::Layer& layer = storage_.layer(step.layer);
   const auto prompt_of = [&](int64_t row, int32_t kv_head) {
     HeadTokens prompt = head_tokens(step, layer, static_cast<int32_t>(row), kv_head);

@@ -116,6 +116,21 @@ TEST_P(Threads, OfTheCallerGiveTheSameBits) {
   }
 }
 
+TEST_P(Threads, StayAsleepWhereAllRowsAreSkipped) {
+  CallersLoop loop;
+  Config config = wide_config();
+  config.execution.num_threads = 3;
+  config.execution.parallel_for = CallersLoop::run;
+  config.execution.parallel_for_context = &loop;
+  TestCache cache{GetParam(), config};
+  Inputs inputs{3};
+  loop.num_tasks = 0;
+  for (const Operation operation : kOperations) {
+    cache.run(operation, {{-1, inputs.draw(config, 2)}, {-1, inputs.draw(config, 1)}, {0, inputs.draw(config, 0)}});
+    EXPECT_EQ(loop.num_tasks, 0) << "operation " << static_cast<int>(operation) << ", seed 3";
+  }
+}
+
 TEST_P(Threads, OfManySplitsGiveTheSameBits) {
   SCOPED_TRACE("seed 2");
   Config config = small_config();

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One bounded layer of a :class:`HashEvictCache`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.cache_utils import CacheLayerMixin
+
+from hashevict.errors import InvalidArgument, InvalidState, Unsupported
+from hashevict.transformers.attention import MARK, NAME, plain_attention
+
+if TYPE_CHECKING:
+    from hashevict.transformers.batches import Batch
+    from hashevict.transformers.cache import HashEvictCache
+
+
+class BoundedLayer(CacheLayerMixin):
+    """Counts the tokens that transformers has seen, padding included, and hands keys to the attention function, which
+    alone has the queries. Holds no keys itself.
+    """
+
+    is_sliding = False
+    is_compileable = False
+    is_croppable = False
+    supports_early_init = False
+
+    def __init__(self, owner: HashEvictCache, model_layer: int, index: int) -> None:
+        super().__init__()
+        self.owner = owner
+        self.model_layer = model_layer
+        self.index = index
+        """Of the layer in the library's cache."""
+        self.seen = 0
+        self.pending = False
+        """Whether keys were handed out whose attention has not come yet."""
+        self.batch_size = -1
+
+    def lazy_initialization(self, key_states: Any, value_states: Any = None) -> None:
+        self.is_initialized = True
+        self.batch_size = key_states.shape[0]
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Returns the new keys and values alone, marked for the attention function."""
+        where = f"layer {self.model_layer} of {self.owner.shape.model_type!r}"
+        if self.pending:
+            raise InvalidState(
+                f"{where}: keys came twice without attention between: the model's attention implementation is not "
+                f"{NAME!r}, or shares keys among layers"
+            )
+        if key_states.shape != value_states.shape:
+            raise Unsupported(
+                f"{where}: keys {list(key_states.shape)} and values {list(value_states.shape)} differ in size"
+            )
+        if not self.is_initialized:
+            self.lazy_initialization(key_states)
+        if key_states.shape[0] != self.batch_size:
+            raise InvalidArgument(
+                f"{where}: a batch of {key_states.shape[0]} rows: expected {self.batch_size}, as the cache began with; "
+                "reset() it, or make another"
+            )
+        self.seen += key_states.shape[2]
+        self.pending = True
+        keys = key_states.view_as(key_states)
+        setattr(keys, MARK, self)
+        return keys, value_states
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def attend(
+        self, module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: Any, rest: dict[str, Any]
+    ) -> Any:
+        """Takes the new tokens in and attends: over a first prompt in full, then over what the cache holds.
+
+        Returns:
+            ``[batch, tokens, num_qo_heads, head_dim]``
+        """
+        if not self.pending:
+            raise Unsupported(f"model_type {self.owner.shape.model_type!r}: it attends twice with the same keys")
+        if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad):
+            raise Unsupported("gradients: a bounded cache has none; call the model under torch.no_grad()")
+        if rest.get("position_bias") is not None:
+            raise Unsupported("position_bias: the cache adds no bias to logits")
+        self.pending = False
+        tokens = query.shape[2]
+        self.owner.prepare(query, key)
+        if self.seen == tokens:
+            out, _ = plain_attention(module, query, key, value, mask, 0.0, scaling, rest)
+            self._prefill(query, key, value, self.owner.batch(mask, 0, tokens))
+            return out
+        columns = max(1, self.owner.max_batch_tokens // query.shape[0])
+        pieces = []
+        for start in range(0, tokens, columns):
+            part = slice(start, min(start + columns, tokens))
+            batch = self.owner.batch(mask, part.start, part.stop)
+            pieces.append(self._decode(query[:, :, part], key[:, :, part], value[:, :, part], batch, scaling, rest))
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+    def _prefill(self, query: Any, key: Any, value: Any, batch: Batch) -> None:
+        q, k, v = (_rows(states, batch) for states in (query, key, value))
+        self.owner.native.prefill(
+            self.index,
+            q,
+            k,
+            v,
+            mode=self.owner.prompt,
+            row_to_sequence=batch.row_to_sequence,
+            cu_seqlens=batch.cu_seqlens,
+        )
+
+    def _decode(self, query: Any, key: Any, value: Any, batch: Batch, scaling: Any, rest: dict[str, Any]) -> Any:
+        q, k, v = (_rows(states, batch) for states in (query, key, value))
+        rows, heads, tokens, size = query.shape
+        make = torch.zeros if batch.has_padding else torch.empty
+        whole = make((rows, tokens, heads, size), dtype=query.dtype, device=query.device)
+        flat = whole.view(rows * tokens, heads, size)
+        out = flat if batch.packed is None else torch.empty_like(q, memory_format=torch.contiguous_format)
+        sinks = rest.get("s_aux")
+        lse = None
+        if sinks is not None:
+            lse = torch.zeros(out.shape[:2], dtype=torch.float32, device=query.device)
+        self.owner.native.decode(
+            self.index,
+            q,
+            k,
+            v,
+            out=out,
+            lse=lse,
+            scale=scaling or 0.0,
+            logit_soft_cap=rest.get("softcap") or 0.0,
+            row_to_sequence=batch.row_to_sequence,
+            cu_seqlens=batch.cu_seqlens,
+        )
+        if sinks is not None and lse is not None:  # a sink is one more logit, without a value
+            out.mul_(torch.sigmoid(lse - sinks.float())[..., None])
+        if batch.packed is not None:
+            flat.index_copy_(0, batch.packed, out)
+        return whole
+
+    def get_mask_sizes(self, query_length: Any, *args: Any) -> tuple[int, int]:
+        """The mask covers the new tokens alone."""
+        tokens = query_length if isinstance(query_length, int) else int(query_length.shape[0])
+        return tokens, self.seen
+
+    def get_seq_length(self, *args: Any) -> int:
+        return self.seen
+
+    def get_max_length(self) -> int:
+        return -1
+
+    get_max_cache_shape = get_max_length
+
+    def reset(self) -> None:
+        self.seen = 0
+        self.pending = False
+
+    def _refuse(self, what: str) -> Any:
+        raise Unsupported(f"{what}: a bounded cache cannot do it exactly")
+
+    def crop(self, *args: Any) -> None:
+        self._refuse("crop (assisted generation, prompt lookup)")
+
+    def activate_past_recording(self) -> None:
+        self._refuse("activate_past_recording (assisted generation, prompt lookup)")
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._refuse("batch_repeat_interleave (contrastive search)")
+
+    def batch_select_indices(self, indices: Any) -> None:
+        self._refuse("batch_select_indices (contrastive search)")
+
+    def offload(self) -> None:
+        self._refuse("offload")
+
+    prefetch = offload
+
+
+def _rows(states: Any, batch: Batch) -> Any:
+    """``[batch, heads, tokens, size]`` as the library's ``[batch * tokens, heads, size]``; the real ones
+    where padding does not lead its row.
+    """
+    rows, heads, tokens, size = states.shape
+    flat = states.transpose(1, 2).reshape(rows * tokens, heads, size)
+    return flat if batch.packed is None else flat.index_select(0, batch.packed)

