@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from hashevict import _native
-from hashevict.config import Backend, Bytes, Config, EncodeAs, Memory, PrefillMode, Rule, _config_of
+from hashevict.config import (
+    AttendQueries,
+    Backend,
+    Bytes,
+    Config,
+    EncodeAs,
+    Memory,
+    PrefillAttention,
+    PrefillMode,
+    Rule,
+    _config_of,
+)
 from hashevict.inspection import Capabilities, Statistics, View
 from hashevict.tensors import SupportsDLPack, Tensor, empty_like
 
@@ -82,6 +93,11 @@ class Cache:
         victims: SupportsDLPack | None = None,
         mode: PrefillMode = "replay",
         window: int = 0,
+        out: SupportsDLPack | None = None,
+        lse: SupportsDLPack | None = None,
+        scale: float = 0.0,
+        logit_soft_cap: float = 0.0,
+        attention: PrefillAttention = "streamed",
         importance: SupportsDLPack | None = None,
         importance_slope: SupportsDLPack | None = None,
         row_to_sequence: SupportsDLPack | None = None,
@@ -91,8 +107,8 @@ class Cache:
         """Adds a prompt, or a chunk of one, to a layer, and keeps as many of its tokens as fit.
 
         Args:
-            q: ``[tokens, num_qo_heads, head_dim]``; may be None for rules whose probe is not the query, in modes
-                ``replay`` and ``recent``
+            q: ``[tokens, num_qo_heads, head_dim]``; may be None without ``out`` for rules whose probe is not the query,
+                in modes ``replay`` and ``recent``
             k: ``[tokens, num_kv_heads, head_dim]``
             v: ``[tokens, num_kv_heads, head_dim]``
             slots: int32 ``[tokens, num_kv_heads]``, written. ``replay``: the slot that the token's own step gave it.
@@ -103,6 +119,11 @@ class Cache:
                 sinks, the last ``window`` tokens, and the others nearest to their queries. ``recent``: sinks and the
                 latest
             window: of mode ``window``; 0: 32
+            out: ``[tokens, num_qo_heads, head_dim]``, written: the prompt's attention; None: none is computed
+            lse: float32 ``[tokens, num_qo_heads]``, written, with ``out``
+            scale, logit_soft_cap: as for :meth:`attend`
+            attention: ``streamed``: each query sees what :meth:`decode` of its token would have seen (mode ``replay``
+                alone). ``full``: what the cache held before the call, and causally the call's own tokens
             importance: float32 ``[tokens, num_kv_heads]``, for policy ``importance`` alone
             importance_slope: likewise
 
@@ -119,6 +140,11 @@ class Cache:
             victims,
             mode,
             window,
+            out,
+            lse,
+            scale,
+            logit_soft_cap,
+            attention,
             importance,
             importance_slope,
             row_to_sequence,
@@ -190,6 +216,7 @@ class Cache:
         lse: SupportsDLPack | None = None,
         scale: float = 0.0,
         logit_soft_cap: float = 0.0,
+        queries: AttendQueries = "last",
         row_to_sequence: SupportsDLPack | None = None,
         cu_seqlens: SupportsDLPack | None = None,
         stream: Any = None,
@@ -204,6 +231,7 @@ class Cache:
             lse: float32 ``[tokens, num_qo_heads]``, written: the natural logarithm of the softmax sum
             scale: 0: ``1 / sqrt(head_dim)``
             logit_soft_cap: above 0: logits become ``cap * tanh(logit / cap)``
+            queries: ``after``: they stand behind every token, and each sees all slots
 
         Returns:
             ``out``
@@ -212,7 +240,7 @@ class Cache:
             InvalidArgument; InvalidState for a row of several tokens whose sequence has evicted (CUDA: NaN)
         """
         out = empty_like(q) if out is None else out
-        self._native.attend(layer, q, out, lse, scale, logit_soft_cap, row_to_sequence, cu_seqlens, stream)
+        self._native.attend(layer, q, out, lse, scale, logit_soft_cap, queries, row_to_sequence, cu_seqlens, stream)
         return out
 
     def decode(

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hashevict.errors import Error, InvalidArgument
+from hashevict.profile import Profile
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +79,17 @@ def _run(options: argparse.Namespace) -> None:
 
         capacities_figure(profile).savefig(options.figure)
 
+
+class _CallableModule(types.ModuleType):
+    """Importing this file binds its name in the package, over the function of that name; so the module is callable."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Profile:
+        from hashevict.calibration import calibrate
+
+        return calibrate(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,6 +28,8 @@ Backend = Literal["auto", "cpu", "cuda"]
 Layout = Literal["head_major", "slot_major", "paged"]
 DType = Literal["float32", "float16", "bfloat16"]
 PrefillMode = Literal["replay", "window", "recent"]
+PrefillAttention = Literal["streamed", "full"]
+AttendQueries = Literal["last", "after"]
 EncodeAs = Literal["keys", "queries"]
 
 

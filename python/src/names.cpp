@@ -104,6 +104,22 @@ struct Names<PrefillMode> {
 };
 
 template <>
+struct Names<PrefillAttention> {
+  static constexpr std::array<std::pair<const char*, PrefillAttention>, 2> kTable = {{
+      {"streamed", PrefillAttention::streamed},
+      {"full", PrefillAttention::full},
+  }};
+};
+
+template <>
+struct Names<AttendQueries> {
+  static constexpr std::array<std::pair<const char*, AttendQueries>, 2> kTable = {{
+      {"last", AttendQueries::last},
+      {"after", AttendQueries::after},
+  }};
+};
+
+template <>
 struct Names<EncodeAs> {
   static constexpr std::array<std::pair<const char*, EncodeAs>, 2> kTable = {{
       {"keys", EncodeAs::keys},
@@ -164,6 +180,8 @@ HASHEVICT_FOR_NAMED(Layout)
 HASHEVICT_FOR_NAMED(Preset)
 HASHEVICT_FOR_NAMED(PrefillMode)
 HASHEVICT_FOR_NAMED(EncodeAs)
+HASHEVICT_FOR_NAMED(PrefillAttention)
+HASHEVICT_FOR_NAMED(AttendQueries)
 HASHEVICT_FOR_NAMED(DType)
 
 nb::dict all_names() {
@@ -178,6 +196,8 @@ nb::dict all_names() {
   names["layout"] = names_of<Layout>();
   names["preset"] = names_of<Preset>();
   names["prefill_mode"] = names_of<PrefillMode>();
+  names["prefill_attention"] = names_of<PrefillAttention>();
+  names["attend_queries"] = names_of<AttendQueries>();
   names["encode_as"] = names_of<EncodeAs>();
   names["dtype"] = names_of<DType>();
   return names;

@@ -32,7 +32,8 @@ void fill_step(Args& args, Arguments& arguments, nb::handle q, nb::handle k, nb:
 }
 
 void prefill(NativeCache& self, int32_t layer, nb::handle q, nb::handle k, nb::handle v, nb::handle slots,
-             nb::handle victims, nb::handle mode, int32_t window, nb::handle importance, nb::handle importance_slope,
+             nb::handle victims, nb::handle mode, int32_t window, nb::handle out, nb::handle lse, double scale,
+             double logit_soft_cap, nb::handle attention, nb::handle importance, nb::handle importance_slope,
              nb::handle row_to_sequence, nb::handle cu_seqlens, nb::handle stream) {
   Arguments arguments{self.space()};
   PrefillArgs args;
@@ -42,6 +43,10 @@ void prefill(NativeCache& self, int32_t layer, nb::handle q, nb::handle k, nb::h
   args.v = arguments.read("v", v);
   args.mode = to_enum<PrefillMode>("mode", mode);
   args.window = window;
+  args.out = arguments.write("out", out);
+  args.lse = arguments.write("lse", lse);
+  args.softmax = to_softmax(scale, logit_soft_cap);
+  args.attention = to_enum<PrefillAttention>("attention", attention);
   const Stream on = arguments.stream(stream);
   const nb::gil_scoped_release release;
   self.cache().prefill(args, on);
@@ -75,7 +80,8 @@ void append(NativeCache& self, int32_t layer, nb::handle q, nb::handle k, nb::ha
 }
 
 void attend(NativeCache& self, int32_t layer, nb::handle q, nb::handle out, nb::handle lse, double scale,
-            double logit_soft_cap, nb::handle row_to_sequence, nb::handle cu_seqlens, nb::handle stream) {
+            double logit_soft_cap, nb::handle queries, nb::handle row_to_sequence, nb::handle cu_seqlens,
+            nb::handle stream) {
   Arguments arguments{self.space()};
   AttendArgs args;
   args.layer = layer;
@@ -84,6 +90,7 @@ void attend(NativeCache& self, int32_t layer, nb::handle q, nb::handle out, nb::
   args.out = arguments.write("out", out);
   args.lse = arguments.write("lse", lse);
   args.softmax = to_softmax(scale, logit_soft_cap);
+  args.queries = to_enum<AttendQueries>("queries", queries);
   const Stream on = arguments.stream(stream);
   const nb::gil_scoped_release release;
   self.cache().attend(args, on);
@@ -121,14 +128,15 @@ void encode(NativeCache& self, int32_t layer, int32_t sequence, nb::handle as, n
 
 void add_operations(NativeClass& cache) {
   cache.def("prefill", prefill, "layer"_a, "q"_a.none(), "k"_a, "v"_a, "slots"_a.none(), "victims"_a.none(), "mode"_a,
-            "window"_a, "importance"_a.none(), "importance_slope"_a.none(), "row_to_sequence"_a.none(),
-            "cu_seqlens"_a.none(), "stream"_a.none());
+            "window"_a, "out"_a.none(), "lse"_a.none(), "scale"_a, "logit_soft_cap"_a, "attention"_a,
+            "importance"_a.none(), "importance_slope"_a.none(), "row_to_sequence"_a.none(), "cu_seqlens"_a.none(),
+            "stream"_a.none());
   cache.def("evict", evict, "layer"_a, "q"_a.none(), "k"_a, "slots"_a.none(), "victims"_a.none(), "importance"_a.none(),
             "importance_slope"_a.none(), "row_to_sequence"_a.none(), "cu_seqlens"_a.none(), "stream"_a.none());
   cache.def("append", append, "layer"_a, "q"_a.none(), "k"_a, "v"_a, "slots"_a.none(), "victims"_a.none(),
             "importance"_a.none(), "importance_slope"_a.none(), "row_to_sequence"_a.none(), "cu_seqlens"_a.none(),
             "stream"_a.none());
-  cache.def("attend", attend, "layer"_a, "q"_a, "out"_a, "lse"_a.none(), "scale"_a, "logit_soft_cap"_a,
+  cache.def("attend", attend, "layer"_a, "q"_a, "out"_a, "lse"_a.none(), "scale"_a, "logit_soft_cap"_a, "queries"_a,
             "row_to_sequence"_a.none(), "cu_seqlens"_a.none(), "stream"_a.none());
   cache.def("decode", decode, "layer"_a, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "slots"_a.none(),
             "victims"_a.none(), "scale"_a, "logit_soft_cap"_a, "importance"_a.none(), "importance_slope"_a.none(),

@@ -169,3 +169,34 @@ def test_importance_weights_are_needed_and_decide(rng: np.random.Generator) -> N
     for head in range(2):
         importances = k[:, head].astype(np.float64) @ weight[head]
         assert victims[4, head] == np.argmin(importances[:4])
+
+
+def test_a_streamed_prompts_attention_is_that_of_decode(rng: np.random.Generator) -> None:
+    stepped, streamed = Cache(config()), Cache(config())
+    q, k, v = states(rng, 60, 4), states(rng, 60, 2), states(rng, 60, 2)
+    out, lse = poisoned(60, 4, 16, dtype=np.float32), poisoned(60, 4, dtype=np.float32)
+    streamed.prefill(0, q, k, v, out=out, lse=lse, scale=0.5, cu_seqlens=np.array([0, 60], np.int32))
+    for t in range(60):
+        step_lse = poisoned(1, 4, dtype=np.float32)
+        step = stepped.decode(0, q[t : t + 1], k[t : t + 1], v[t : t + 1], lse=step_lse, scale=0.5)
+        np.testing.assert_allclose(out[t], step[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(lse[t], step_lse[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_full_prompts_attention_sees_all_of_it(rng: np.random.Generator) -> None:
+    bounded, roomy = Cache(config()), Cache(config(capacity=100))
+    q, k, v = states(rng, 60, 4), states(rng, 60, 2), states(rng, 60, 2)
+    row = np.array([0, 60], np.int32)
+    outs = [poisoned(60, 4, 16, dtype=np.float32) for _ in range(2)]
+    for cache, out in zip((bounded, roomy), outs, strict=True):
+        cache.prefill(0, q, k, v, out=out, attention="full", cu_seqlens=row)
+    np.testing.assert_allclose(outs[0], outs[1], rtol=1e-4, atol=1e-5)
+
+
+def test_queries_after_see_every_slot(rng: np.random.Generator, cache: Cache) -> None:
+    for _ in range(40):
+        cache.append(0, states(rng, 1, 4), states(rng, 1, 2), states(rng, 1, 2))
+    q = states(rng, 3, 4)
+    out = cache.attend(0, q, queries="after", cu_seqlens=np.array([0, 3], np.int32))
+    for t in range(3):
+        np.testing.assert_array_equal(out[t], cache.attend(0, q[t : t + 1])[0])

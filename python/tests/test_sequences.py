@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -162,3 +164,28 @@ def test_presets_are_the_librarys() -> None:
     rule = Cache(Config(**shape, rule="superseded")).config.rule  # type: ignore[arg-type]
     assert isinstance(rule, Rule)
     assert (rule.policy, rule.hash_bits, rule.recent_fraction) == ("superseded", 64, 0.5)
+
+
+def test_memory_of_the_process_grows_by_what_is_required_and_no_more(rng: np.random.Generator) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    program = """
+import sys, numpy as np, hashevict
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+config = hashevict.Config(num_layers=4, num_qo_heads=4, num_kv_heads=4, head_dim=64, capacity=4096, dtype="float32",
+                          backend="cpu", num_threads=1, rule="superseded", max_batch_tokens=64)
+needed = hashevict.Cache.required_bytes(config).total
+tokens = np.random.default_rng(0).standard_normal((64, 4, 64), dtype=np.float32)
+row = np.array([0, 64], np.int32)
+before = resident()
+cache = hashevict.Cache(config)
+for i in range(66):
+    for layer in range(4):
+        cache.prefill(layer, tokens, tokens, tokens, cu_seqlens=row, mode="recent")
+print(needed, resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    needed, grown = map(int, done.stdout.split())
+    assert needed > 30 << 20
+    assert 0.9 * needed < grown < 1.1 * needed

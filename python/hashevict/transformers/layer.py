@@ -85,15 +85,20 @@ class BoundedLayer(CacheLayerMixin):
         tokens = query.shape[2]
         self.owner.prepare(query, key)
         if self.seen == tokens:
+            batch = self.owner.batch(mask, 0, tokens)
+            if self.owner.prompt_attention == "streamed":
+                return self._take(True, query, key, value, batch, scaling, rest)
             out, _ = plain_attention(module, query, key, value, mask, 0.0, scaling, rest)
-            self._prefill(query, key, value, self.owner.batch(mask, 0, tokens))
+            self._prefill(query, key, value, batch)
             return out
         columns = max(1, self.owner.max_batch_tokens // query.shape[0])
         pieces = []
         for start in range(0, tokens, columns):
             part = slice(start, min(start + columns, tokens))
             batch = self.owner.batch(mask, part.start, part.stop)
-            pieces.append(self._decode(query[:, :, part], key[:, :, part], value[:, :, part], batch, scaling, rest))
+            pieces.append(
+                self._take(False, query[:, :, part], key[:, :, part], value[:, :, part], batch, scaling, rest)
+            )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
     def _prefill(self, query: Any, key: Any, value: Any, batch: Batch) -> None:
@@ -108,7 +113,10 @@ class BoundedLayer(CacheLayerMixin):
             cu_seqlens=batch.cu_seqlens,
         )
 
-    def _decode(self, query: Any, key: Any, value: Any, batch: Batch, scaling: Any, rest: dict[str, Any]) -> Any:
+    def _take(
+        self, is_prompt: bool, query: Any, key: Any, value: Any, batch: Batch, scaling: Any, rest: dict[str, Any]
+    ) -> Any:
+        """Takes tokens in and attends after each one's own step."""
         q, k, v = (_rows(states, batch) for states in (query, key, value))
         rows, heads, tokens, size = query.shape
         make = torch.zeros if batch.has_padding else torch.empty
@@ -119,7 +127,8 @@ class BoundedLayer(CacheLayerMixin):
         lse = None
         if sinks is not None:
             lse = torch.zeros(out.shape[:2], dtype=torch.float32, device=query.device)
-        self.owner.native.decode(
+        call = self.owner.native.prefill if is_prompt else self.owner.native.decode
+        call(
             self.index,
             q,
             k,

@@ -80,6 +80,12 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         "policy 'importance' needs a profile with importance weights",
     ),
     "votes that nobody learned": (lambda m: HashEvictCache(m, 64, rule="recall"), InvalidArgument, "needs a profile"),
+    "a prompt streamed and reduced by its queries": (
+        lambda m: HashEvictCache(m, 64, prompt="window", prompt_attention="streamed"),
+        InvalidArgument,
+        "prompt = 'window': expected 'replay'",
+    ),
+    "a prompt misspelt": (lambda m: HashEvictCache(m, 64, prompt="all"), InvalidArgument, "expected one of replay"),  # type: ignore[arg-type]
     "cropping": (lambda m: HashEvictCache(m, 64).crop(-1), Unsupported, "crop"),
     "contrastive search": (
         lambda m: HashEvictCache(m, 64).batch_repeat_interleave(2),
