@@ -31,7 +31,7 @@ HASHEVICT_DEVICE void attend_tile(TileMma<kDtype, kDims> /*shape*/, const TileIn
   simt::SharedMemory memory;
   const TileMmaShared shared = take_tile_mma<Shape>(memory);
   TileMmaWork<Shape> work{in, shared};
-  for_blocks_of_keys<Shape::kKeys>(in, deaths_of(in), shared.list, work);
+  for_blocks_of_keys<Shape::kKeys>(in, shared.list, work);
   work.store();
 }
 
@@ -41,7 +41,7 @@ HASHEVICT_DEVICE void attend_tile(TileFma<kDims> /*shape*/, const TileInput& in)
   simt::SharedMemory memory;
   const TileFmaShared shared = take_tile_fma<Shape>(memory);
   TileFmaWork<Shape> work{in, shared};
-  for_blocks_of_keys<Shape::kKeys>(in, deaths_of(in), shared.list, work);
+  for_blocks_of_keys<Shape::kKeys>(in, shared.list, work);
   work.store();
 }
 

@@ -94,8 +94,8 @@ HASHEVICT_DEVICE int32_t death_of(const TileInput& in, const Deaths& deaths, int
 
 /// All threads append to the list, in order, those of kRound keys from `first` on that are alive at the tile's first
 /// token or born later. @return keys in the list
-HASHEVICT_DEVICE int32_t scan_keys(const TileInput& in, const Deaths& deaths, const KeyList& list, int32_t first,
-                                   int32_t held) {
+HASHEVICT_DEVICE int32_t scan_keys(const TileInput& in, const KeyList& list, int32_t first, int32_t held) {
+  const Deaths deaths = deaths_of(in);  // found anew in each round, which costs no registers between them
   int32_t death[kScanned];
   uint32_t found[kScanned];
   HASHEVICT_UNROLL
@@ -152,12 +152,12 @@ HASHEVICT_DEVICE void fill_up(const KeyList& list, int32_t held) {
 /// block starts at `next`; if that is negative, or there was no block before, `work.start(first)` comes first. All
 /// threads are at a barrier's far side when a block starts.
 template <int32_t kKeys, class Work>
-HASHEVICT_DEVICE void for_blocks_of_keys(const TileInput& in, const Deaths& deaths, const KeyList& list, Work& work) {
+HASHEVICT_DEVICE void for_blocks_of_keys(const TileInput& in, const KeyList& list, Work& work) {
   static_assert(kKeys <= kAttendThreads);
   int32_t held = 0;
   HASHEVICT_NO_UNROLL
   for (int32_t birth = -in.slots; birth < in.tile.end; birth += kRound) {
-    held = scan_keys(in, deaths, list, birth, held);
+    held = scan_keys(in, list, birth, held);
     const bool last = in.tile.end - birth <= kRound;
     if (last) fill_up<kKeys>(list, held);
     const int32_t end = last ? held : held - kKeys + 1;  // blocks start before it

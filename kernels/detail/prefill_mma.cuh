@@ -157,10 +157,7 @@ class TileMmaWork {
       for (int32_t c = 0; c < kKeptChunks; ++c) load_queries(staged, c, queries_[c]);
       simt::block_sync();
     }
-    has_queries_ = simt::warp() * kWarpQueries < in.tile.count();
     parts_ = Shape::kIsBfloat && fewest_keys(in) < kFewKeys ? 3 : 2;
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 2; ++i) tokens_[i] = in.tile.token(query(i));
   }
 
   /// Attends to a block of `count` keys, from entry `first` of the list on. Its keys are on their way; those of the
@@ -171,11 +168,11 @@ class TileMmaWork {
     simt::block_sync();
     stage_packed<Shape>(in_, shared_.list, values_of(in_), first, shared_.values, Shape::kValueStride);
     float logits[kColumns][4];
-    if (has_queries_) multiply_keys(count, logits);
+    if (has_queries()) multiply_keys(count, logits);
     simt::wait_for_copies();
     simt::block_sync();
     if (next >= 0) start(next);
-    if (!has_queries_) return;
+    if (!has_queries()) return;
     make_logits(first, logits);
     make_weights(logits);
     add_values(count, logits);
@@ -221,6 +218,8 @@ class TileMmaWork {
 
   /// Number in the tile of the lane's i-th query.
   static HASHEVICT_DEVICE int32_t query(int32_t i) { return simt::warp() * kWarpQueries + mma_lane().row + 8 * i; }
+
+  [[nodiscard]] HASHEVICT_DEVICE bool has_queries() const { return simt::warp() * kWarpQueries < in_.tile.count(); }
 
   /// 32 dimensions of the warp's queries, the left operands of two products.
   static HASHEVICT_DEVICE void load_queries(const simt::SharedArray<uint32_t>& from, int32_t chunk,
@@ -294,6 +293,7 @@ class TileMmaWork {
       for (int32_t i = 0; i < 4; ++i) dots[n][i] = logit_of(in_.p.softmax, dots[n][i]);
     }
     if (!some_are_hidden(first)) return;
+    const int32_t tokens[2] = {in_.tile.token(query(0)), in_.tile.token(query(1))};
     HASHEVICT_UNROLL
     for (int32_t n = 0; n < kColumns; ++n) {
       int32_t births[2], deaths[2];
@@ -301,7 +301,7 @@ class TileMmaWork {
       shared_.list.deaths.load_many(first + 8 * n + 2 * mma_lane().pair, deaths);
       HASHEVICT_UNROLL
       for (int32_t i = 0; i < 4; ++i) {
-        const int32_t token = tokens_[i / 2];
+        const int32_t token = tokens[i / 2];
         if (births[i % 2] > token || token >= deaths[i % 2]) dots[n][i] = kNegativeInfinity;
       }
     }
@@ -384,9 +384,7 @@ class TileMmaWork {
 
   const TileInput& in_;
   const TileMmaShared& shared_;
-  bool has_queries_;
-  int32_t parts_;      ///< of each weight
-  int32_t tokens_[2];  ///< of the lane's queries
+  int32_t parts_;  ///< of each weight
   uint32_t queries_[kKeptChunks][2][4];
   float maxima_[2] = {kNegativeInfinity, kNegativeInfinity};
   float sums_[2] = {};  ///< of the weights of the lane's keys
