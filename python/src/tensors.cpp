@@ -12,16 +12,18 @@ namespace {
   throw Error{Status::invalid_argument, std::string{name} + ": " + text};
 }
 
-/// The message of Python's present error, which is cleared.
-std::string take_python_error() {
-  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
-  PyErr_Fetch(&type, &value, &trace);
-  const nb::object owners[] = {nb::steal(type), nb::steal(value), nb::steal(trace)};
-  if (value == nullptr) return "no reason given";
-  const nb::object text = nb::steal(PyObject_Str(value));
+/// The first line of an exception's message.
+std::string message_of(nb::handle exception) {
+  const nb::object text = nb::steal(PyObject_Str(exception.ptr()));
   const char* characters = text.is_valid() ? PyUnicode_AsUTF8(text.ptr()) : nullptr;
   PyErr_Clear();
-  return characters != nullptr ? characters : "no reason given";
+  const std::string whole{characters != nullptr ? characters : Py_TYPE(exception.ptr())->tp_name};
+  return whole.substr(0, whole.find('\n'));
+}
+
+/// The first line of Python's present error, which is cleared.
+std::string take_python_error() {
+  return message_of(nb::python_error{}.value());
 }
 
 DType dtype_of(const char* name, dlpack::DataType type) {
@@ -76,6 +78,13 @@ const dlpack::ExchangeApi* exchange_api_of(nb::handle object) {
   return api;
 }
 
+/// Whether a tensor of torch is part of a graph. DLPack's own export refuses such a tensor, the exchange API does not.
+bool requires_grad(nb::handle object) {
+  const nb::object answer = nb::steal(PyObject_GetAttrString(object.ptr(), "requires_grad"));
+  PyErr_Clear();
+  return answer.is_valid() && answer.ptr() == Py_True;
+}
+
 bool is_cuda(dlpack::Device device) {
   return device.type == dlpack::kCuda;
 }
@@ -97,6 +106,7 @@ bool BorrowedTensor::borrow_by_exchange_api(const char* name, nb::handle object)
   if (api_ == nullptr) return false;
   dlpack::Tensor tensor{};
   if (api_->tensor_of(object.ptr(), &tensor) != 0) refuse(name, take_python_error());
+  if (requires_grad(object)) refuse(name, "it requires gradients, and the cache has none: expected a detached tensor");
   describe(name, tensor);
   owner_ = nb::borrow(object);
   return true;
@@ -133,11 +143,11 @@ void BorrowedTensor::borrow_by_capsule(const char* name, nb::handle object, Use 
   try {
     owner_ = object.attr("__dlpack__")(**options);
   } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_TypeError)) refuse(name, error.what());
+    if (!error.matches(PyExc_TypeError)) refuse(name, message_of(error.value()));
     try {
       owner_ = object.attr("__dlpack__")();
     } catch (nb::python_error& old) {
-      refuse(name, old.what());
+      refuse(name, message_of(old.value()));
     }
   }
   if (PyCapsule_IsValid(owner_.ptr(), "dltensor_versioned") != 0) {

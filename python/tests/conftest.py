@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 import pytest
+from caches import config
 
-from hashevict import Cache, Config
+from hashevict import Cache
 
 
 @pytest.fixture
@@ -19,25 +19,6 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def config(**changes: Any) -> Config:
-    """A small cache on the CPU."""
-    fields: dict[str, Any] = {
-        "num_layers": 2,
-        "num_qo_heads": 4,
-        "num_kv_heads": 2,
-        "head_dim": 16,
-        "capacity": 24,
-        "dtype": "float32",
-        "backend": "cpu",
-        "num_threads": 1,
-    }
-    return Config(**{**fields, **changes})
-
-
 @pytest.fixture
 def cache() -> Cache:
     return Cache(config())
-
-
-def states(rng: np.random.Generator, tokens: int, heads: int, size: int = 16) -> Any:
-    return rng.standard_normal((tokens, heads, size), dtype=np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import config, states
+from caches import config, states
 from oracle import Head
 
 from hashevict import Cache, InvalidState, Rule

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import config, states
+from caches import config, states
 
 from hashevict import Cache, Error, InvalidArgument, Memory, Rule, Unsupported, divide_slots
 

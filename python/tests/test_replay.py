@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import config, states
+from caches import config, states
 from safetensors.numpy import load_file, save_file
 
 from hashevict import Cache, Rule

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import config, states
+from caches import config, states
 
 import hashevict
 from hashevict import Cache, Config, InvalidData, InvalidState, Memory, Rule

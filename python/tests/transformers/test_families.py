@@ -56,6 +56,7 @@ REFUSED = {
     "bloom": ({}, "ignores attention implementations"),
     "falcon": ({}, "ignores attention implementations"),
     "mpt": ({"d_model": 64, "n_heads": 4, "n_layers": 2}, "ignores attention implementations"),
+    "deepseek_v2": ({}, "keys and values differ in size"),
     "deepseek_v3": ({}, "keys and values differ in size"),
     "gemma3n_text": ({}, "layers share keys and values"),
     "diffllama": ({}, "attends twice with the same keys"),

@@ -87,6 +87,12 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     ),
     "a prompt misspelt": (lambda m: HashEvictCache(m, 64, prompt="all"), InvalidArgument, "expected one of replay"),  # type: ignore[arg-type]
     "cropping": (lambda m: HashEvictCache(m, 64).crop(-1), Unsupported, "crop"),
+    "offloading": (lambda m: HashEvictCache(m, 64).layers[0].offload(), Unsupported, "offload"),
+    "attention weights": (
+        lambda m: forward(m, prompts(1, 6)[0], HashEvictCache(m, 64), output_attentions=True),
+        Unsupported,
+        "output_attentions",
+    ),
     "contrastive search": (
         lambda m: HashEvictCache(m, 64).batch_repeat_interleave(2),
         Unsupported,
