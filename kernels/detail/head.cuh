@@ -66,11 +66,6 @@ HASHEVICT_DEVICE core::HeadSettings settings_of(const Layer& layer, int32_t kv_h
   return simt::load(layer.state.heads + kv_head);
 }
 
-/// The place of a head's counter among those of a layer.
-HASHEVICT_DEVICE int64_t counter_of(const Layer& layer, int32_t sequence, int32_t kv_head) {
-  return int64_t{sequence} * layer.shape.num_kv_heads + kv_head;
-}
-
 /// Some slots of a head, for kernels that take the slots of all heads. Construction lists the splits of a layer, so
 /// that no block is launched for slots that a head does not have, except in the last split of each head.
 struct SlotRange {
@@ -92,7 +87,7 @@ HASHEVICT_DEVICE bool has_pages(const Layer& layer, int32_t sequence, int32_t sl
   const int32_t first = simt::load(table.offsets + sequence);
   const int32_t end = simt::load(table.offsets + sequence + 1);
   if (first < 0 || end < first || end > table.length) return false;
-  return end - first >= core::num_pages_of(slots, layer.kv.page_size);
+  return end - first >= core::num_parts(slots, layer.kv.page_size);
 }
 
 /// Whether the table holds the pages that a sequence needs once it has seen `before` + `more` tokens.

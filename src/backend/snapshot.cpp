@@ -136,8 +136,8 @@ std::span<const Counters> read_counters(Backend& backend, int32_t sequence, hash
 
 LayerHeader layer_header(const Backend& backend, int32_t layer, const Counters& counters) {
   return LayerHeader{.traits = values_of(traits_of(backend.storage().settings.layer(layer))),
-                     .projection_checksum = backend.projection_checksum(layer),
-                     .importance_checksum = backend.importance_checksum(layer),
+                     .projection_checksum = backend.checksum(Parameter::projection, layer),
+                     .importance_checksum = backend.checksum(Parameter::importance_weights, layer),
                      .counters = counters,
                      .unused = 0};
 }
@@ -213,12 +213,12 @@ uint64_t check_layer(const Backend& backend, int32_t layer, std::span<const std:
     expect_data(header.traits[i] == traits[i].value, "buffer: layer {} saved with {} = {}: expected {}", layer,
                 traits[i].name, header.traits[i], traits[i].value);
   }
-  expect_data(header.projection_checksum == backend.projection_checksum(layer),
+  expect_data(header.projection_checksum == backend.checksum(Parameter::projection, layer),
               "buffer: layer {} saved with a projection of checksum {:#x}: expected {:#x}, this cache's projection",
-              layer, header.projection_checksum, backend.projection_checksum(layer));
-  expect_data(header.importance_checksum == backend.importance_checksum(layer),
+              layer, header.projection_checksum, backend.checksum(Parameter::projection, layer));
+  expect_data(header.importance_checksum == backend.checksum(Parameter::importance_weights, layer),
               "buffer: layer {} saved with importance weights of checksum {:#x}: expected {:#x}, this cache's weights",
-              layer, header.importance_checksum, backend.importance_checksum(layer));
+              layer, header.importance_checksum, backend.checksum(Parameter::importance_weights, layer));
   counters = header.counters;
   expect_data(
       counters.tokens_seen >= 0 && counters.prompt_length >= 0 && counters.prompt_length <= counters.tokens_seen,

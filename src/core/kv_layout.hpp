@@ -74,9 +74,4 @@ struct KvLayout {
   }
 };
 
-/// Pages that hold `num_slots` slots.
-HASHEVICT_HOST_DEVICE constexpr int32_t num_pages_of(int32_t num_slots, int32_t page_size) {
-  return num_slots / page_size + (num_slots % page_size != 0 ? 1 : 0);
-}
-
 }  // namespace hashevict::core

@@ -354,14 +354,14 @@ int32_t most_pages(const Settings& settings) {
   int32_t pages = 0;
   for (const LayerSettings& layer : settings.layers) {
     if (settings.placement.is_paged())
-      pages = std::max(pages, num_pages_of(layer.max_capacity, settings.placement.page_size));
+      pages = std::max(pages, num_parts(layer.max_capacity, settings.placement.page_size));
   }
   return pages;
 }
 
 void validate_pages(const Settings& settings, const CacheMemory& memory, int32_t sequence, int32_t num_slots) {
   if (!settings.placement.is_paged()) return;
-  const int32_t pages = num_pages_of(num_slots, settings.placement.page_size);
+  const int32_t pages = num_parts(num_slots, settings.placement.page_size);
   if (memory.table.offsets != nullptr) {
     const int64_t begin = memory.table.offsets[sequence];
     const int64_t end = memory.table.offsets[sequence + 1];
@@ -383,7 +383,7 @@ void validate_fork_pages(const Settings& settings, const CacheMemory& memory, in
   validate_pages(settings, memory, source, num_slots);
   validate_pages(settings, memory, target, num_slots);
   if (!settings.placement.is_paged()) return;
-  const int32_t count = num_pages_of(num_slots, settings.placement.page_size);
+  const int32_t count = num_parts(num_slots, settings.placement.page_size);
   const int32_t* const pages = block_table_row(memory.table, target);
   const auto end = std::copy_n(block_table_row(memory.table, source), count, scratch.begin());
   std::sort(scratch.begin(), end);

@@ -38,9 +38,9 @@ void CpuBackend::count_tokens(const core::Step& step, bool is_prompt) {
     if (sequence < 0 || num_tokens == 0) continue;
     const int32_t seen = core::tokens_seen(layer, sequence) + num_tokens;
     for (int32_t kv_head = 0; kv_head < layer.shape.num_kv_heads; ++kv_head) {
-      const Head head = core::head_of(layer, sequence, kv_head);
-      *head.tokens_seen = seen;
-      *head.lengths = head.length(seen);
+      const int64_t counter = core::counter_of(layer, sequence, kv_head);
+      layer.state.tokens_seen[counter] = seen;
+      layer.state.lengths[counter] = storage_.settings.head(layer.index, kv_head).length(seen);
     }
     if (is_prompt) layer.state.prompt_lengths[sequence] = seen;
   }

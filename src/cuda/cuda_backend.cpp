@@ -89,7 +89,7 @@ void CudaBackend::wait(hashevict_stream stream) {
 const int32_t* CudaBackend::host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) {
   const core::CacheMemory& memory = storage_.memory;
   if (memory.table.entries == nullptr) return nullptr;
-  const int32_t needed = core::num_pages_of(num_slots, storage_.settings.placement.page_size);
+  const int32_t needed = core::num_parts(num_slots, storage_.settings.placement.page_size);
   int64_t first = sequence * memory.table.stride;
   if (memory.table.offsets != nullptr) {
     int32_t range[2];
