@@ -42,7 +42,9 @@ class Backend {
       : storage_{std::move(storage)},
         checksums_(kNumParameters, std::vector<std::optional<uint64_t>>(storage_.layers.size())),
         host_counters_(storage_.layers.size()),
-        host_numbers_(most_host_numbers(storage_.settings.shape)) {}
+        host_numbers_(most_host_numbers(storage_.settings.shape)) {
+    if (storage_.memory.table.entries != nullptr) page_rows_.resize(storage_.settings.heads.size());
+  }
   virtual ~Backend() = default;
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
@@ -93,12 +95,15 @@ class Backend {
     start_write(memory, host, {bytes}, stream);
     wait(stream);
   }
-  /// A sequence's row of the block table in host memory, checked for `num_slots` slots; nullptr if the layout is not
-  /// PAGED.
-  virtual const int32_t* host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) = 0;
+  /// The row of the block table of each head of a sequence, [num_layers, num_kv_heads], in host memory and checked for
+  /// the slots in use; empty if the layout has no pages.
+  /// @param tokens [num_layers] that the sequence has seen
+  virtual std::span<const int32_t* const> host_pages(int32_t sequence, std::span<const int32_t> tokens,
+                                                     hashevict_stream stream) = 0;
 
  protected:
   core::Storage storage_;
+  std::vector<const int32_t*> page_rows_;  ///< [num_layers, num_kv_heads], for host_pages(); empty without pages
 
  private:
   static std::size_t most_host_numbers(const core::Shape& shape) {

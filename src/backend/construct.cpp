@@ -62,7 +62,8 @@ core::Storage make_storage(core::Settings settings, const hashevict_memory* memo
     }
     storage.layers.push_back(
         core::Layer{storage.settings.layer(layer), layer, storage.settings.shape, storage.memory.keys[index],
-                    storage.memory.values[index], storage.memory.layouts[index], storage.memory.table,
+                    storage.memory.values[index], storage.memory.layouts[index],
+                    storage.memory.table.of_layer(layer, storage.settings.shape.num_sequences),
                     core::state_pointers(storage.settings, storage.layout, layer, storage.memory.state)});
   }
   return storage;

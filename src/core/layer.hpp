@@ -18,7 +18,7 @@ struct Layer : LayerSettings {
   void* keys;    ///< base pointer of slot addresses
   void* values;  ///< likewise
   KvLayout kv;
-  BlockTable table;
+  BlockTable table;  ///< its rows alone
   StatePointers state;
 };
 
@@ -80,7 +80,7 @@ HASHEVICT_HOST_DEVICE Head head_of(const Layer& all, int32_t sequence, int32_t k
   head.sequence = sequence;
   head.kv_head = kv_head;
   head.prompt_length = layer.rule.pin_prompt ? load(all.state.prompt_lengths + sequence) : 0;
-  head.address = all.kv.address(sequence, head.slots_offset, block_table_row(all.table, sequence, load));
+  head.address = all.kv.address(sequence, head.slots_offset, block_table_row(all.table, sequence, kv_head, load));
   return head;
 }
 
