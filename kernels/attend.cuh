@@ -33,8 +33,8 @@ HASHEVICT_DEVICE AttendItem item_of(const AttendParams& p, int32_t block) {
   const int32_t last = row.first_token + row.num_tokens - 1;
   const int64_t counter = counter_of(layer, row.sequence, item.kv_head);
   item.length = simt::load(layer.state.lengths + counter);
-  if (!has_pages(layer, row.sequence, item.length)) return item;
   const int32_t seen = simt::load(layer.state.tokens_seen + counter);
+  if (!has_pages(layer, row.sequence, seen)) return item;
   item.sequence = row.sequence;
   item.refused = p.after == 0 && row.num_tokens > 1 && seen > layer.min_capacity;
   item.masked = p.after == 0 && item.token < last;

@@ -19,11 +19,12 @@ HASHEVICT_KERNEL(kCopyThreads) copy_slots(HASHEVICT_GRID_CONSTANT CopyParams p) 
   simt::wait_for_launch_before();
   const Layer& layer = p.layer;
   const SlotRange range = slot_range(layer, simt::block_x(), simt::block_y(), kCopySlots);
-  const int32_t length = simt::load(layer.state.lengths + counter_of(layer, p.source, range.kv_head));
+  const int32_t seen = simt::load(layer.state.tokens_seen + counter_of(layer, p.source, range.kv_head));
+  const int32_t length = settings_of(layer, range.kv_head).length(seen);
   const int32_t first = range.first;
   const int32_t count = length - first < kCopySlots ? length - first : kCopySlots;
   if (count <= 0) return;
-  if (!has_pages(layer, p.source, length) || !has_pages(layer, p.target, length)) return;
+  if (!has_pages(layer, p.source, seen) || !has_pages(layer, p.target, seen)) return;
   const core::SlotAddress source = head_of(layer, p.source, range.kv_head).address;
   const core::SlotAddress target = head_of(layer, p.target, range.kv_head).address;
   visit_row_unit(rows_are_aligned(layer), layer.shape.format.dtype, [&](auto example) {

@@ -9,6 +9,7 @@
 /// elements. S sequences, H KV heads, G query heads a KV head; of a layer, P padded slots and N splits of all heads.
 namespace hashevict::kernels {
 
+using core::counter_of;
 using core::DType;
 using core::Head;
 using core::Layer;

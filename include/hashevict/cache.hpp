@@ -186,7 +186,7 @@ class Cache {
         [&](hashevict_error* error) { return hashevict_reset(handle_.get(), sequence, error, stream.get()); });
   }
 
-  /// Copies all of `source`'s state, keys and values included, over `target`. If paged, the block table must already
+  /// Copies all of `source`'s state, keys and values included, over `target`. With pages, the block table must already
   /// hold pages for the target that are not the source's; only the CPU backend checks it.
   /// @throws Error invalid_argument
   void fork(int32_t source, int32_t target, Stream stream) {

@@ -34,7 +34,8 @@ typedef struct hashevict_shape {
   int32_t kv_head_offset;
   int32_t capacity; /**< slots of each KV head, at least sinks + recent window + 1 */
   /** `[num_layers, num_kv_heads]`, host, copied, or NULL (default): `capacity` for every KV head. If given, `capacity`
-   *  is ignored. Keys, values and state take the sum over the heads. Heads of a layer may differ in HEAD_MAJOR only. */
+   *  is ignored. Keys, values and state take the sum over the heads. Heads of a layer may differ in HEAD_MAJOR and
+   *  PAGED_PER_HEAD only. */
   const int32_t* capacities;
   uint64_t reserved[3]; /**< 0 */
 } hashevict_shape;
@@ -74,7 +75,7 @@ typedef struct hashevict_placement {
   int32_t backend;      /**< ::hashevict_backend, default AUTO */
   int32_t device;       /**< CUDA device ordinal, default 0 */
   int32_t layout;       /**< ::hashevict_layout, default HEAD_MAJOR */
-  int32_t page_size;    /**< slots per page, default 16; read by PAGED only */
+  int32_t page_size;    /**< slots per page, default 16; read by PAGED and PAGED_PER_HEAD only */
   uint64_t reserved[2]; /**< 0 */
 } hashevict_placement;
 

@@ -163,7 +163,7 @@ struct Placement {
   Backend backend;    ///< default automatic
   int32_t device;     ///< CUDA device ordinal, default 0
   Layout layout;      ///< default head_major
-  int32_t page_size;  ///< slots per page, default 16; read by Layout::paged only
+  int32_t page_size;  ///< slots per page, default 16; read by paged and paged_per_head only
 
   /// The defaults.
   Placement() noexcept : Placement{detail::default_config().placement} {}

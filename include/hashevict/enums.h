@@ -71,7 +71,11 @@ typedef enum hashevict_projection_kind {
 typedef enum hashevict_layout {
   HASHEVICT_LAYOUT_HEAD_MAJOR = 0, /**< `[sequence][head][slot][dim]`; heads may have different capacities */
   HASHEVICT_LAYOUT_SLOT_MAJOR = 1, /**< `[sequence][slot][head][dim]` */
-  HASHEVICT_LAYOUT_PAGED = 2       /**< pages of `page_size` slots, found through an `int32` block table */
+  HASHEVICT_LAYOUT_PAGED = 2, /**< pages of `page_size` slots, found through an `int32` block table that all heads and
+                                   layers share */
+  /** Pages of `page_size` slots of one head, found through an `int32` block table with a row for each layer, sequence
+   *  and head. Heads may have different capacities, and layers may share one pool of pages. */
+  HASHEVICT_LAYOUT_PAGED_PER_HEAD = 3
 } hashevict_layout;
 
 /**

@@ -59,7 +59,10 @@ enum class ProjectionKind : int32_t {
 enum class Layout : int32_t {
   head_major = HASHEVICT_LAYOUT_HEAD_MAJOR,  ///< `[sequence][head][slot][dim]`; heads may differ in capacity
   slot_major = HASHEVICT_LAYOUT_SLOT_MAJOR,  ///< `[sequence][slot][head][dim]`
-  paged = HASHEVICT_LAYOUT_PAGED             ///< pages of page_size slots, found through an `int32` block table
+  paged = HASHEVICT_LAYOUT_PAGED,            ///< pages of page_size slots; heads and layers share one block table
+  /// Pages of page_size slots of one head: the block table has a row for each layer, sequence and head. Heads may
+  /// differ in capacity, and layers may share one pool of pages.
+  paged_per_head = HASHEVICT_LAYOUT_PAGED_PER_HEAD
 };
 
 /// Named rules.
@@ -97,7 +100,7 @@ enum class EncodeAs : int32_t { keys = HASHEVICT_ENCODE_KEYS, queries = HASHEVIC
 static_assert(static_cast<int>(Backend::cuda) == 2 && static_cast<int>(Policy::importance) == 6 &&
                   static_cast<int>(ImportanceSource::key) == 1 && static_cast<int>(HashSource::key) == 1 &&
                   static_cast<int>(Tie::lowest_slot) == 1 && static_cast<int>(Centering::fixed) == 2 &&
-                  static_cast<int>(ProjectionKind::learned) == 2 && static_cast<int>(Layout::paged) == 2 &&
+                  static_cast<int>(ProjectionKind::learned) == 2 && static_cast<int>(Layout::paged_per_head) == 3 &&
                   static_cast<int>(Preset::recall) == 3 && static_cast<int>(PrefillMode::recent) == 2 &&
                   static_cast<int>(PrefillAttention::full) == 1 && static_cast<int>(AttendQueries::after) == 1 &&
                   static_cast<int>(EncodeAs::queries) == 1,

@@ -24,7 +24,8 @@ extern "C" {
  *  `num_qo_heads / num_kv_heads` query heads. Pointers stay valid as long as the cache. Strides count elements. */
 typedef struct hashevict_view {
   size_t struct_size;
-  /** Storage dtype `[num_sequences, capacity, head_dim]`, strided; PAGED: `[num_pages, page_size, head_dim]`. */
+  /** Storage dtype `[num_sequences, capacity, head_dim]`, strided; with pages
+   *  `[num_pages, page_size, head_dim]`: the head's part of each page, or all of it in PAGED_PER_HEAD. */
   hashevict_tensor keys;
   hashevict_tensor values;
   hashevict_tensor codes;       /**< UINT8 `[num_sequences, capacity, hash_bits / 8]`, hash_bits of the layer's rule */

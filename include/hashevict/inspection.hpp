@@ -40,7 +40,7 @@ struct Capabilities : hashevict_capabilities {
 /// nothing: valid as long as the cache. Read-only, except that an engine that uses Cache::evict() writes keys and
 /// values of the slots it was given.
 struct View {
-  Tensor keys;         ///< `[num_sequences, capacity, head_dim]`, strided; paged: `[num_pages, page_size, head_dim]`
+  Tensor keys;         ///< `[num_sequences, capacity, head_dim]`, strided; pages: `[num_pages, page_size, head_dim]`
   Tensor values;       ///< likewise
   Tensor codes;        ///< uint8 `[num_sequences, capacity, hash_bits / 8]`, hash_bits of the layer's rule
   Tensor positions;    ///< int32 `[num_sequences, capacity]`, -1 where empty

@@ -21,7 +21,7 @@ extern "C" {
 /** The memory that a config needs, in bytes. */
 typedef struct hashevict_bytes {
   size_t struct_size;
-  uint64_t keys;      /**< key slots of all layers and sequences (0 if PAGED: the engine owns the pages) */
+  uint64_t keys;      /**< key slots of all layers and sequences (0 if paged: the engine owns the pages) */
   uint64_t values;    /**< value slots, likewise */
   uint64_t codes;     /**< within `state`: packed codes */
   uint64_t positions; /**< within `state`: token positions */
@@ -45,18 +45,24 @@ static inline void hashevict_bytes_init(hashevict_bytes* bytes) {
  *
  * The parts are disjoint: the keys of each layer, the values of each, state, workspace, block table and its offsets.
  * Keys and values of any layers and heads may interleave in one buffer, with the same strides: two of them are disjoint
- * if their slots are. The caller guarantees that a buffer is large enough and is memory of the backend.
+ * if their slots are. In PAGED_PER_HEAD alone, layers may also share a pool of pages: they have the same keys and the
+ * same values. The caller guarantees that a buffer is large enough and is memory of the backend.
+ *
+ * "Paged" stands for the layouts PAGED and PAGED_PER_HEAD.
  */
 typedef struct hashevict_memory {
   size_t struct_size;
   /**
-   * `[num_layers]` base pointers (the array itself is host memory and is copied), or both NULL (not if PAGED). Offsets
+   * `[num_layers]` base pointers (the array itself is host memory and is copied), or both NULL (not if paged). Offsets
    * and strides count bytes, in multiples of the element's size. Slots are at
    * `base + sequence * sequence_strides[layer] + head_offsets[layer][head] + slot * slot_stride`; SLOT_MAJOR has
    * `head * head_stride` for the offset.
    * PAGED: `base + page * page_stride + head * head_stride + (slot % page_size) * slot_stride` with
-   * `page = block_table[sequence][slot / page_size]`. A row's elements are contiguous. Interleaved keys and values
-   * are two base pointers into one buffer. All strides in use 0 or NULL: dense, in the order that `layout` names.
+   * `page = block_table[sequence][slot / page_size]`.
+   * PAGED_PER_HEAD: `base + page * page_stride + (slot % page_size) * slot_stride` with
+   * `page = block_table[layer][sequence][head][slot / page_size]`; a dense page is `[page_size, head_dim]`.
+   * A row's elements are contiguous. Interleaved keys and values are two base pointers into one buffer. All strides in
+   * use 0 or NULL: dense, in the order that `layout` names.
    *
    * Otherwise each stride in use is at least a row's bytes, `head_dim` elements, and no two slots share memory: a
    * stride with a count above 1 (num_kv_heads; the head's capacity, or page_size; num_sequences, or num_pages) is at
@@ -67,20 +73,25 @@ typedef struct hashevict_memory {
   /** HEAD_MAJOR only: `[num_layers, num_kv_heads]`, host, copied: bytes from the sequence's base to the head's slot 0,
    *  0 .. 2^48; NULL: the heads of a layer follow one another, `capacity * slot_stride` bytes each. */
   const int64_t* head_offsets;
-  const int64_t* sequence_strides; /**< `[num_layers]`, host, copied; bytes, unused if PAGED */
-  int64_t head_stride;             /**< bytes, unused if HEAD_MAJOR */
+  const int64_t* sequence_strides; /**< `[num_layers]`, host, copied; bytes, unused if paged */
+  int64_t head_stride;             /**< bytes, unused if HEAD_MAJOR or PAGED_PER_HEAD */
   int64_t slot_stride;             /**< bytes */
-  int64_t page_stride;             /**< bytes, unused unless PAGED */
+  int64_t page_stride;             /**< bytes, unused unless paged */
 
-  /** PAGED: `int32`, backend memory, read at every call and never written: eviction replaces slots in place, so a
-   *  table shared by all heads and layers stays valid. Padded: `[num_sequences, block_table_stride]`.
-   *  CSR: page lists back to back, sequence s owns entries `block_table_offsets[s] .. block_table_offsets[s+1]-1`.
-   *  The CPU backend checks offsets and pages at the calls that use them. On CUDA the kernels skip a row whose offsets
-   *  leave the table or hold too few pages, and the caller guarantees that pages are below num_pages. On both the
-   *  caller guarantees that no page occurs twice among those in use; hashevict_fork() alone checks part of it. */
+  /** Paged: `int32`, backend memory, read at every call and never written: eviction replaces slots in place, so a
+   *  table stays valid. PAGED has a row for each sequence, `[num_sequences]`, which all heads and layers share;
+   *  PAGED_PER_HEAD has rows `[num_layers, num_sequences, num_kv_heads]`. Padded: `[rows, block_table_stride]`.
+   *  CSR: page lists back to back, row r owns entries `block_table_offsets[r] .. block_table_offsets[r+1]-1`. A row
+   *  needs entries only for the slots in use.
+   *
+   *  No page occurs twice among those in use by all rows; in PAGED_PER_HEAD, by all rows of layers that share a pool.
+   *  The CPU backend checks that among the rows that a call uses: the batch's in its layer; for fork, save and load
+   *  those of their sequences in all layers. It also checks that offsets lie within the table, with enough pages, and
+   *  that pages are below num_pages. On CUDA save and load check offsets and pages, and the kernels skip a sequence of
+   *  which a row in the layer leaves the table or holds too few pages. The caller guarantees the rest. */
   const int32_t* block_table;
-  int64_t block_table_stride;         /**< padded: entries from one sequence to the next, times num_sequences <= 2^48 */
-  const int32_t* block_table_offsets; /**< CSR: `[num_sequences + 1]`, backend memory; NULL: padded */
+  int64_t block_table_stride;         /**< padded: entries from one row to the next; times the rows at most 2^48 */
+  const int32_t* block_table_offsets; /**< CSR: `[rows + 1]`, backend memory; NULL: padded */
   int64_t block_table_length;         /**< CSR: entries behind block_table, at least 1; unused if padded */
   int64_t num_pages;                  /**< pages behind each base pointer */
 

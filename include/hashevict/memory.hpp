@@ -20,6 +20,8 @@ namespace hashevict {
 ///  - slot_major: `keys[layer] + sequence * sequence_strides[layer] + head * head_stride + slot * slot_stride`
 ///  - paged: `keys[layer] + page * page_stride + head * head_stride + (slot % page_size) * slot_stride` with
 ///    `page = block_table[sequence][slot / page_size]`
+///  - paged_per_head: `keys[layer] + page * page_stride + (slot % page_size) * slot_stride` with
+///    `page = block_table[layer][sequence][head][slot / page_size]`; layers may share one pool of pages
 ///
 /// @code
 /// hashevict::Memory memory;                       // an engine that owns its pages
@@ -31,10 +33,10 @@ namespace hashevict {
 /// hashevict::Cache cache{config, memory};
 /// @endcode
 struct Memory : hashevict_memory {
-  std::vector<void*> keys;                ///< `[num_layers]` base pointers into backend memory, or empty (not if paged)
+  std::vector<void*> keys;                ///< `[num_layers]` base pointers, backend memory, or empty (not with pages)
   std::vector<void*> values;              ///< likewise
   std::vector<int64_t> head_offsets;      ///< `[num_layers, num_kv_heads]`, head_major, or empty: dense
-  std::vector<int64_t> sequence_strides;  ///< `[num_layers]`, not if paged, or empty
+  std::vector<int64_t> sequence_strides;  ///< `[num_layers]`, not with pages, or empty
 
   /// Lends nothing.
   Memory() noexcept : hashevict_memory{} { struct_size = sizeof(hashevict_memory); }

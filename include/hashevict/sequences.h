@@ -21,9 +21,9 @@ extern "C" {
 HASHEVICT_API hashevict_status hashevict_reset(hashevict_cache* cache, int32_t sequence, hashevict_error* error,
                                                hashevict_stream stream);
 
-/** Copies all of `source`'s state, keys and values included, over `target`. If PAGED, the block table must already
- *  hold pages for the target that are not the source's. The CPU backend refuses a page of both among those that the
- *  source's tokens need; on CUDA the caller guarantees it. */
+/** Copies all of `source`'s state, keys and values included, over `target`. In PAGED and PAGED_PER_HEAD the block table
+ *  must already hold pages for the target that are not the source's. The CPU backend refuses a page that occurs twice
+ *  among those that both need for the source's tokens; on CUDA the caller guarantees that none does. */
 HASHEVICT_API hashevict_status hashevict_fork(hashevict_cache* cache, int32_t source, int32_t target,
                                               hashevict_error* error, hashevict_stream stream);
 

@@ -8,7 +8,7 @@ namespace hashevict::kernels {
 
 /// Number of splits of `length` slots. An empty sequence counts as one split, so that one block writes its result.
 HASHEVICT_HOST_DEVICE constexpr int32_t splits_of(int32_t length) {
-  return length <= kSplitSlots ? 1 : (length + kSplitSlots - 1) / kSplitSlots;
+  return length <= kSplitSlots ? 1 : core::num_parts(length, kSplitSlots);
 }
 
 /// All threads stage a token's queries in shared memory, from query head `first_head` on; rows from `count` on are

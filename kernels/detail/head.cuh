@@ -66,11 +66,6 @@ HASHEVICT_DEVICE core::HeadSettings settings_of(const Layer& layer, int32_t kv_h
   return simt::load(layer.state.heads + kv_head);
 }
 
-/// The place of a head's counter among those of a layer.
-HASHEVICT_DEVICE int64_t counter_of(const Layer& layer, int32_t sequence, int32_t kv_head) {
-  return int64_t{sequence} * layer.shape.num_kv_heads + kv_head;
-}
-
 /// Some slots of a head, for kernels that take the slots of all heads. Construction lists the splits of a layer, so
 /// that no block is launched for slots that a head does not have, except in the last split of each head.
 struct SlotRange {
@@ -84,20 +79,27 @@ HASHEVICT_DEVICE SlotRange slot_range(const Layer& layer, int32_t split, int32_t
   return {all.kv_head, all.index * kSplitSlots + part * slots};
 }
 
-/// Whether the table holds the pages of a sequence's first `slots` slots. Only a CSR table limits them, by offsets that
-/// are read on the device alone. A row without its pages is skipped.
-HASHEVICT_DEVICE bool has_pages(const Layer& layer, int32_t sequence, int32_t slots) {
+/// Whether the table holds the pages that a sequence needs once it has seen `tokens` tokens. Only a CSR table limits
+/// them, by offsets that are read on the device alone. A row without its pages is skipped: by all heads, so that they
+/// agree on the tokens seen, even if only one of them lacks pages.
+HASHEVICT_DEVICE bool has_pages(const Layer& layer, int32_t sequence, int32_t tokens) {
   const core::BlockTable& table = layer.table;
   if (table.offsets == nullptr) return true;
-  const int32_t first = simt::load(table.offsets + sequence);
-  const int32_t end = simt::load(table.offsets + sequence + 1);
-  if (first < 0 || end < first || end > table.length) return false;
-  return end - first >= core::num_pages_of(slots, layer.kv.page_size);
+  const int32_t* const offsets = table.offsets + table.row(sequence, 0);
+  bool all = true;
+  for (int32_t kv_head = 0; kv_head == 0 || kv_head < table.num_heads; ++kv_head) {
+    const int32_t first = simt::load(offsets + kv_head);
+    const int32_t end = simt::load(offsets + kv_head + 1);
+    const int32_t slots = settings_of(layer, kv_head).length(tokens);
+    all = all && first >= 0 && end >= first && end <= table.length &&
+          end - first >= core::num_parts(slots, layer.kv.page_size);
+  }
+  return all;
 }
 
 /// Whether the table holds the pages that a sequence needs once it has seen `before` + `more` tokens.
 HASHEVICT_DEVICE bool has_pages_for(const Layer& layer, int32_t sequence, int32_t before, int32_t more) {
-  return has_pages(layer, sequence, more < layer.max_capacity - before ? before + more : layer.max_capacity);
+  return has_pages(layer, sequence, more < INT32_MAX - before ? before + more : INT32_MAX);
 }
 
 /// Moves a head's counters on. No other block may still read them.

@@ -30,44 +30,35 @@ struct SequenceCounters {
   int32_t tokens_seen, prompt_length, center_set;
 };
 
+/// What a layer learns or draws once, and a snapshot names by its checksum.
+enum class Parameter : uint8_t { projection, importance_weights };
+inline constexpr std::size_t kNumParameters = 2;
+
 /// One cache on one kind of device, with a method for each operation. The caller has validated all that can be checked
 /// without reading backend memory. An implementation checks the rest before it changes anything, where it can.
 class Backend {
  public:
   explicit Backend(core::Storage storage)
       : storage_{std::move(storage)},
-        projection_checksums_(storage_.layers.size()),
-        importance_checksums_(storage_.layers.size()),
+        checksums_(kNumParameters, std::vector<std::optional<uint64_t>>(storage_.layers.size())),
         host_counters_(storage_.layers.size()),
-        host_numbers_(most_host_numbers(storage_.settings.shape)) {}
+        host_numbers_(most_host_numbers(storage_.settings.shape)) {
+    if (storage_.memory.table.entries != nullptr) page_rows_.resize(storage_.settings.heads.size());
+  }
   virtual ~Backend() = default;
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
 
   [[nodiscard]] const core::Storage& storage() const { return storage_; }
 
-  /// Whether a layer's codes are meaningful: its projection was drawn, or a learned one was set.
-  [[nodiscard]] bool has_projection(int32_t layer) const {
-    return projection_checksums_[static_cast<std::size_t>(layer)].has_value();
+  /// Whether a layer has a parameter: the caller set it, or construction drew it.
+  [[nodiscard]] bool has(Parameter parameter, int32_t layer) const { return noted(parameter, layer).has_value(); }
+  /// Checksum of a parameter in the state, kept so that snapshots need not read it; 0 if the layer has none.
+  [[nodiscard]] uint64_t checksum(Parameter parameter, int32_t layer) const {
+    return noted(parameter, layer).value_or(0);
   }
-  /// Checksum of the projection in the state. Kept so that snapshots need not read the projection.
-  [[nodiscard]] uint64_t projection_checksum(int32_t layer) const {
-    return projection_checksums_[static_cast<std::size_t>(layer)].value_or(0);
-  }
-  void note_projection(int32_t layer, uint64_t checksum) {
-    projection_checksums_[static_cast<std::size_t>(layer)] = checksum;
-  }
-
-  /// Whether the weights of a layer's importances were set.
-  [[nodiscard]] bool has_importance_weights(int32_t layer) const {
-    return importance_checksums_[static_cast<std::size_t>(layer)].has_value();
-  }
-  /// Checksum of these weights; 0 if there are none.
-  [[nodiscard]] uint64_t importance_checksum(int32_t layer) const {
-    return importance_checksums_[static_cast<std::size_t>(layer)].value_or(0);
-  }
-  void note_importance_weights(int32_t layer, uint64_t checksum) {
-    importance_checksums_[static_cast<std::size_t>(layer)] = checksum;
+  void note(Parameter parameter, int32_t layer, uint64_t checksum) {
+    checksums_[static_cast<std::size_t>(parameter)][static_cast<std::size_t>(layer)] = checksum;
   }
 
   /// Host memory for counters of one sequence, [num_layers]. Reserved here, so that calls which copy counters allocate
@@ -104,12 +95,15 @@ class Backend {
     start_write(memory, host, {bytes}, stream);
     wait(stream);
   }
-  /// A sequence's row of the block table in host memory, checked for `num_slots` slots; nullptr if the layout is not
-  /// PAGED.
-  virtual const int32_t* host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) = 0;
+  /// The row of the block table of each head of a sequence, [num_layers, num_kv_heads], in host memory and checked for
+  /// the slots in use; empty if the layout has no pages.
+  /// @param tokens [num_layers] that the sequence has seen
+  virtual std::span<const int32_t* const> host_pages(int32_t sequence, std::span<const int32_t> tokens,
+                                                     hashevict_stream stream) = 0;
 
  protected:
   core::Storage storage_;
+  std::vector<const int32_t*> page_rows_;  ///< [num_layers, num_kv_heads], for host_pages(); empty without pages
 
  private:
   static std::size_t most_host_numbers(const core::Shape& shape) {
@@ -117,8 +111,11 @@ class Backend {
            static_cast<std::size_t>(std::max(shape.num_sequences, 2 * shape.num_kv_heads));
   }
 
-  std::vector<std::optional<uint64_t>> projection_checksums_;  ///< [num_layers]; empty if the layer has none
-  std::vector<std::optional<uint64_t>> importance_checksums_;  ///< [num_layers], likewise
+  [[nodiscard]] const std::optional<uint64_t>& noted(Parameter parameter, int32_t layer) const {
+    return checksums_[static_cast<std::size_t>(parameter)][static_cast<std::size_t>(layer)];
+  }
+
+  std::vector<std::vector<std::optional<uint64_t>>> checksums_;  ///< [kNumParameters, num_layers]
   std::vector<SequenceCounters> host_counters_;
   std::vector<int32_t> host_numbers_;
 };

@@ -9,6 +9,7 @@
 #include "backend/checksum.hpp"
 #include "backend/transfers.hpp"
 #include "core/projection.hpp"
+#include "core/splits.hpp"
 
 namespace hashevict {
 namespace {
@@ -23,15 +24,6 @@ void complete(core::CacheMemory& memory, const core::Settings& settings, uint64_
   }
   if (memory.state == nullptr) memory.state = allocate(state_bytes);
   if (memory.workspace == nullptr) memory.workspace = allocate(workspace_bytes);
-}
-
-/// Every split of every head of a layer, head by head.
-std::vector<core::Split> splits_of(std::span<const core::HeadSettings> heads) {
-  std::vector<core::Split> splits;
-  for (std::size_t kv_head = 0; kv_head < heads.size(); ++kv_head) {
-    for (int32_t i = 0; i < heads[kv_head].num_splits(); ++i) splits.push_back({static_cast<int32_t>(kv_head), i});
-  }
-  return splits;
 }
 
 /// A layer's projections, transposed; zeros where the caller sets learned ones.
@@ -70,7 +62,8 @@ core::Storage make_storage(core::Settings settings, const hashevict_memory* memo
     }
     storage.layers.push_back(
         core::Layer{storage.settings.layer(layer), layer, storage.settings.shape, storage.memory.keys[index],
-                    storage.memory.values[index], storage.memory.layouts[index], storage.memory.table,
+                    storage.memory.values[index], storage.memory.layouts[index],
+                    storage.memory.table.of_layer(layer, storage.settings.shape.num_sequences),
                     core::state_pointers(storage.settings, storage.layout, layer, storage.memory.state)});
   }
   return storage;
@@ -85,12 +78,16 @@ void write_parameters(Backend& backend) {
     const std::span<const core::HeadSettings> heads = storage.settings.heads_of(layer.index);
     transfers.write(layer.state.heads, heads.data(), {heads.size_bytes()});
     if (layer.state.splits != nullptr) {
-      const std::span<const core::Split> own = splits.emplace_back(splits_of(heads));
-      transfers.write(layer.state.splits, own.data(), {own.size_bytes()});
+      std::vector<core::Split>& own = splits.emplace_back();
+      for (std::size_t i = 0; i < heads.size(); ++i) {
+        core::add_splits(static_cast<int32_t>(i), heads[i].capacity, core::kSplitSlots, own);
+      }
+      transfers.write(layer.state.splits, own.data(), {own.size() * sizeof(core::Split)});
     }
     const std::vector<float>& transposed = all.emplace_back(draw_layer(layer));
     transfers.write(layer.state.projection, transposed.data(), {transposed.size() * sizeof(float)});
-    if (!layer.rule.learns_projection()) backend.note_projection(layer.index, parameter_checksum(transposed));
+    if (!layer.rule.learns_projection())
+      backend.note(Parameter::projection, layer.index, parameter_checksum(transposed));
   }
   transfers.finish();
 }

@@ -117,11 +117,11 @@ void set_projection(Backend& backend, int32_t layer, const hashevict_tensor* pro
          layer);
   }
   write_floats(backend, transposed, own.state.projection);
-  backend.note_projection(layer, parameter_checksum(transposed));
+  backend.note(Parameter::projection, layer, parameter_checksum(transposed));
 }
 
 void require_projection(const Backend& backend, int32_t layer, const char* operation) {
-  if (backend.has_projection(layer)) return;
+  if (backend.has(Parameter::projection, layer)) return;
   fail(HASHEVICT_INVALID_STATE,
        "{}: layer {} has no projection: expected one from set_projection(), since {}.projection_kind is LEARNED",
        operation, layer, core::rule_name(backend.storage().settings, layer));

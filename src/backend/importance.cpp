@@ -58,12 +58,12 @@ void set_importance_weights(Backend& backend, int32_t layer, const hashevict_ten
          "set_importance_weights: layer {} holds tokens: expected empty sequences (reset first)", layer);
   }
   backend.write(own.state.importance_weights, stored.data(), stored.size() * sizeof(float), nullptr);
-  backend.note_importance_weights(layer, parameter_checksum(stored));
+  backend.note(Parameter::importance_weights, layer, parameter_checksum(stored));
 }
 
 void require_importance_weights(const Backend& backend, int32_t layer, const char* operation) {
   const core::Storage& storage = backend.storage();
-  if (!storage.layer(layer).rule.weighs_keys || backend.has_importance_weights(layer)) return;
+  if (!storage.layer(layer).rule.weighs_keys || backend.has(Parameter::importance_weights, layer)) return;
   fail(
       HASHEVICT_INVALID_STATE,
       "{}: layer {} has no importance weights: expected them from set_importance_weights(), since {}.importance_source "

@@ -136,8 +136,8 @@ std::span<const Counters> read_counters(Backend& backend, int32_t sequence, hash
 
 LayerHeader layer_header(const Backend& backend, int32_t layer, const Counters& counters) {
   return LayerHeader{.traits = values_of(traits_of(backend.storage().settings.layer(layer))),
-                     .projection_checksum = backend.projection_checksum(layer),
-                     .importance_checksum = backend.importance_checksum(layer),
+                     .projection_checksum = backend.checksum(Parameter::projection, layer),
+                     .importance_checksum = backend.checksum(Parameter::importance_weights, layer),
                      .counters = counters,
                      .unused = 0};
 }
@@ -213,12 +213,12 @@ uint64_t check_layer(const Backend& backend, int32_t layer, std::span<const std:
     expect_data(header.traits[i] == traits[i].value, "buffer: layer {} saved with {} = {}: expected {}", layer,
                 traits[i].name, header.traits[i], traits[i].value);
   }
-  expect_data(header.projection_checksum == backend.projection_checksum(layer),
+  expect_data(header.projection_checksum == backend.checksum(Parameter::projection, layer),
               "buffer: layer {} saved with a projection of checksum {:#x}: expected {:#x}, this cache's projection",
-              layer, header.projection_checksum, backend.projection_checksum(layer));
-  expect_data(header.importance_checksum == backend.importance_checksum(layer),
+              layer, header.projection_checksum, backend.checksum(Parameter::projection, layer));
+  expect_data(header.importance_checksum == backend.checksum(Parameter::importance_weights, layer),
               "buffer: layer {} saved with importance weights of checksum {:#x}: expected {:#x}, this cache's weights",
-              layer, header.importance_checksum, backend.importance_checksum(layer));
+              layer, header.importance_checksum, backend.checksum(Parameter::importance_weights, layer));
   counters = header.counters;
   expect_data(
       counters.tokens_seen >= 0 && counters.prompt_length >= 0 && counters.prompt_length <= counters.tokens_seen,
@@ -242,13 +242,20 @@ uint64_t check_layer(const Backend& backend, int32_t layer, std::span<const std:
   return offset + bytes;
 }
 
-/// The length of a sequence's longest head. All heads and layers share the sequence's pages.
-int32_t longest(const Storage& storage, std::span<const Counters> counters) {
-  int32_t length = 0;
-  for (std::size_t layer = 0; layer < counters.size(); ++layer) {
-    length = std::max(length, std::min(counters[layer].tokens_seen, storage.layers[layer].max_capacity));
-  }
-  return length;
+/// Checks the pages of a sequence whose layers have such counters. @return the row of each head
+std::span<const int32_t* const> pages_of(Backend& backend, int32_t sequence, std::span<const Counters> counters,
+                                         hashevict_stream stream) {
+  const std::span<int32_t> tokens = backend.host_numbers().first(counters.size());
+  std::transform(counters.begin(), counters.end(), tokens.begin(), [](const Counters& own) { return own.tokens_seen; });
+  return backend.host_pages(sequence, tokens, stream);
+}
+
+/// Those of one layer.
+std::span<const int32_t* const> pages_of_layer(const Storage& storage, std::span<const int32_t* const> pages,
+                                               int32_t layer) {
+  if (pages.empty()) return pages;
+  return pages.subspan(storage.settings.head_index(layer, 0),
+                       static_cast<std::size_t>(storage.settings.shape.num_kv_heads));
 }
 
 /// Starts to write the counters that each head has. `numbers` [2, num_kv_heads] must stay until the end.
@@ -291,7 +298,7 @@ uint64_t save_snapshot(Backend& backend, int32_t sequence, std::span<std::byte> 
   const auto num_layers = static_cast<int32_t>(counters.size());
   const auto counters_of = [&](int32_t layer) -> const Counters& { return counters[static_cast<std::size_t>(layer)]; };
   // Checked before any writing.
-  const int32_t* const pages = backend.host_pages(sequence, longest(storage, counters), stream);
+  const std::span<const int32_t* const> pages = pages_of(backend, sequence, counters, stream);
   uint64_t total = sizeof(Header);
   for (int32_t layer = 0; layer < num_layers; ++layer) {
     total += layer_bytes(storage, layer, counters_of(layer).tokens_seen);
@@ -307,7 +314,7 @@ uint64_t save_snapshot(Backend& backend, int32_t sequence, std::span<std::byte> 
     const int32_t seen = counters_of(layer).tokens_seen;
     cursor += headers_bytes(storage);
     cursor += visit_state(storage, layer, sequence, seen, put);
-    visit_rows(storage, layer, sequence, seen, pages, put);
+    visit_rows(storage, layer, sequence, seen, pages_of_layer(storage, pages, layer), put);
     cursor += rows_bytes(storage, layer, seen);
   }
   transfers.finish();
@@ -343,7 +350,7 @@ void load_snapshot(Backend& backend, int32_t sequence, std::span<const std::byte
     offset = check_layer(backend, layer, state, offset, counters[static_cast<std::size_t>(layer)]);
   }
   expect_data(offset == state.size(), "buffer: {} bytes beyond the last layer", state.size() - offset);
-  const int32_t* const pages = backend.host_pages(sequence, longest(storage, counters), stream);
+  const std::span<const int32_t* const> pages = pages_of(backend, sequence, counters, stream);
   backend.reset(sequence, stream);
   Transfers transfers{backend, stream};
   const std::byte* cursor = state.data() + sizeof file;
@@ -360,7 +367,7 @@ void load_snapshot(Backend& backend, int32_t sequence, std::span<const std::byte
                         backend.host_numbers().subspan(static_cast<std::size_t>(layer) * numbers, numbers));
     cursor += headers_bytes(storage);
     cursor += visit_state(storage, layer, sequence, own.tokens_seen, get);
-    visit_rows(storage, layer, sequence, own.tokens_seen, pages, get);
+    visit_rows(storage, layer, sequence, own.tokens_seen, pages_of_layer(storage, pages, layer), get);
     cursor += rows_bytes(storage, layer, own.tokens_seen);
   }
   transfers.finish();

@@ -59,14 +59,16 @@ uint64_t visit_state(const core::Storage& storage, int32_t layer, int32_t sequen
 
 /// Calls `visit(backend_memory, offset, runs, content)` for all key rows, head by head, then for all value rows. A run
 /// covers several slots or several heads, whichever have no gaps between their slots.
+/// @param pages [num_kv_heads] the row of the block table of each head; empty if the layout has no pages
 template <class Visit>
 void visit_rows(const core::Storage& storage, int32_t layer, int32_t sequence, int32_t tokens_seen,
-                const int32_t* pages, const Visit& visit) {
+                std::span<const int32_t* const> pages, const Visit& visit) {
   const core::Layer& own = storage.layer(layer);
   const std::span<const core::HeadSettings> heads = storage.settings.heads_of(layer);
   const int64_t row = own.shape.format.row_bytes();
   const int64_t head_stride = common_head_stride(heads);
-  const bool together = head_stride >= 0 && own.kv.slot_stride == row;  // heads side by side, so one run has them all
+  // Heads side by side, so one run has them all.
+  const bool together = head_stride >= 0 && own.kv.slot_stride == row && own.table.num_heads == 0;
   const auto visit_runs = [&](std::byte* memory, int64_t offset, int64_t bytes, int64_t count, int64_t host_stride,
                               int64_t memory_stride) {
     visit(memory, static_cast<uint64_t>(offset),
@@ -77,7 +79,8 @@ void visit_rows(const core::Storage& storage, int32_t layer, int32_t sequence, i
   int64_t offset = 0;
   for (void* const base : {own.keys, own.values}) {
     for (std::size_t kv_head = 0; kv_head < heads.size(); kv_head += together ? heads.size() : 1) {
-      const core::SlotAddress address = own.kv.address(sequence, heads[kv_head].slots_offset, pages);
+      const core::SlotAddress address =
+          own.kv.address(sequence, heads[kv_head].slots_offset, pages.empty() ? nullptr : pages[kv_head]);
       const int32_t length = heads[kv_head].length(tokens_seen);
       for (int32_t slot = 0; slot < length;) {
         const int32_t run = std::min(address.run(slot), length - slot);

@@ -17,27 +17,47 @@ struct PlainLoad {
   }
 };
 
-/// The pages of each sequence's slots, the same for all heads and layers.
+/// Lists of pages: a row for each sequence, which all its heads in all layers share (PAGED), or for each head of each
+/// sequence in each layer (PAGED_PER_HEAD).
 struct BlockTable {
-  const int32_t* entries = nullptr;  ///< nullptr if the layout is not PAGED
-  int64_t stride = 0;                ///< padded table: entries between two sequences
-  const int32_t* offsets = nullptr;  ///< CSR table: [num_sequences + 1]; nullptr if the table is padded
-  int64_t length = 0;                ///< number of entries, padding included
+  const int32_t* entries = nullptr;  ///< nullptr if the layout has no pages
+  int64_t stride = 0;                ///< padded table: entries between two rows
+  const int32_t* offsets = nullptr;  ///< CSR table: [rows + 1]; nullptr if the table is padded
+  int64_t length = 0;                ///< number of entries from `entries` on, padding included
+  int32_t num_heads = 0;             ///< heads of a sequence, each with a row of its own; 0: they share one
+
+  /// Index of the row of a head of a sequence.
+  [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int64_t row(int32_t sequence, int32_t kv_head) const {
+    return num_heads == 0 ? int64_t{sequence} : int64_t{sequence} * num_heads + kv_head;
+  }
+  /// The table of a layer, whose rows follow those of the layers before it; or the same one if layers share rows.
+  [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr BlockTable of_layer(int32_t layer, int32_t num_sequences) const {
+    BlockTable own = *this;
+    const int64_t first = int64_t{layer} * num_sequences * num_heads;
+    if (offsets != nullptr) {
+      own.offsets += first;
+    } else if (entries != nullptr) {
+      own.entries += first * stride;
+    }
+    return own;
+  }
 };
 
-/// A sequence's row of the block table; nullptr if the layout is not PAGED.
+/// A head's row of the block table; nullptr if the layout has no pages.
 HASHEVICT_EXEC_CHECK_DISABLE
 template <class Load = PlainLoad>
-HASHEVICT_HOST_DEVICE const int32_t* block_table_row(const BlockTable& table, int32_t sequence, const Load& load = {}) {
+HASHEVICT_HOST_DEVICE const int32_t* block_table_row(const BlockTable& table, int32_t sequence, int32_t kv_head,
+                                                     const Load& load = {}) {
   if (table.entries == nullptr) return nullptr;
-  if (table.offsets == nullptr) return table.entries + sequence * table.stride;
-  return table.entries + load(table.offsets + sequence);
+  const int64_t row = table.row(sequence, kv_head);
+  if (table.offsets == nullptr) return table.entries + row * table.stride;
+  return table.entries + load(table.offsets + row);
 }
 
 /// The addresses of the slots of one KV head of one sequence, as offsets from the base pointer of the layer's keys (or
 /// values). The bytes of one slot are always contiguous.
 struct SlotAddress {
-  const int32_t* pages = nullptr;  ///< this sequence's row of the block table; nullptr: strided
+  const int32_t* pages = nullptr;  ///< the head's row of the block table; nullptr: strided
   int32_t page_size = 0;           ///< slots per page; unused when strided
   int64_t page_stride = 0;         ///< bytes between two pages; unused when strided
   int64_t slot_stride = 0;         ///< bytes between two slots (of a page, if paged)
@@ -58,14 +78,14 @@ struct SlotAddress {
 
 /// The memory layout of a layer's keys and values.
 struct KvLayout {
-  int64_t sequence_stride = 0;  ///< unused if PAGED
+  int64_t sequence_stride = 0;  ///< unused if paged
   int64_t slot_stride = 0;
-  int64_t page_stride = 0;   ///< unused unless PAGED
-  int32_t page_size = 0;     ///< slots per page; unused unless PAGED
+  int64_t page_stride = 0;   ///< unused unless paged
+  int32_t page_size = 0;     ///< slots per page; unused unless paged
   int64_t head_offsets = 0;  ///< the bits that any head's offset has: they tell how rows are aligned
 
   /// The addresses of the slots of the head whose slot 0 lies `head_offset` bytes after the sequence's base, or after
-  /// the page's. `pages` is the row of the block table, nullptr if the layout is not PAGED. If the table is device
+  /// the page's. `pages` is the row of the block table, nullptr if the layout has no pages. If the table is device
   /// memory, the host passes a copy.
   [[nodiscard]] HASHEVICT_HOST_DEVICE SlotAddress address(int32_t sequence, int64_t head_offset,
                                                           const int32_t* pages) const {
@@ -73,10 +93,5 @@ struct KvLayout {
     return SlotAddress{pages, page_size, page_stride, slot_stride, of_sequence + head_offset};
   }
 };
-
-/// Pages that hold `num_slots` slots.
-HASHEVICT_HOST_DEVICE constexpr int32_t num_pages_of(int32_t num_slots, int32_t page_size) {
-  return num_slots / page_size + (num_slots % page_size != 0 ? 1 : 0);
-}
 
 }  // namespace hashevict::core

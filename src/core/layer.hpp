@@ -18,7 +18,7 @@ struct Layer : LayerSettings {
   void* keys;    ///< base pointer of slot addresses
   void* values;  ///< likewise
   KvLayout kv;
-  BlockTable table;
+  BlockTable table;  ///< its rows alone
   StatePointers state;
 };
 
@@ -32,17 +32,21 @@ struct Head : StatePointers, HeadSettings {
   SlotAddress address;
 };
 
+/// Index of a head's counter among those of a layer.
+HASHEVICT_HOST_DEVICE constexpr int64_t counter_of(const Layer& layer, int32_t sequence, int32_t kv_head) {
+  return int64_t{sequence} * layer.shape.num_kv_heads + kv_head;
+}
+
 /// Index of a head's first item in an array.
 HASHEVICT_HOST_DEVICE constexpr int64_t first_item(Scope scope, const Layer& layer, const HeadSettings& own,
                                                    int32_t sequence, int32_t kv_head) {
-  const int64_t pair = int64_t{sequence} * layer.shape.num_kv_heads + kv_head;
   switch (scope) {
     case Scope::slot:
       return sequence * layer.padded_slots + own.first_slot;
     case Scope::kv_head:
-      return pair;
+      return counter_of(layer, sequence, kv_head);
     case Scope::query_head:
-      return pair * layer.shape.group_size;
+      return counter_of(layer, sequence, kv_head) * layer.shape.group_size;
     case Scope::sequence:
       return sequence;
     case Scope::projection:
@@ -60,7 +64,7 @@ HASHEVICT_HOST_DEVICE constexpr int64_t first_item(Scope scope, const Layer& lay
 HASHEVICT_EXEC_CHECK_DISABLE
 template <class Load = PlainLoad>
 HASHEVICT_HOST_DEVICE Head head_of(const Layer& all, int32_t sequence, int32_t kv_head, const Load& load = {}) {
-  const LayerSettings& layer = all;
+  const LayerSettings& layer = all;  // these two names occur in the list of arrays
   const Shape& shape = all.shape;
   Head head{};
   static_cast<HeadSettings&>(head) = load(all.state.heads + kv_head);
@@ -76,14 +80,13 @@ HASHEVICT_HOST_DEVICE Head head_of(const Layer& all, int32_t sequence, int32_t k
   head.sequence = sequence;
   head.kv_head = kv_head;
   head.prompt_length = layer.rule.pin_prompt ? load(all.state.prompt_lengths + sequence) : 0;
-  head.address = all.kv.address(sequence, head.slots_offset, block_table_row(all.table, sequence, load));
-  static_cast<void>(shape);
+  head.address = all.kv.address(sequence, head.slots_offset, block_table_row(all.table, sequence, kv_head, load));
   return head;
 }
 
 /// Tokens that a sequence has seen, in memory of the host. Every head has seen the same.
 inline int32_t tokens_seen(const Layer& layer, int32_t sequence) {
-  return layer.state.tokens_seen[int64_t{sequence} * layer.shape.num_kv_heads];
+  return layer.state.tokens_seen[counter_of(layer, sequence, 0)];
 }
 
 /// The facts about the step of the token at `position` that rules may use.

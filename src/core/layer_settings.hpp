@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/num_parts.hpp"
 #include "core/row_format.hpp"
 #include "core/rule.hpp"
 
@@ -51,11 +52,6 @@ struct RuleSettings {
 inline constexpr int32_t kPadding = 64;      ///< slots: whole vectors on any SIMD target, for every code width
 inline constexpr int32_t kSplitSlots = 256;  ///< slots of one work item of a launch
 
-/// Parts of `part` items that hold `count`.
-HASHEVICT_HOST_DEVICE constexpr int32_t num_parts(int32_t count, int32_t part) {
-  return count / part + (count % part != 0 ? 1 : 0);
-}
-
 /// One KV head's slots and protected zones, with fractions resolved, and their place among those of its layer.
 /// Counts of other heads are of one sequence.
 struct alignas(16) HeadSettings {
@@ -77,7 +73,7 @@ struct alignas(16) HeadSettings {
   }
 };
 
-/// kSplitSlots slots of a head, the share of one block of a launch.
+/// Some slots of a head, the share of one worker or of one block of a launch.
 struct Split {
   int32_t kv_head;
   int32_t index;  ///< within the head

@@ -15,7 +15,7 @@ namespace hashevict::core {
 inline constexpr int32_t kAll = -1;
 
 /// The largest value of ::hashevict_layout.
-inline constexpr int32_t kLastLayout = HASHEVICT_LAYOUT_PAGED;
+inline constexpr int32_t kLastLayout = HASHEVICT_LAYOUT_PAGED_PER_HEAD;
 /// The largest head size: a warp of the attention kernels holds eight elements a lane.
 inline constexpr int32_t kMaxHeadDim = 256;
 
@@ -24,10 +24,13 @@ struct Placement {
   int32_t backend;    ///< ::hashevict_backend, AUTO resolved
   int32_t device;     ///< CUDA device ordinal
   int32_t layout;     ///< ::hashevict_layout
-  int32_t page_size;  ///< slots per page; PAGED only
+  int32_t page_size;  ///< slots per page; unused unless paged
 
   [[nodiscard]] bool is_head_major() const { return layout == HASHEVICT_LAYOUT_HEAD_MAJOR; }
-  [[nodiscard]] bool is_paged() const { return layout == HASHEVICT_LAYOUT_PAGED; }
+  [[nodiscard]] bool is_paged() const { return layout == HASHEVICT_LAYOUT_PAGED || is_paged_per_head(); }
+  [[nodiscard]] bool is_paged_per_head() const { return layout == HASHEVICT_LAYOUT_PAGED_PER_HEAD; }
+  /// Whether the heads of a sequence or of a page are a stride apart, which requires equal capacities.
+  [[nodiscard]] bool has_head_stride() const { return !is_head_major() && !is_paged_per_head(); }
   [[nodiscard]] bool is_on_device() const { return backend == HASHEVICT_BACKEND_CUDA; }
 };
 

@@ -11,6 +11,7 @@
 #include "core/footprint.hpp"
 #include "core/kv_layout.hpp"
 #include "core/layer.hpp"
+#include "core/page_set.hpp"
 #include "core/settings.hpp"
 #include "core/step.hpp"
 #include "hashevict/hashevict.h"
@@ -27,8 +28,9 @@ struct CacheMemory {
   std::vector<void*> keys, values;    ///< [num_layers]; empty if the cache allocates them
   std::vector<KvLayout> layouts;      ///< [num_layers]
   std::vector<int64_t> head_offsets;  ///< [num_layers, num_kv_heads] bytes to a head's slot 0 in its sequence or page
-  BlockTable table;                   ///< PAGED only
+  BlockTable table;                   ///< of all layers; without pages it is empty
   int64_t num_pages = 0;
+  std::vector<std::vector<int32_t>> pools;  ///< PAGED_PER_HEAD: the layers that share keys and values
   void* state = nullptr;
   void* workspace = nullptr;
 };
@@ -63,22 +65,59 @@ void validate_aliasing(const OwnMemory& own, std::span<const Footprint> written,
                        bool changes_state, const Footprint* in_place = nullptr);
 
 /// Checks the contents of index arrays in host memory against the state: sequences in range and at most once, offsets
-/// monotone, positions at most 2^31 - 1, block-table entries in range. Refuses queries and prompts that the state does
-/// not allow. `seen` is scratch of num_sequences bytes.
+/// monotone, positions at most 2^31 - 1, block-table entries in range and none twice. Refuses queries and prompts that
+/// the state does not allow. `seen` is scratch of num_sequences bytes, `used` of pages_of_check() pages.
 void validate_batch_contents(const Step& step, const Settings& settings, const CacheMemory& memory, const Layer& layer,
-                             Operation operation, uint8_t* seen);
+                             Operation operation, uint8_t* seen, PageSet& used);
 
-/// Pages that a sequence's longest layer needs; 0 if the layout is not PAGED.
+/// A row of the block table. Layer and KV head are 0 where all share the row.
+struct PageRow {
+  int32_t layer, sequence, kv_head;
+};
+
+/// Pages in the longest row that a head may need; 0 if the layout has no pages.
 int32_t most_pages(const Settings& settings);
+/// Pages of all rows of a full sequence.
+int64_t pages_of_sequence(const Settings& settings);
+/// Pages that one check goes through at most, for a PageSet.
+int64_t pages_of_check(const Settings& settings);
+/// The length of the longest head of any layer, where each layer has seen so many tokens.
+int32_t longest_length(const Settings& settings, std::span<const int32_t> tokens);
 
-/// Checks, in host memory, the block-table entries of the pages for a sequence's first `num_slots` slots: in range.
-void validate_pages(const Settings& settings, const CacheMemory& memory, int32_t sequence, int32_t num_slots);
+/// Calls `visit(row, pages)` for each row of the block table that a sequence has, layer by layer, with the pages that
+/// it needs.
+/// @param tokens [num_layers] that the sequence has seen
+template <class Visit>
+void visit_page_rows(const Settings& settings, int32_t sequence, std::span<const int32_t> tokens, const Visit& visit) {
+  const int32_t page_size = settings.placement.page_size;
+  if (!settings.placement.is_paged_per_head()) {
+    visit(PageRow{0, sequence, 0}, num_parts(longest_length(settings, tokens), page_size));
+    return;
+  }
+  for (int32_t layer = 0; layer < settings.shape.num_layers; ++layer) {
+    for (int32_t kv_head = 0; kv_head < settings.shape.num_kv_heads; ++kv_head) {
+      const int32_t length = settings.head(layer, kv_head).length(tokens[static_cast<std::size_t>(layer)]);
+      visit(PageRow{layer, sequence, kv_head}, num_parts(length, page_size));
+    }
+  }
+}
 
-/// Checks, in host memory, the pages of both sequences for `num_slots` slots: in range, and no page of the target is a
-/// page of the source.
-/// @param scratch [most_pages()]
-void validate_fork_pages(const Settings& settings, const CacheMemory& memory, int32_t source, int32_t target,
-                         int32_t num_slots, std::span<int32_t> scratch);
+/// Checks that a row of a CSR table, which has entries [begin, end), lies within the table and has `pages` entries.
+void check_page_list(const Settings& settings, const CacheMemory& memory, const PageRow& row, int64_t begin,
+                     int64_t end, int32_t pages);
+/// Checks that a row's first `count` entries, in host memory, are pages.
+/// @param used the pages of the call so far, to which these are added; none may occur twice. nullptr: not checked
+void check_page_entries(const CacheMemory& memory, const PageRow& row, const int32_t* entries, int32_t count,
+                        PageSet* used);
+
+/// Checks, in host memory, the pages of a sequence's rows in a layer that has seen `tokens` tokens: in range, and none
+/// in `used`, to which they are added.
+void validate_pages(const Settings& settings, const CacheMemory& memory, int32_t layer, int32_t sequence,
+                    int32_t tokens, PageSet& used);
+/// The same for some sequences in all layers. Pages may occur twice only in layers that do not share them.
+/// @param tokens [num_layers] that each of the sequences has seen
+void validate_pages_of_layers(const Settings& settings, const CacheMemory& memory, std::span<const int32_t> sequences,
+                              std::span<const int32_t> tokens, PageSet& used);
 
 /// The caller's name of a layer's rule, for messages: `config.rule`, or `config.layer_rules[layer]`.
 std::string rule_name(const Settings& settings, int32_t layer);

@@ -97,9 +97,9 @@ void check_prompt(const Step& step, const Settings& settings, const Layer& layer
 }  // namespace
 
 void validate_batch_contents(const Step& step, const Settings& settings, const CacheMemory& memory, const Layer& layer,
-                             Operation operation, uint8_t* seen) {
+                             Operation operation, uint8_t* seen, PageSet& used) {
   check_rows(step, settings, seen);
-  const int32_t capacity = layer.max_capacity;
+  used.clear();
   for (int32_t row = 0; row < step.rows; ++row) {
     const int32_t sequence = step.sequence(row);
     if (sequence < 0) continue;
@@ -108,12 +108,12 @@ void validate_batch_contents(const Step& step, const Settings& settings, const C
     const int64_t before = tokens_seen(layer, sequence);
     if (operation == Operation::attend) {
       if (step.attend_queries == HASHEVICT_QUERIES_LAST) check_queries(step, layer, row);
-      validate_pages(settings, memory, sequence, static_cast<int32_t>(std::min<int64_t>(before, capacity)));
+      validate_pages(settings, memory, layer.index, sequence, static_cast<int32_t>(before), used);
       continue;
     }
     require(before + tokens <= INT32_MAX, "args.batch: row {} brings sequence {} to {} tokens: expected at most {}",
             row, sequence, before + tokens, INT32_MAX);
-    validate_pages(settings, memory, sequence, static_cast<int32_t>(std::min<int64_t>(before + tokens, capacity)));
+    validate_pages(settings, memory, layer.index, sequence, static_cast<int32_t>(before + tokens), used);
     if (operation == Operation::prefill) check_prompt(step, settings, layer, row);
   }
 }

@@ -46,7 +46,8 @@ void check_placement(const hashevict_placement& placement) {
   in_range("backend", placement.backend, HASHEVICT_BACKEND_AUTO, HASHEVICT_BACKEND_CUDA);
   in_range("device", placement.device, 0, INT32_MAX);
   in_range("layout", placement.layout, HASHEVICT_LAYOUT_HEAD_MAJOR, kLastLayout);
-  if (placement.layout == HASHEVICT_LAYOUT_PAGED) in_range("page_size", placement.page_size, 1, kMaxCapacity);
+  if (placement.layout == HASHEVICT_LAYOUT_PAGED || placement.layout == HASHEVICT_LAYOUT_PAGED_PER_HEAD)
+    in_range("page_size", placement.page_size, 1, kMaxCapacity);
   require_reserved({"config.placement", "reserved"}, placement.reserved);
 }
 
@@ -137,13 +138,14 @@ void resolve_layers(Settings& settings, const hashevict_config& c) {
 
 /// The layouts that place the slots of all heads together require equal capacities in each layer.
 void check_layout(const Settings& settings, const hashevict_config& c) {
-  if (c.placement.layout == HASHEVICT_LAYOUT_HEAD_MAJOR) return;
+  if (!settings.placement.has_head_stride()) return;
+  const Choice expected = settings.placement.is_paged() ? Choice{"PAGED_PER_HEAD", HASHEVICT_LAYOUT_PAGED_PER_HEAD}
+                                                        : Choice{"HEAD_MAJOR", HASHEVICT_LAYOUT_HEAD_MAJOR};
   for (int32_t layer = 0; layer < c.shape.num_layers; ++layer) {
     if (settings.layer(layer).is_uniform()) continue;
     fail(HASHEVICT_INVALID_ARGUMENT,
-         "config.placement.layout = {}: expected HEAD_MAJOR ({}), since the KV heads of layer {} have capacities from "
-         "{} to {}",
-         c.placement.layout, int{HASHEVICT_LAYOUT_HEAD_MAJOR}, layer, settings.layer(layer).min_capacity,
+         "config.placement.layout = {}: expected {} ({}), since the KV heads of layer {} have capacities from {} to {}",
+         c.placement.layout, expected.name, expected.value, layer, settings.layer(layer).min_capacity,
          settings.layer(layer).max_capacity);
   }
 }
@@ -160,8 +162,8 @@ Settings validate_config(const hashevict_config* given) {
   keep(settings, c);
   resolve_layers(settings, c);
   settings.shape = resolve_shape(c.shape);
-  check_layout(settings, c);
   settings.placement = {c.placement.backend, c.placement.device, c.placement.layout, c.placement.page_size};
+  check_layout(settings, c);
   settings.execution = resolve_execution(c.execution, c.shape.num_sequences);
   return settings;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <numeric>
 
 #include "core/bounds.hpp"
 #include "core/failure.hpp"
@@ -25,9 +26,16 @@ Strides dense_strides(const Settings& settings, const LayerSettings& layer) {
       return {layer.max_capacity * heads * row, row, heads * row, 0};
     case HASHEVICT_LAYOUT_PAGED:
       return {0, page * row, row, heads * page * row};
+    case HASHEVICT_LAYOUT_PAGED_PER_HEAD:
+      return {0, 0, row, page * row};
     default:
       return {layer.num_slots * row, 0, row, 0};
   }
+}
+
+/// A layout with pages, for messages.
+const char* layout_name(const Placement& placement) {
+  return placement.is_paged_per_head() ? "PAGED_PER_HEAD" : "PAGED";
 }
 
 /// One axis of lent keys or values: the distance between its `count` elements.
@@ -54,7 +62,7 @@ void check_apart(std::array<Axis, 3> axes, int64_t row_bytes) {
 Strides strides_in_use(const hashevict_memory& m, const Settings& settings, int32_t layer) {
   const Placement& placement = settings.placement;
   return {placement.is_paged() || m.sequence_strides == nullptr ? 0 : m.sequence_strides[layer],
-          placement.is_head_major() ? 0 : m.head_stride, m.slot_stride, placement.is_paged() ? m.page_stride : 0};
+          placement.has_head_stride() ? m.head_stride : 0, m.slot_stride, placement.is_paged() ? m.page_stride : 0};
 }
 
 /// Takes an array of zeros for none where no other stride in use is given.
@@ -166,7 +174,7 @@ void add_head_major(const hashevict_memory& m, const Settings& settings, int32_t
   lent.layouts.push_back({.sequence_stride = strides.sequence, .slot_stride = strides.slot});
 }
 
-/// Adds the layout of a layer whose heads are a stride apart.
+/// Adds the layout of a layer whose heads are a stride apart, or have pages of their own.
 void add_with_head_stride(const hashevict_memory& m, const Settings& settings, int32_t layer, CacheMemory& lent) {
   const LayerSettings& own = settings.layer(layer);
   const bool paged = settings.placement.is_paged();
@@ -177,7 +185,9 @@ void add_with_head_stride(const hashevict_memory& m, const Settings& settings, i
             "memory.sequence_strides = NULL: expected a stride for each layer, since the others are given");
     check_strides(
         settings,
-        {Axis{{"memory", "head_stride"}, strides.head, settings.shape.num_kv_heads},
+        {settings.placement.has_head_stride()
+             ? Axis{{"memory", "head_stride"}, strides.head, settings.shape.num_kv_heads}
+             : Axis{{"memory", "slot_stride"}, strides.slot, 1},
          Axis{{"memory", "slot_stride"}, strides.slot, paged ? settings.placement.page_size : own.max_capacity},
          paged ? Axis{{"memory", "page_stride"}, strides.page, m.num_pages}
                : Axis{{"memory", "sequence_strides", layer}, strides.sequence, settings.shape.num_sequences}});
@@ -208,7 +218,8 @@ void check_keys_and_values(const hashevict_memory& m, const Settings& settings, 
   require((m.keys == nullptr) == (m.values == nullptr), "memory.{} = NULL: expected keys and values both, or neither",
           m.keys == nullptr ? "keys" : "values");
   require(m.keys != nullptr || !settings.placement.is_paged(),
-          "memory.keys = NULL: expected the engine's pages, since config.placement.layout is PAGED");
+          "memory.keys = NULL: expected the engine's pages, since config.placement.layout is {}",
+          layout_name(settings.placement));
   require(m.head_offsets == nullptr || settings.placement.is_head_major(),
           "memory.head_offsets = {}: expected NULL unless config.placement.layout is HEAD_MAJOR",
           static_cast<const void*>(m.head_offsets));
@@ -227,17 +238,25 @@ void check_keys_and_values(const hashevict_memory& m, const Settings& settings, 
   }
 }
 
+/// Rows of the block table, all layers included.
+int64_t table_rows(const Settings& settings) {
+  const Shape& shape = settings.shape;
+  if (!settings.placement.is_paged_per_head()) return shape.num_sequences;
+  return int64_t{shape.num_layers} * shape.num_sequences * shape.num_kv_heads;
+}
+
 void check_block_table(const hashevict_memory& m, const Settings& settings, CacheMemory& lent) {
   if (!settings.placement.is_paged()) {
     for (const auto& [name, table] :
          {std::pair{"block_table", m.block_table}, std::pair{"block_table_offsets", m.block_table_offsets}}) {
-      require(table == nullptr, "memory.{} = {}: expected NULL unless config.placement.layout is PAGED", name,
+      require(table == nullptr,
+              "memory.{} = {}: expected NULL unless config.placement.layout is PAGED or PAGED_PER_HEAD", name,
               static_cast<const void*>(table));
     }
     return;
   }
-  require(m.block_table != nullptr,
-          "memory.block_table = NULL: expected a table, since config.placement.layout is PAGED");
+  require(m.block_table != nullptr, "memory.block_table = NULL: expected a table, since config.placement.layout is {}",
+          layout_name(settings.placement));
   // The pages of a dense pool end within kMaxSpan. The code that reads lent strides checks them against num_pages.
   int64_t most = INT32_MAX;
   if (!gives_strides(m, settings)) {
@@ -248,6 +267,7 @@ void check_block_table(const hashevict_memory& m, const Settings& settings, Cach
   require_aligned({"memory", "block_table_offsets"}, m.block_table_offsets, alignof(int32_t));
   lent.table.entries = m.block_table;
   lent.table.offsets = m.block_table_offsets;
+  lent.table.num_heads = settings.placement.is_paged_per_head() ? settings.shape.num_kv_heads : 0;
   lent.num_pages = m.num_pages;
   if (m.block_table_offsets != nullptr) {
     require_in_range({"memory", "block_table_length"}, m.block_table_length, 1, INT32_MAX,
@@ -256,10 +276,32 @@ void check_block_table(const hashevict_memory& m, const Settings& settings, Cach
     return;
   }
   const int64_t pages = most_pages(settings);
-  require_in_range({"memory", "block_table_stride"}, m.block_table_stride, pages,
-                   kMaxSpan / settings.shape.num_sequences, ", at least the pages of a sequence");
+  const int64_t rows = table_rows(settings);
+  require_in_range({"memory", "block_table_stride"}, m.block_table_stride, pages, kMaxSpan / rows,
+                   settings.placement.is_paged_per_head() ? ", at least the pages of the head with most slots"
+                                                          : ", at least the pages of a sequence");
   lent.table.stride = m.block_table_stride;
-  lent.table.length = (settings.shape.num_sequences - 1) * m.block_table_stride + pages;
+  lent.table.length = (rows - 1) * m.block_table_stride + pages;
+}
+
+/// Groups the layers that share a pool: keys and values of the same base pointers.
+void find_pools(const Settings& settings, CacheMemory& lent) {
+  if (!settings.placement.is_paged_per_head()) return;
+  std::vector<int32_t> order(lent.keys.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto keys_of = [&](int32_t layer) {
+    return reinterpret_cast<uintptr_t>(lent.keys[static_cast<std::size_t>(layer)]);
+  };
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return keys_of(a) < keys_of(b); });
+  for (const int32_t layer : order) {
+    if (lent.pools.empty() || keys_of(lent.pools.back().front()) != keys_of(layer)) lent.pools.emplace_back();
+    lent.pools.back().push_back(layer);
+    const int32_t first = lent.pools.back().front();
+    void* const expected = lent.values[static_cast<std::size_t>(first)];
+    require(lent.values[static_cast<std::size_t>(layer)] == expected,
+            "memory.values[{}] = {}: expected {}, that of layer {}, since the two layers share their keys", layer,
+            lent.values[static_cast<std::size_t>(layer)], expected, first);
+  }
 }
 
 void* check_part(const char* name, const char* bytes_name, void* pointer, uint64_t given, uint64_t needed) {
@@ -286,7 +328,7 @@ void add_slots(const Settings& settings, const CacheMemory& memory, int32_t laye
   }
   const bool paged = settings.placement.is_paged();
   const int64_t slots = paged ? settings.placement.page_size : settings.layer(layer).max_capacity;
-  const int32_t heads = settings.shape.num_kv_heads;
+  const int32_t heads = settings.placement.has_head_stride() ? settings.shape.num_kv_heads : 1;
   const int64_t head_stride = heads > 1 ? memory.head_offsets[settings.head_index(layer, 1)] : 0;
   parts.push_back({name,
                    base,
@@ -298,9 +340,12 @@ void add_slots(const Settings& settings, const CacheMemory& memory, int32_t laye
 
 std::vector<Footprint> slots_footprints(const Settings& settings, const CacheMemory& memory) {
   std::vector<Footprint> parts;
-  for (int32_t layer = 0; !memory.keys.empty() && layer < settings.shape.num_layers; ++layer) {
+  const auto add = [&](int32_t layer) {
     for (const bool values : {false, true}) add_slots(settings, memory, layer, values, parts);
-  }
+  };
+  for (const std::vector<int32_t>& pool : memory.pools) add(pool.front());
+  if (!memory.pools.empty() || memory.keys.empty()) return parts;
+  for (int32_t layer = 0; layer < settings.shape.num_layers; ++layer) add(layer);
   return parts;
 }
 
@@ -312,7 +357,7 @@ std::array<Footprint, 2> table_footprints(const Settings& settings, const CacheM
   constexpr uint64_t kEntry = sizeof(int32_t);
   return {bytes_footprint("block_table", memory.table.entries, static_cast<uint64_t>(memory.table.length) * kEntry),
           bytes_footprint("block_table_offsets", memory.table.offsets,
-                          (static_cast<uint64_t>(settings.shape.num_sequences) + 1) * kEntry)};
+                          (static_cast<uint64_t>(table_rows(settings)) + 1) * kEntry)};
 }
 
 }  // namespace
@@ -325,6 +370,7 @@ CacheMemory validate_memory(const hashevict_memory* memory, const Settings& sett
   CacheMemory lent;
   check_keys_and_values(m, settings, lent);
   check_block_table(m, settings, lent);
+  find_pools(settings, lent);
   for (int32_t layer = 0; layer < settings.shape.num_layers; ++layer) add_layout(m, settings, layer, lent);
   lent.state = check_part("state", "state_bytes", m.state, m.state_bytes, state_bytes);
   lent.workspace = check_part("workspace", "workspace_bytes", m.workspace, m.workspace_bytes, workspace_bytes);
@@ -348,52 +394,6 @@ OwnMemory own_memory(const CacheMemory& memory, const Settings& settings, uint64
   for (const Footprint& table : table_footprints(settings, memory)) own.tables.add(table);
   for (Ranges* const ranges : {&own.written, &own.workspace, &own.tables}) ranges->sort();
   return own;
-}
-
-int32_t most_pages(const Settings& settings) {
-  int32_t pages = 0;
-  for (const LayerSettings& layer : settings.layers) {
-    if (settings.placement.is_paged())
-      pages = std::max(pages, num_pages_of(layer.max_capacity, settings.placement.page_size));
-  }
-  return pages;
-}
-
-void validate_pages(const Settings& settings, const CacheMemory& memory, int32_t sequence, int32_t num_slots) {
-  if (!settings.placement.is_paged()) return;
-  const int32_t pages = num_pages_of(num_slots, settings.placement.page_size);
-  if (memory.table.offsets != nullptr) {
-    const int64_t begin = memory.table.offsets[sequence];
-    const int64_t end = memory.table.offsets[sequence + 1];
-    require(begin >= 0 && end <= memory.table.length && end - begin >= pages,
-            "memory.block_table_offsets[{}] = {}, [{}] = {}: expected {} pages or more for sequence {}, within the {} "
-            "entries of memory.block_table_length",
-            sequence, begin, sequence + 1, end, pages, sequence, memory.table.length);
-  }
-  const int32_t* const row = block_table_row(memory.table, sequence);
-  for (int32_t i = 0; i < pages; ++i) {
-    if (row[i] >= 0 && row[i] < memory.num_pages) continue;
-    fail(HASHEVICT_INVALID_ARGUMENT, "memory.block_table[sequence {}][{}] = {}: expected 0 to {}", sequence, i, row[i],
-         memory.num_pages - 1);
-  }
-}
-
-void validate_fork_pages(const Settings& settings, const CacheMemory& memory, int32_t source, int32_t target,
-                         int32_t num_slots, std::span<int32_t> scratch) {
-  validate_pages(settings, memory, source, num_slots);
-  validate_pages(settings, memory, target, num_slots);
-  if (!settings.placement.is_paged()) return;
-  const int32_t count = num_pages_of(num_slots, settings.placement.page_size);
-  const int32_t* const pages = block_table_row(memory.table, target);
-  const auto end = std::copy_n(block_table_row(memory.table, source), count, scratch.begin());
-  std::sort(scratch.begin(), end);
-  for (int32_t i = 0; i < count; ++i) {
-    if (!std::binary_search(scratch.begin(), end, pages[i])) continue;
-    fail(HASHEVICT_INVALID_ARGUMENT,
-         "memory.block_table[sequence {}][{}] = {}: expected a page for the target that is not one of the {} that "
-         "sequence {}, the source, has in use",
-         target, i, pages[i], count, source);
-  }
 }
 
 }  // namespace hashevict::core

@@ -14,12 +14,10 @@ CpuBackend::CpuBackend(core::Storage storage, std::vector<AlignedMemory> owned)
     : Backend{std::move(storage)},
       owned_{std::move(owned)},
       workspace_{storage_.settings, storage_.memory.workspace},
-      executor_{storage_.settings} {
+      executor_{storage_.settings},
+      pages_{core::pages_of_check(storage_.settings)} {
   for (const core::Layer& layer : storage_.layers) {
     schedules_.emplace_back(storage_.settings.heads_of(layer.index));
-  }
-  if (storage_.memory.table.entries != nullptr) {
-    sorted_pages_.resize(static_cast<std::size_t>(core::most_pages(storage_.settings)));
   }
   write_parameters(*this);
   reset(core::kAll, nullptr);
@@ -27,7 +25,7 @@ CpuBackend::CpuBackend(core::Storage storage, std::vector<AlignedMemory> owned)
 
 void CpuBackend::validate(const core::Step& step, core::Operation operation) {
   core::validate_batch_contents(step, storage_.settings, storage_.memory, storage_.layer(step.layer), operation,
-                                workspace_.seen());
+                                workspace_.seen(), pages_);
 }
 
 void CpuBackend::count_tokens(const core::Step& step, bool is_prompt) {
@@ -38,9 +36,9 @@ void CpuBackend::count_tokens(const core::Step& step, bool is_prompt) {
     if (sequence < 0 || num_tokens == 0) continue;
     const int32_t seen = core::tokens_seen(layer, sequence) + num_tokens;
     for (int32_t kv_head = 0; kv_head < layer.shape.num_kv_heads; ++kv_head) {
-      const Head head = core::head_of(layer, sequence, kv_head);
-      *head.tokens_seen = seen;
-      *head.lengths = head.length(seen);
+      const int64_t counter = core::counter_of(layer, sequence, kv_head);
+      layer.state.tokens_seen[counter] = seen;
+      layer.state.lengths[counter] = storage_.settings.head(layer.index, kv_head).length(seen);
     }
     if (is_prompt) layer.state.prompt_lengths[sequence] = seen;
   }
@@ -62,9 +60,15 @@ void CpuBackend::start_write(void* memory, const void* host, const Runs& runs, h
 
 void CpuBackend::wait(hashevict_stream /*stream*/) {}
 
-const int32_t* CpuBackend::host_pages(int32_t sequence, int32_t num_slots, hashevict_stream /*stream*/) {
-  core::validate_pages(storage_.settings, storage_.memory, sequence, num_slots);
-  return core::block_table_row(storage_.memory.table, sequence);
+std::span<const int32_t* const> CpuBackend::host_pages(int32_t sequence, std::span<const int32_t> tokens,
+                                                       hashevict_stream /*stream*/) {
+  core::validate_pages_of_layers(storage_.settings, storage_.memory, {&sequence, 1}, tokens, pages_);
+  for (std::size_t i = 0; i < page_rows_.size(); ++i) {
+    const auto head = static_cast<int32_t>(i);
+    const core::Layer& layer = storage_.layer(head / storage_.settings.shape.num_kv_heads);
+    page_rows_[i] = core::block_table_row(layer.table, sequence, head % layer.shape.num_kv_heads);
+  }
+  return page_rows_;
 }
 
 std::string refusal(int32_t /*device*/) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ class CpuBackend final : public Backend {
   void start_read(void* host, const void* memory, const Runs& runs, hashevict_stream stream) override;
   void start_write(void* memory, const void* host, const Runs& runs, hashevict_stream stream) override;
   void wait(hashevict_stream stream) override;
-  const int32_t* host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) override;
+  std::span<const int32_t* const> host_pages(int32_t sequence, std::span<const int32_t> tokens,
+                                             hashevict_stream stream) override;
 
  private:
   /// Checks the contents of index arrays, which validate_args() leaves unread.
@@ -67,8 +69,8 @@ class CpuBackend final : public Backend {
   std::vector<AlignedMemory> owned_;
   Workspace workspace_;
   Executor executor_;
-  std::vector<Schedule> schedules_;    ///< [num_layers]
-  std::vector<int32_t> sorted_pages_;  ///< scratch for the pages of one sequence; empty unless PAGED
+  std::vector<Schedule> schedules_;  ///< [num_layers]
+  core::PageSet pages_;              ///< those that a call uses
 };
 
 template <class Body>

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "core/layer_settings.hpp"
+#include "core/splits.hpp"
 #include "cpu/workspace.hpp"
 
 namespace hashevict::cpu {
@@ -23,7 +23,7 @@ class Schedule {
               [&](int32_t a, int32_t b) { return capacity(a) != capacity(b) ? capacity(a) > capacity(b) : a < b; });
     for (const int32_t kv_head : heads_) {
       first_splits_[static_cast<std::size_t>(kv_head)] = static_cast<int32_t>(splits_.size());
-      for (int32_t i = 0; i < num_splits(capacity(kv_head)); ++i) splits_.push_back({kv_head, i});
+      core::add_splits(kv_head, capacity(kv_head), kSplitSlots, splits_);
     }
     most_splits_ = num_splits(capacity(heads_.front()));
   }

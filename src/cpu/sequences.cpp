@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <span>
 
 #include "core/validate.hpp"
 #include "cpu/cpu_backend.hpp"
@@ -36,11 +38,11 @@ void CpuBackend::reset(int32_t sequence, hashevict_stream /*stream*/) {
 
 void CpuBackend::fork(int32_t source, int32_t target, hashevict_stream /*stream*/) {
   const int32_t num_layers = storage_.settings.shape.num_layers;
-  int32_t longest = 0;  // all heads and layers share the table
+  const std::span<int32_t> tokens = host_numbers().first(storage_.layers.size());
   for (const core::Layer& layer : storage_.layers) {
-    longest = std::max(longest, std::min(core::tokens_seen(layer, source), layer.max_capacity));
+    tokens[static_cast<std::size_t>(layer.index)] = core::tokens_seen(layer, source);
   }
-  core::validate_fork_pages(storage_.settings, storage_.memory, source, target, longest, sorted_pages_);
+  core::validate_pages_of_layers(storage_.settings, storage_.memory, std::array{source, target}, tokens, pages_);
   executor_.for_each(
       num_layers, [&](int64_t layer, int32_t /*worker*/) { fork_layer(static_cast<int32_t>(layer), source, target); });
 }

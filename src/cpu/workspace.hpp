@@ -15,7 +15,7 @@ inline constexpr int32_t kSplitSlots = 1024;
 
 /// Number of splits of `length` slots.
 constexpr int32_t num_splits(int32_t length) {
-  return (length + kSplitSlots - 1) / kSplitSlots;
+  return core::num_parts(length, kSplitSlots);
 }
 
 /// Query tokens of a row that attend at once.

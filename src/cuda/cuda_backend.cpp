@@ -7,9 +7,11 @@
 #include <utility>
 
 #include "backend/construct.hpp"
+#include "backend/transfers.hpp"
 #include "core/bounds.hpp"
 #include "core/carver.hpp"
 #include "core/failure.hpp"
+#include "core/validate.hpp"
 
 namespace hashevict::cuda {
 namespace {
@@ -41,7 +43,8 @@ CudaBackend::CudaBackend(core::Storage storage, std::vector<DeviceMemory> owned)
     : Backend{std::move(storage)}, owned_{std::move(owned)}, workspace_{storage_.settings, storage_.memory.workspace} {
   prepare_kernels();
   reset(core::kAll, nullptr);
-  pages_.reserve(static_cast<std::size_t>(core::most_pages(storage_.settings)));
+  pages_.resize(static_cast<std::size_t>(core::pages_of_sequence(storage_.settings)));
+  page_offsets_.resize(rows_layers() * static_cast<std::size_t>(std::max(storage_.memory.table.num_heads, 1) + 1));
   write_parameters(*this);  // waits, so the caller's streams need no order after the default stream
 }
 
@@ -86,29 +89,46 @@ void CudaBackend::wait(hashevict_stream stream) {
   cuda::wait(stream);
 }
 
-const int32_t* CudaBackend::host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) {
+void CudaBackend::read_page_offsets(int32_t sequence, hashevict_stream stream) {
+  if (storage_.memory.table.offsets == nullptr) return;
+  Transfers transfers{*this, stream};
+  const std::size_t of_layer = page_offsets_.size() / rows_layers();
+  for (std::size_t i = 0; i < rows_layers(); ++i) {
+    const core::BlockTable& table = storage_.layers[i].table;
+    transfers.read(page_offsets_.data() + i * of_layer, table.offsets + table.row(sequence, 0),
+                   {of_layer * sizeof(int32_t)});
+  }
+  transfers.finish();
+}
+
+std::span<const int32_t* const> CudaBackend::host_pages(int32_t sequence, std::span<const int32_t> tokens,
+                                                        hashevict_stream stream) {
   const core::CacheMemory& memory = storage_.memory;
-  if (memory.table.entries == nullptr) return nullptr;
-  const int32_t needed = core::num_pages_of(num_slots, storage_.settings.placement.page_size);
-  int64_t first = sequence * memory.table.stride;
-  if (memory.table.offsets != nullptr) {
-    int32_t range[2];
-    read(range, memory.table.offsets + sequence, sizeof range, stream);
-    core::require(
-        range[0] >= 0 && range[1] <= memory.table.length && range[1] - int64_t{range[0]} >= needed,
-        "memory.block_table_offsets[{}] = {}, [{}] = {}: expected {} pages or more for sequence {}, within the "
-        "{} entries of memory.block_table_length",
-        sequence, range[0], sequence + 1, range[1], needed, sequence, memory.table.length);
-    first = range[0];
-  }
-  pages_.resize(static_cast<std::size_t>(needed));
-  read(pages_.data(), memory.table.entries + first, pages_.size() * sizeof(int32_t), stream);
-  for (std::size_t i = 0; i < pages_.size(); ++i) {
-    core::require(pages_[i] >= 0 && pages_[i] < memory.num_pages,
-                  "memory.block_table[sequence {}][{}] = {}: expected 0 to {}", sequence, i, pages_[i],
-                  memory.num_pages - 1);
-  }
-  return pages_.data();
+  if (memory.table.entries == nullptr) return {};
+  read_page_offsets(sequence, stream);
+  const std::size_t of_layer = page_offsets_.size() / rows_layers();
+  int32_t* copied = pages_.data();
+  Transfers transfers{*this, stream};
+  core::visit_page_rows(storage_.settings, sequence, tokens, [&](const core::PageRow& row, int32_t count) {
+    const core::BlockTable& table = storage_.layer(row.layer).table;
+    int64_t first = table.row(sequence, row.kv_head) * table.stride;
+    if (table.offsets != nullptr) {
+      const auto index = static_cast<std::size_t>(row.layer) * of_layer + static_cast<std::size_t>(row.kv_head);
+      core::check_page_list(storage_.settings, memory, row, page_offsets_[index], page_offsets_[index + 1], count);
+      first = page_offsets_[index];
+    }
+    transfers.read(copied, table.entries + first, {static_cast<uint64_t>(count) * sizeof(int32_t)});
+    copied += count;
+  });
+  transfers.finish();
+  copied = pages_.data();
+  core::visit_page_rows(storage_.settings, sequence, tokens, [&](const core::PageRow& row, int32_t count) {
+    core::check_page_entries(memory, row, copied, count, nullptr);
+    page_rows_[storage_.settings.head_index(row.layer, row.kv_head)] = copied;
+    copied += count;
+  });
+  if (memory.table.num_heads == 0) std::fill(page_rows_.begin(), page_rows_.end(), pages_.data());
+  return page_rows_;
 }
 
 void check_rows(const core::Step& step, int64_t blocks) {

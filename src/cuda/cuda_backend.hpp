@@ -30,10 +30,17 @@ class CudaBackend final : public Backend {
   void start_read(void* host, const void* memory, const Runs& runs, hashevict_stream stream) override;
   void start_write(void* memory, const void* host, const Runs& runs, hashevict_stream stream) override;
   void wait(hashevict_stream stream) override;
-  const int32_t* host_pages(int32_t sequence, int32_t num_slots, hashevict_stream stream) override;
+  std::span<const int32_t* const> host_pages(int32_t sequence, std::span<const int32_t> tokens,
+                                             hashevict_stream stream) override;
 
  private:
   [[nodiscard]] kernels::Queue queue(hashevict_stream stream) const { return {stream, overlaps_}; }
+  /// Layers that have rows of the block table of their own; 1: all layers share one.
+  [[nodiscard]] std::size_t rows_layers() const {
+    return storage_.memory.table.num_heads > 0 ? storage_.layers.size() : 1;
+  }
+  /// Copies the offsets of a sequence's rows to the host, if the table is CSR.
+  void read_page_offsets(int32_t sequence, hashevict_stream stream);
   /// Makes the kernels ready. Fails if a layer needs more shared memory than its kernels may have.
   void prepare_kernels();
   [[nodiscard]] int32_t device() const { return storage_.settings.placement.device; }
@@ -41,7 +48,8 @@ class CudaBackend final : public Backend {
   std::vector<DeviceMemory> owned_;
   Workspace workspace_;
   bool overlaps_ = false;       ///< Prepared::overlaps holds for all kernels
-  std::vector<int32_t> pages_;  ///< host copy of one sequence's part of the block table
+  std::vector<int32_t> pages_;  ///< host copy of one sequence's rows of the block table, as far as they are in use
+  std::vector<int32_t> page_offsets_;  ///< of the same rows: for each layer, or for all, those of its rows and the end
 };
 
 /// Fails with INVALID_ARGUMENT if a launch cannot have `blocks` blocks for each row of a batch. Rows that are skipped

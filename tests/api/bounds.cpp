@@ -74,7 +74,7 @@ const std::vector<ConfigBound> kConfigBounds{
     {"rule.centering", HASHEVICT_FIELD(rule.centering), 0, 2},
     {"rule.projection_kind", HASHEVICT_FIELD(rule.projection_kind), 0, 2},
     {"rule.importance_source", HASHEVICT_FIELD(rule.importance_source), 0, 1},
-    {"placement.layout", HASHEVICT_FIELD(placement.layout), 0, 2},
+    {"placement.layout", HASHEVICT_FIELD(placement.layout), 0, 3},
     {"placement.page_size",
      [](hashevict_config& c, int64_t value) {
        c.placement.layout = HASHEVICT_LAYOUT_PAGED;

@@ -38,13 +38,13 @@ struct AllLent {
 };
 
 TEST(RequiredBytes, AddUp) {
-  for (const Layout layout : {Layout::head_major, Layout::slot_major, Layout::paged}) {
+  for (const Layout layout : {Layout::head_major, Layout::slot_major, Layout::paged, Layout::paged_per_head}) {
     Config config = small_config();
     config.placement.layout = layout;
     const Bytes bytes = Cache::required_bytes(config);
     EXPECT_EQ(bytes.total, bytes.keys + bytes.values + bytes.state + bytes.workspace);
     EXPECT_LE(bytes.codes + bytes.positions, bytes.state);
-    const uint64_t dense = layout == Layout::paged ? 0 : 2 * 3 * 2 * 20 * 16 * sizeof(float);
+    const uint64_t dense = layout >= Layout::paged ? 0 : 2 * 3 * 2 * 20 * 16 * sizeof(float);
     EXPECT_EQ(bytes.keys, dense);
     EXPECT_EQ(bytes.values, dense);
     EXPECT_GE(bytes.codes, 2U * 3 * 2 * 20 * 2);
@@ -235,6 +235,85 @@ TEST(PagedMemory, CsrTableGivesTheSameState) {
   EXPECT_EQ(save_all(first), save_all(second));
   EXPECT_EQ(padded.keys, csr.keys);
   EXPECT_EQ(padded.values, csr.values);
+}
+
+/// Two requests and two heads a layer: a head's pages hold what it has in a cache of its own, and no others change.
+TEST(HeadPages, OnlyThoseOfTheSequenceAndTheLayerAreWritten) {
+  const Config config = small_config_of_head_pages();
+  PagedMemory lent{config};
+  Cache cache{config, lent.memory};
+  StepData data{config, 60, 7};
+  data.set_rows({60});
+  data.set_sequences({1});
+  data.args.layer = 1;
+  cache.append(data.args, Stream{});
+  // Rows of layer 1, sequence 1: 20 slots in three pages and 21 in three, of a pool that both layers share.
+  const int64_t stride = lent.memory.block_table_stride;
+  const std::vector<int32_t> own(lent.block_table.begin() + 8 * stride, lent.block_table.begin() + 10 * stride);
+  ASSERT_EQ(lent.keys.size(), 1U);
+  for (const std::vector<float>* const pool : {&lent.keys[0], &lent.values[0]}) {
+    for (int64_t page = 0; page < lent.memory.num_pages; ++page) {
+      const auto begin = pool->begin() + page * 8 * 16;
+      const auto written = 8 * 16 - std::count(begin, begin + 8 * 16, kPoison);
+      const auto at = std::find(own.begin(), own.end(), page) - own.begin();
+      const bool is_own = at % stride < 3 && at < 2 * stride;
+      const int64_t slots = at % stride < 2 ? 8 : at == 2 ? 4 : 5;
+      EXPECT_EQ(written, is_own ? slots * 16 : 0) << "page " << page;
+    }
+  }
+}
+
+TEST(HeadPages, CsrTableGivesTheSameState) {
+  const Config config = small_config_of_head_pages();
+  PagedMemory padded{config};
+  PagedMemory csr{config};
+  std::erase(csr.block_table, -1);
+  std::vector<int32_t> offsets{0};
+  for (size_t row = 0; row < 12; ++row) {  // 2 layers, 3 sequences, 2 heads
+    const std::array<int32_t, 4> pages{2, 5, 3, 3};
+    offsets.push_back(offsets.back() + pages[row / 6 * 2 + row % 2]);
+  }
+  csr.memory.block_table = csr.block_table.data();
+  csr.memory.block_table_offsets = offsets.data();
+  csr.memory.block_table_length = static_cast<int64_t>(csr.block_table.size());
+  csr.memory.block_table_stride = 0;
+  Config dense = config;
+  dense.placement.layout = Layout::head_major;
+  Cache first{config, padded.memory};
+  Cache second{config, csr.memory};
+  Cache expected{dense};
+  for (Cache* const cache : {&first, &second, &expected}) {
+    feed(*cache, 0, 31, 7);
+    feed(*cache, 2, 50, 8);
+    cache->fork(2, 1, Stream{});
+  }
+  EXPECT_EQ(save_all(first), save_all(expected));
+  EXPECT_EQ(save_all(second), save_all(expected));
+  EXPECT_EQ(padded.keys, csr.keys);
+  EXPECT_EQ(padded.values, csr.values);
+}
+
+TEST(HeadPages, OfLayersWithPoolsOfTheirOwnMayHaveTheSameNumbers) {
+  const Config config = small_config_of_head_pages();
+  PagedMemory lent{config};
+  PagedMemory other{config};
+  lent.memory.keys[1] = other.keys[0].data();
+  lent.memory.values[1] = other.values[0].data();
+  // Layer 1 takes the pages of layer 0, whose heads have fewer slots or more.
+  const auto middle = lent.block_table.begin() + 6 * lent.memory.block_table_stride;
+  std::copy(lent.block_table.begin(), middle, middle);
+  for (auto row = middle; row != lent.block_table.end(); row += 2 * lent.memory.block_table_stride) {
+    row[2] = static_cast<int32_t>(row[lent.memory.block_table_stride + 3]);  // the first head needs a page more
+  }
+  Cache cache{config, lent.memory};
+  Config dense = config;
+  dense.placement.layout = Layout::head_major;
+  Cache expected{dense};
+  for (Cache* const each : {&cache, &expected}) {
+    feed(*each, 0, 50, 9);
+    each->fork(0, 2, Stream{});
+  }
+  EXPECT_EQ(save_all(cache), save_all(expected));
 }
 
 }  // namespace

@@ -161,6 +161,11 @@ TEST(Capabilities, OfLayoutsAreTrue) {
   Cache cache{paged, lent.memory};
   feed(cache, 0, paged.shape.capacity + 1, 5);
   EXPECT_TRUE(capabilities.supports(Layout::paged));
+  const Config of_heads = small_config_of_head_pages();
+  const PagedMemory lent_to_heads{of_heads};
+  Cache ragged{of_heads, lent_to_heads.memory};
+  feed(ragged, 0, 50, 5);
+  EXPECT_TRUE(capabilities.supports(Layout::paged_per_head));
 }
 
 TEST(Capabilities, OfPrefillModesAreTrue) {

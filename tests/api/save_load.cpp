@@ -16,14 +16,14 @@ struct AnyLayout {
   AnyLayout(Config config, Layout layout) {
     config.placement.layout = layout;
     config.placement.page_size = 8;
-    if (layout == Layout::paged) paged = std::make_unique<PagedMemory>(config);
+    if (layout >= Layout::paged) paged = std::make_unique<PagedMemory>(config);
     cache = std::make_unique<Cache>(config, paged ? paged->memory : Memory{});
   }
   std::unique_ptr<PagedMemory> paged;
   std::unique_ptr<Cache> cache;
 };
 
-constexpr std::array kLayouts{Layout::head_major, Layout::slot_major, Layout::paged};
+constexpr std::array kLayouts{Layout::head_major, Layout::slot_major, Layout::paged, Layout::paged_per_head};
 
 /// Outputs of further decode steps in every layer.
 std::vector<float> continue_with(Cache& cache, int32_t sequence, int64_t tokens) {

@@ -62,7 +62,7 @@ hashevict_config small_c_config() {
 }
 
 hashevict_config c_config_of(const Config& config) {
-  EXPECT_TRUE(config.shape.capacities.empty() && config.layer_rules.empty());
+  EXPECT_TRUE(config.layer_rules.empty());
   std::vector<hashevict_rule> none;
   return config.c_config(none);
 }
@@ -191,25 +191,63 @@ Config small_paged_config() {
   return config;
 }
 
+Config small_config_of_head_pages() {
+  Config config = small_paged_config();
+  config.placement.layout = Layout::paged_per_head;
+  config.shape.capacities = {15, 40, 20, 21};  // the least, one that keeps most prompts whole, two that differ by one
+  return config;
+}
+
+namespace {
+
+/// Pages of each row of the block table.
+std::vector<int32_t> pages_of_rows(const Config& config) {
+  const auto pages = [&](int32_t slots) {
+    return (slots + config.placement.page_size - 1) / config.placement.page_size;
+  };
+  const Shape& shape = config.shape;
+  std::vector<int32_t> rows;
+  if (config.placement.layout == Layout::paged) {
+    rows.assign(static_cast<size_t>(shape.num_sequences), pages(shape.capacity));
+    return rows;
+  }
+  for (int32_t row = 0; row < shape.num_layers * shape.num_sequences * shape.num_kv_heads; ++row) {
+    const int32_t layer = row / (shape.num_sequences * shape.num_kv_heads);
+    const auto head = static_cast<size_t>(layer * shape.num_kv_heads + row % shape.num_kv_heads);
+    rows.push_back(pages(shape.capacities.empty() ? shape.capacity : shape.capacities[head]));
+  }
+  return rows;
+}
+
+}  // namespace
+
 PagedMemory::PagedMemory(const Config& config) {
-  const int32_t pages_per_sequence =
-      (config.shape.capacity + config.placement.page_size - 1) / config.placement.page_size;
-  const int32_t num_pages = pages_per_sequence * config.shape.num_sequences + 2;  // two pages belong to no sequence
-  const auto page_elements = static_cast<size_t>(config.shape.num_kv_heads) *
+  const bool per_head = config.placement.layout == Layout::paged_per_head;
+  const std::vector<int32_t> rows = pages_of_rows(config);
+  const int32_t num_pages = std::accumulate(rows.begin(), rows.end(), 2);  // two pages belong to no row
+  const auto page_elements = static_cast<size_t>(per_head ? 1 : config.shape.num_kv_heads) *
                              static_cast<size_t>(config.placement.page_size) *
                              static_cast<size_t>(config.shape.head_dim);
   for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
-    keys.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
-    values.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
+    if (layer == 0 || !per_head) {
+      keys.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
+      values.emplace_back(page_elements * static_cast<size_t>(num_pages), kPoison);
+    }
     memory.keys.push_back(keys.back().data());
     memory.values.push_back(values.back().data());
   }
   std::vector<int32_t> pages(static_cast<size_t>(num_pages));
   std::iota(pages.begin(), pages.end(), 0);
   std::shuffle(pages.begin(), pages.end(), std::mt19937_64{11});
-  block_table.assign(pages.begin(), pages.begin() + pages_per_sequence * config.shape.num_sequences);
+  const int32_t stride = *std::max_element(rows.begin(), rows.end());
+  auto next = pages.begin();
+  for (const int32_t row : rows) {
+    block_table.insert(block_table.end(), next, next + row);
+    block_table.insert(block_table.end(), static_cast<size_t>(stride - row), -1);
+    next += row;
+  }
   memory.block_table = block_table.data();
-  memory.block_table_stride = pages_per_sequence;
+  memory.block_table_stride = stride;
   memory.num_pages = num_pages;
 }
 

@@ -40,7 +40,7 @@ void expect_refused(const Outcome& outcome, const Refusal& refusal);
 /// 2 layers, 3 sequences, 2 KV heads with 2 query heads each, 16 dimensions, 20 slots, float32, one CPU thread.
 Config small_config();
 hashevict_config small_c_config();
-/// Converts a config without arrays to the C ABI's.
+/// Converts a config without rules of layers to the C ABI's, which points to its capacities.
 hashevict_config c_config_of(const Config& config);
 
 /// Bytes of an element of small_config()'s slots: strides of lent memory count bytes.
@@ -100,20 +100,22 @@ std::vector<std::byte> save_all(Cache& cache);
 /// A cache of small_config() (or another) with tokens: sequence 0 is beyond its capacity, 1 partly full, 2 empty.
 Cache used_cache(const Config& config = small_config());
 
-/// Memory for the keys and values of a paged config, with a padded block table that scatters the pages. `memory` lends
-/// it; the object must outlive the cache.
+/// Memory for the keys and values of a paged config, with a padded block table that scatters the pages. Pages of single
+/// heads are one pool for all layers. `memory` lends it; the object must outlive the cache.
 struct PagedMemory {
   explicit PagedMemory(const Config& config);
   PagedMemory(const PagedMemory&) = delete;  // `memory` points into this object
   PagedMemory& operator=(const PagedMemory&) = delete;
 
-  std::vector<std::vector<float>> keys, values;  ///< [num_layers] of pages, storage dtype float32
+  std::vector<std::vector<float>> keys, values;  ///< [num_layers] of pages, or one pool for all layers; float32
   std::vector<int32_t> block_table;
   Memory memory;
 };
 
 /// small_config() with pages of 8 slots, so that the last page of a sequence is partly used.
 Config small_paged_config();
+/// The same with pages of single heads, which have different capacities.
+Config small_config_of_head_pages();
 
 /// `count` bytes at a multiple of HASHEVICT_ALIGNMENT, between guard bytes that reveal writes outside.
 class GuardedBuffer {

@@ -153,7 +153,7 @@ const std::vector<ConfigCase> kBadConfigs{
        c.shape.capacities = kFourSizes;
        c.placement.layout = HASHEVICT_LAYOUT_PAGED;
      },
-     {kInvalid, {"config.placement.layout = 2", "HEAD_MAJOR (0)", "layer 0", "from 15 to 16"}}},
+     {kInvalid, {"config.placement.layout = 2", "expected PAGED_PER_HEAD (3)", "layer 0", "from 15 to 16"}}},
     {"PolicyNegative",
      [](hashevict_config& c) { c.rule.policy = -1; },
      {kInvalid, {"config.rule.policy", "-1", "0 to 6"}}},
@@ -236,13 +236,19 @@ const std::vector<ConfigCase> kBadConfigs{
      {kInvalid, {"config.rule.importance_source", "2", "0 to 1"}}},
     {"LayoutNegative",
      [](hashevict_config& c) { c.placement.layout = -1; },
-     {kInvalid, {"config.placement.layout", "-1", "0 to 2"}}},
+     {kInvalid, {"config.placement.layout", "-1", "0 to 3"}}},
     {"LayoutUnknown",
-     [](hashevict_config& c) { c.placement.layout = 3; },
-     {kInvalid, {"config.placement.layout", "3", "0 to 2"}}},
+     [](hashevict_config& c) { c.placement.layout = 4; },
+     {kInvalid, {"config.placement.layout", "4", "0 to 3"}}},
     {"PageSizeZero",
      [](hashevict_config& c) {
        c.placement.layout = HASHEVICT_LAYOUT_PAGED;
+       c.placement.page_size = 0;
+     },
+     {kInvalid, {"config.placement.page_size", "= 0", "1 to"}}},
+    {"PageSizeOfAHeadZero",
+     [](hashevict_config& c) {
+       c.placement.layout = HASHEVICT_LAYOUT_PAGED_PER_HEAD;
        c.placement.page_size = 0;
      },
      {kInvalid, {"config.placement.page_size", "= 0", "1 to"}}},

@@ -277,9 +277,50 @@ const std::vector<MemoryCase> kBadForPaged{
      {kInvalid, {"memory.page_stride", "= 0", "a multiple of 4 from 64 to ", "a row"}}},
 };
 
+const std::vector<MemoryCase> kBadForHeadPages{
+    {"NoKeys",
+     [](hashevict_memory& m) { m.keys = m.values = nullptr; },
+     {kInvalid, {"memory.keys", "NULL", "PAGED_PER_HEAD"}}},
+    {"NoBlockTable",
+     [](hashevict_memory& m) { m.block_table = nullptr; },
+     {kInvalid, {"memory.block_table", "NULL", "PAGED_PER_HEAD"}}},
+    {"NoPages", [](hashevict_memory& m) { m.num_pages = 0; }, {kInvalid, {"memory.num_pages", "= 0", "1 to"}}},
+    {"TableRowTooShort",  // the head with most slots has 40, in 5 pages; 2 layers, 3 sequences, 2 heads
+     [](hashevict_memory& m) { m.block_table_stride = 4; },
+     {kInvalid, {"memory.block_table_stride", "4", "5 to 23456248059221", "the head with most slots"}}},
+    {"TableRowTooLong",
+     [](hashevict_memory& m) { m.block_table_stride = INT64_C(23456248059222); },
+     {kInvalid, {"memory.block_table_stride", "23456248059222", "5 to 23456248059221"}}},
+    {"OffsetsWithoutALength",
+     [](hashevict_memory& m) { m.block_table_offsets = g_table; },
+     {kInvalid, {"memory.block_table_length = 0", "1 to 2147483647"}}},
+    {"PagesOverlap",
+     [](hashevict_memory& m) {
+       m.slot_stride = kFloat * 16;
+       m.page_stride = kFloat * (8 * 16 - 1);
+     },
+     {kInvalid, {"memory.page_stride = 508", "at least 512", "share memory"}}},
+    {"PageStrideMissing",
+     [](hashevict_memory& m) { m.slot_stride = kFloat * 16; },
+     {kInvalid, {"memory.page_stride", "= 0", "a multiple of 4 from 64 to ", "a row"}}},
+    {"HeadOffsets",
+     [](hashevict_memory& m) { set_head_offsets(m, 0, kFloat * 320); },
+     {kInvalid, {"memory.head_offsets = 0x", "NULL", "HEAD_MAJOR"}}},
+    {"SharedKeysWithOtherValues",
+     [](hashevict_memory& m) { set_base(m.values, 1, misaligned(0)); },
+     {kInvalid, {"memory.values[1] = 0x", "that of layer 0", "share their keys"}}},
+    {"SharedValuesWithOtherKeys",
+     [](hashevict_memory& m) { set_base(m.keys, 1, misaligned(0)); },
+     {kInvalid, {"memory.values[", "apart from memory.values["}}},
+    {"ValuesThatAreKeys",
+     [](hashevict_memory& m) { m.values = m.keys; },
+     {kInvalid, {"memory.", "apart from memory."}}},
+};
+
 class BadMemory : public ::testing::TestWithParam<MemoryCase> {};
 class BadStridedMemory : public BadMemory {};
 class BadPagedMemory : public BadMemory {};
+class BadMemoryOfHeadPages : public BadMemory {};
 class BadMemoryWithHeadStride : public BadMemory {};
 
 /// Dense keys and values of small_config().
@@ -301,8 +342,7 @@ void refuse_strided(const MemoryCase& row, Layout layout) {
   expect_create_refuses(config, memory, row.refusal);
 }
 
-void refuse_paged(const MemoryCase& row) {
-  const Config config = small_paged_config();
+void refuse_paged(const MemoryCase& row, const Config& config = small_paged_config()) {
   const PagedMemory lent{config};
   hashevict_memory memory = lent.memory.c_memory(2, 2);
   row.action(memory);
@@ -325,17 +365,23 @@ TEST_P(BadMemoryWithHeadStride, IsRefused) {
 TEST_P(BadPagedMemory, IsRefused) {
   refuse_paged(GetParam());
 }
+TEST_P(BadMemoryOfHeadPages, IsRefused) {
+  refuse_paged(GetParam(), small_config_of_head_pages());
+}
 
 INSTANTIATE_TEST_SUITE_P(Fields, BadMemory, ::testing::ValuesIn(kBadForAnyLayout), CaseName{});
 INSTANTIATE_TEST_SUITE_P(Fields, BadStridedMemory, ::testing::ValuesIn(kBadForStrided), CaseName{});
 INSTANTIATE_TEST_SUITE_P(Fields, BadMemoryWithHeadStride, ::testing::ValuesIn(kBadWithHeadStride), CaseName{});
 INSTANTIATE_TEST_SUITE_P(Fields, BadPagedMemory, ::testing::ValuesIn(kBadForPaged), CaseName{});
+INSTANTIATE_TEST_SUITE_P(Fields, BadMemoryOfHeadPages, ::testing::ValuesIn(kBadForHeadPages), CaseName{});
 
 TEST(Memory, UnchangedIsAccepted) {
   const StridedMemory strided;
   EXPECT_NO_THROW(Cache(small_config(), strided.memory));
   const PagedMemory paged{small_paged_config()};
   EXPECT_NO_THROW(Cache(small_paged_config(), paged.memory));
+  const PagedMemory head_pages{small_config_of_head_pages()};
+  EXPECT_NO_THROW(Cache(small_config_of_head_pages(), head_pages.memory));
 }
 
 struct Strides {
@@ -459,6 +505,11 @@ TEST(Memory, StrideThatTheLayoutDoesNotUseMayBeAnything) {
     Cache pages{small_paged_config(), paged.memory};
     EXPECT_EQ(pages.view(0, 1).keys.stride[0], 2 * 8 * 16);
     feed(pages, 1, 25, 3);
+    PagedMemory of_heads{small_config_of_head_pages()};
+    of_heads.memory.sequence_strides = {unused, unused};
+    of_heads.memory.head_stride = unused;
+    const Cache of_head_pages{small_config_of_head_pages(), of_heads.memory};
+    EXPECT_EQ(of_head_pages.view(0, 1).keys.stride[0], 8 * 16);
   }
 }
 

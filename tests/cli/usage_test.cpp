@@ -112,7 +112,7 @@ TEST(Usage, EmptyValueOfEveryOptionIsRefused) {
 TEST(Info, TellsWhatTheBuildCanDo) {
   const CommandResult result = run_command({"info"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* word : {"version", "cpu target", "cuda", "superseded", "128", "bfloat16", "paged"}) {
+  for (const char* word : {"version", "cpu target", "cuda", "superseded", "128", "bfloat16", "paged_per_head"}) {
     EXPECT_THAT(result.output, HasSubstr(word));
   }
 }

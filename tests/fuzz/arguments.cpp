@@ -141,7 +141,7 @@ void spoil_config_field(hashevict_config& c, std::array<hashevict_rule, 2>& rule
 /// Creates the cache of an accepted config, if it is small, and takes some steps with it.
 void use(const hashevict_config& c, uint64_t total_bytes) {
   constexpr uint64_t kSmall = 32U << 20;
-  if (total_bytes > kSmall || c.placement.layout == HASHEVICT_LAYOUT_PAGED) return;
+  if (total_bytes > kSmall || c.placement.layout >= HASHEVICT_LAYOUT_PAGED) return;
   Cache cache{Config{c}};
   learn_projections(cache, 1);
   set_importance_weights(cache, 1);

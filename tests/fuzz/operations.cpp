@@ -51,13 +51,15 @@ Config random_config(std::mt19937_64& random) {
   config.rule.pin_prompt = random() % 2 == 0;
   config.rule.projection_kind = static_cast<ProjectionKind>(random() % 3);
   config.rule.projection_per_head = random() % 2 == 0;
-  config.placement.layout = static_cast<Layout>(random() % 3);
+  config.placement.layout = static_cast<Layout>(random() % 4);
   config.placement.page_size = static_cast<int32_t>(1 + random() % 24);
   config.shape.head_dim = static_cast<int32_t>(8 * (1 + random() % 5));
   config.rule.num_sink_tokens = static_cast<int32_t>(random() % 6);
   config.rule.recent_window = static_cast<int32_t>(random() % 12);
   config.shape.capacity = static_cast<int32_t>(17 + random() % 20);
-  if (config.placement.layout == Layout::head_major && random() % 2 == 0) {  // at least sinks + recent + 1
+  const bool may_be_ragged =
+      config.placement.layout == Layout::head_major || config.placement.layout == Layout::paged_per_head;
+  if (may_be_ragged && random() % 2 == 0) {  // at least sinks + recent + 1
     for (int head = 0; head < 4; ++head) {
       config.shape.capacities.push_back(static_cast<int32_t>(random() % 3 == 0 ? 17 : 17 + random() % 60));
     }
@@ -138,7 +140,7 @@ TEST(FuzzOperations, InvariantsHoldAfterEveryCall) {
     std::mt19937_64 random{kSeed + i};
     const Config config = random_config(random);
     const PagedMemory pages{config};
-    Cache cache{config, config.placement.layout == Layout::paged ? pages.memory : Memory{}};
+    Cache cache{config, config.placement.layout >= Layout::paged ? pages.memory : Memory{}};
     if (config.rule.projection_kind == ProjectionKind::learned) learn_projections(cache, kSeed + i);
     set_importance_weights(cache, kSeed + i);
     Seen seen(2, std::vector<int64_t>(3));

@@ -350,7 +350,8 @@ TEST_P(Attend, NothingOfTheStateChanges) {
 TEST_P(Attend, StaleBytesOfUnusedSlotsNeverShow) {
   SCOPED_TRACE("seed 18");
   const Config config = small_config();
-  for (const Arrangement arrangement : {Arrangement::strided, Arrangement::padded_pages}) {  // unused slots hold NaN
+  for (const Arrangement arrangement :  // unused slots hold NaN
+       {Arrangement::strided, Arrangement::padded_pages, Arrangement::padded_head_pages}) {
     Twins twins{GetParam(), config, arrangement};
     Inputs inputs{18};
     twins.run(Operation::append, {{0, inputs.draw(config, 9)}});

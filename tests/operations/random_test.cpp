@@ -154,7 +154,8 @@ TEST_P(Random, CallsOnRandomCachesGiveTheOraclesState) {
     Dice dice{seed};
     Inputs inputs{seed};
     const Config config = random_config(dice);
-    const auto arrangement = static_cast<Arrangement>(dice.below(config.shape.capacities.empty() ? 5 : 3));
+    const Arrangement arrangement =
+        config.shape.capacities.empty() ? dice.pick(kArrangements) : dice.pick(kRaggedArrangements);
     Twins twins{GetParam(), config, arrangement};
     if (config.rule.centering == Centering::fixed) set_centers(twins, inputs);
     for (int call = 0; call < 14; ++call) {

@@ -7,9 +7,6 @@ namespace {
 
 HASHEVICT_BACKEND_SUITE(Sequence);
 
-constexpr Arrangement kArrangements[] = {Arrangement::owned, Arrangement::strided, Arrangement::interleaved,
-                                         Arrangement::padded_pages, Arrangement::csr_pages};
-
 Config two_layers(Policy policy) {
   Config config = small_config();
   config.shape.num_layers = 2;
@@ -208,7 +205,7 @@ TEST_P(Sequence, StatisticsOfAHeadCountItsOwnSlots) {
 
 TEST_P(Sequence, OfRaggedHeadsIsForkedAndSavedWhole) {
   SCOPED_TRACE("seed 11");
-  for (const Arrangement arrangement : {Arrangement::owned, Arrangement::strided, Arrangement::interleaved}) {
+  for (const Arrangement arrangement : kRaggedArrangements) {
     const Config config = ragged_config();
     Twins twins{GetParam(), config, arrangement};
     Inputs inputs{11};

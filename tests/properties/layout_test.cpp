@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <set>
+
 #include "properties/stream.hpp"
 #include "support/backend_test.hpp"
 
@@ -8,9 +10,6 @@ namespace hashevict::test {
 namespace {
 
 HASHEVICT_BACKEND_SUITE(Arrangements);
-
-constexpr Arrangement kArrangements[] = {Arrangement::owned, Arrangement::strided, Arrangement::interleaved,
-                                         Arrangement::padded_pages, Arrangement::csr_pages};
 
 TEST_P(Arrangements, AllGiveTheSameResultsAndState) {
   for (const Config& base : configs_of_every_rule(small_config())) {
@@ -37,7 +36,7 @@ TEST_P(Arrangements, OfRaggedHeadsAllGiveTheSameResultsAndState) {
   const Tokens tokens = Inputs{8}.draw(config, 90);
   TestCache expected{GetParam(), config};
   const Outcome outcome = run_alone(expected, 1, tokens, 40, 60);
-  for (const Arrangement arrangement : {Arrangement::strided, Arrangement::interleaved}) {
+  for (const Arrangement arrangement : kRaggedArrangements) {
     SCOPED_TRACE(testing::Message() << "arrangement " << arrangement << ", seed 8");
     TestCache cache{GetParam(), config, arrangement};
     expect_same(run_alone(cache, 1, tokens, 40, 60), outcome);
@@ -86,7 +85,7 @@ TEST_P(Arrangements, InPagesOfAnySizeGiveTheSameResults) {
   const Tokens tokens = Inputs{3}.draw(base, 90);
   const Outcome outcome = run_alone(expected, 0, tokens, 40, 60);
   for (const int32_t page_size : {1, 3, 8, 16, 24, 64}) {
-    for (const Arrangement arrangement : {Arrangement::padded_pages, Arrangement::csr_pages}) {
+    for (const Arrangement arrangement : kPagedArrangements) {
       SCOPED_TRACE(testing::Message() << "page_size " << page_size << ", seed 3");
       Config config = base;
       config.placement.page_size = page_size;
@@ -137,7 +136,7 @@ TEST_P(Arrangements, WithGapsAreWrittenInTheirSlotsOnly) {
 
 TEST_P(Arrangements, InPagesNeverWriteTheBlockTable) {
   for (const Config& base : configs_of_every_rule(small_config())) {
-    for (const Arrangement arrangement : {Arrangement::padded_pages, Arrangement::csr_pages}) {
+    for (const Arrangement arrangement : kPagedArrangements) {
       SCOPED_TRACE(testing::Message() << "policy " << base.rule.policy << ", seed 6");
       Config config = base;
       config.shape.num_layers = 2;
@@ -167,6 +166,35 @@ TEST_P(Arrangements, InPagesNeverTouchThePagesOfOthers) {
     const auto end = begin + static_cast<std::ptrdiff_t>(page);
     const bool same = std::equal(written[0].begin() + begin, written[0].begin() + end, untouched[0].begin() + begin);
     EXPECT_EQ(same, !own) << "page " << p;
+  }
+}
+
+TEST_P(Arrangements, InPagesOfHeadsNeverTouchThePagesOfOthers) {
+  SCOPED_TRACE("seed 10");
+  const Config config = ragged_config();
+  for (const Arrangement arrangement : {Arrangement::padded_head_pages, Arrangement::csr_head_pages}) {
+    TestCache cache{GetParam(), config, arrangement};
+    const auto untouched = cache.lent_bytes();
+    ASSERT_EQ(untouched.size(), 2U);                           // keys and values: both layers share one pool
+    run_alone(cache, 1, Inputs{10}.draw(config, 90), 40, 60);  // in layer 0
+    const auto written = cache.lent_bytes();
+    std::set<int32_t> own;
+    for (const auto& [head, pages] : {std::pair{0, 2}, std::pair{1, 14}}) {  // 8 and 70 slots, pages of 5
+      const int32_t* const list = cache.page_list(0, 1, head);
+      own.insert(list, list + pages);
+    }
+    ASSERT_EQ(own.size(), 16U);
+    const std::size_t page = 5 * 16 * sizeof(float);  // slots, elements
+    for (std::size_t p = 0; p * page < written[0].size(); ++p) {
+      const auto begin = static_cast<std::ptrdiff_t>(p * page);
+      const auto end = begin + static_cast<std::ptrdiff_t>(page);
+      for (std::size_t buffer = 0; buffer < 2; ++buffer) {
+        const auto& before = untouched[buffer];
+        const bool same =
+            std::equal(written[buffer].begin() + begin, written[buffer].begin() + end, before.begin() + begin);
+        EXPECT_EQ(same, own.count(static_cast<int32_t>(p)) == 0) << "page " << p;
+      }
+    }
   }
 }
 

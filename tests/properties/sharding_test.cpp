@@ -68,11 +68,13 @@ TEST_P(Shards, OfRaggedHeadsEvictWhatTheWholeDoes) {
       part.shape.num_qo_heads = 4;
       part.shape.kv_head_offset = static_cast<int32_t>(first);
       part.shape.capacities = {config.shape.capacities[first], config.shape.capacities[first + 1]};
-      TestCache rank{GetParam(), part};
-      const Outcome outcome = run_alone(rank, 0, shard(config, tokens, first, 2), 30, 50);
-      expect_same(outcome,
-                  Outcome{columns(expected.slots, 4, first, 2, 1), columns(expected.victims, 4, first, 2, 1),
-                          columns(expected.out, 8, 2 * first, 4, 16), columns(expected.lse, 8, 2 * first, 4, 1)});
+      for (const Arrangement arrangement : {Arrangement::owned, Arrangement::csr_head_pages}) {
+        TestCache rank{GetParam(), part, arrangement};
+        const Outcome outcome = run_alone(rank, 0, shard(config, tokens, first, 2), 30, 50);
+        expect_same(outcome,
+                    Outcome{columns(expected.slots, 4, first, 2, 1), columns(expected.victims, 4, first, 2, 1),
+                            columns(expected.out, 8, 2 * first, 4, 16), columns(expected.lse, 8, 2 * first, 4, 1)});
+      }
     }
   }
 }

@@ -11,9 +11,6 @@
 namespace hashevict::test {
 namespace {
 
-constexpr Arrangement kArrangements[] = {Arrangement::owned, Arrangement::strided, Arrangement::interleaved,
-                                         Arrangement::padded_pages, Arrangement::csr_pages};
-
 struct Case {
   Backend backend;
   Policy policy;

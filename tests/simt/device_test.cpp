@@ -146,7 +146,8 @@ TEST(DeviceWaits, StatisticsWaitOnce) {
 
 TEST(DeviceWaits, SaveAndLoadWaitAsOftenForMuchAsForLittle) {
   for (const Arrangement arrangement :
-       {Arrangement::owned, Arrangement::strided, Arrangement::padded_pages, Arrangement::csr_pages}) {
+       {Arrangement::owned, Arrangement::strided, Arrangement::padded_pages, Arrangement::csr_pages,
+        Arrangement::padded_head_pages, Arrangement::csr_head_pages}) {
     SCOPED_TRACE("arrangement " + std::to_string(static_cast<int>(arrangement)));
     std::vector<int32_t> saves, loads;
     for (const auto& [config, tokens] : {std::pair{sized(1, 2, 1), 1}, std::pair{sized(3, 4, 3), 30}}) {

@@ -104,7 +104,8 @@ TEST(DevicePrefill, ManyCachedRowsMoveToLowerSlots) {
       Config config = one_head(1300);
       config.rule.policy = policy;
       config.shape.dtype = dtype;
-      for (const Arrangement arrangement : {Arrangement::owned, Arrangement::padded_pages}) {
+      for (const Arrangement arrangement :
+           {Arrangement::owned, Arrangement::padded_pages, Arrangement::csr_head_pages}) {
         Twins twins{Backend::cuda, config, arrangement};
         Inputs inputs{5};
         const Options options = in_mode(PrefillMode::window, 20);

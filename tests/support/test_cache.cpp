@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
-#include <random>
 #include <utility>
 
 #include "support/any_args.hpp"
@@ -14,8 +12,6 @@
 
 namespace hashevict::test {
 namespace {
-
-constexpr std::byte kAllBits{0xFF};  // NaN in every float type, so that a read of an unwritten slot shows
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
@@ -86,10 +82,14 @@ int32_t capacity_of(const Config& config, int32_t layer, int32_t kv_head) {
 TestCache::TestCache(Backend backend, Config config, Arrangement arrangement)
     : backend_{backend}, config_{std::move(config)} {
   config_.placement.backend = backend;
-  const bool paged = arrangement == Arrangement::padded_pages || arrangement == Arrangement::csr_pages;
-  if (paged) config_.placement.layout = Layout::paged;
+  const bool shared = arrangement == Arrangement::padded_pages || arrangement == Arrangement::csr_pages;
+  const bool per_head = arrangement == Arrangement::padded_head_pages || arrangement == Arrangement::csr_head_pages;
+  if (shared) config_.placement.layout = Layout::paged;
+  if (per_head) config_.placement.layout = Layout::paged_per_head;
   Memory memory;
-  if (paged) lend_pages(memory, arrangement == Arrangement::csr_pages);
+  if (shared || per_head) {
+    lend_pages(memory, arrangement == Arrangement::csr_pages || arrangement == Arrangement::csr_head_pages);
+  }
   if (arrangement == Arrangement::strided || arrangement == Arrangement::interleaved) {
     lend_strided(memory, arrangement == Arrangement::interleaved);
   }
@@ -132,94 +132,6 @@ void TestCache::learn() {
     teacher.get_projection(layer, projection);
     cache_->set_projection(layer, projection);
   }
-}
-
-void* TestCache::lend(std::size_t bytes, std::byte fill) {
-  lent_.emplace_back(backend_, bytes);
-  upload(backend_, std::vector<std::byte>(bytes, fill).data(), lent_.back().data(), bytes);
-  return lent_.back().data();
-}
-
-void TestCache::lend_strided(Memory& memory, bool interleaved) {
-  const auto element = static_cast<int64_t>(size_of(config_.shape.dtype));
-  const int64_t row = config_.shape.head_dim * element;
-  const int32_t heads = config_.shape.num_kv_heads;
-  const bool slot_major = config_.placement.layout == Layout::slot_major;
-  const int64_t inner = interleaved ? 2 * row : row + 8 * element;
-  memory.head_stride = slot_major ? inner : 0;
-  memory.slot_stride = slot_major ? heads * inner + 8 * element : inner;
-  for (int32_t layer = 0; layer < config_.shape.num_layers; ++layer) {
-    int64_t end = slot_major ? capacity_of(config_, layer, 0) * memory.slot_stride : 0;
-    for (int32_t head = 0; head < heads && !slot_major; ++head) {
-      memory.head_offsets.push_back(end);
-      end += capacity_of(config_, layer, head) * memory.slot_stride + 8 * element;
-    }
-    memory.sequence_strides.push_back(end + 16 * element);
-    const auto bytes = static_cast<std::size_t>(config_.shape.num_sequences * memory.sequence_strides.back());
-    void* const keys = lend(bytes, kAllBits);
-    memory.keys.push_back(keys);
-    memory.values.push_back(interleaved ? static_cast<std::byte*>(keys) + row : lend(bytes, kAllBits));
-  }
-  num_slot_buffers_ = lent_.size();
-}
-
-void TestCache::lend_pages(Memory& memory, bool csr) {
-  int32_t slots = 0;
-  for (int32_t layer = 0; layer < config_.shape.num_layers; ++layer)
-    slots = std::max(slots, capacity_of(config_, layer, 0));
-  const int32_t pages = (slots + config_.placement.page_size - 1) / config_.placement.page_size;  // per sequence
-  const int32_t spare = 3;  // pages that belong to no sequence
-  const int32_t stride = csr ? pages : pages + 2;
-  memory.num_pages = config_.shape.num_sequences * pages + spare;
-
-  std::vector<int32_t> order(static_cast<std::size_t>(memory.num_pages));
-  std::iota(order.begin(), order.end(), 0);
-  std::shuffle(order.begin(), order.end(), std::mt19937{5});
-  for (int32_t sequence = 0; sequence < config_.shape.num_sequences; ++sequence) {
-    offsets_.push_back(sequence * stride);
-    for (int32_t i = 0; i < stride; ++i) {
-      table_.push_back(i < pages ? order[static_cast<std::size_t>(sequence * pages + i)] : -1);
-    }
-  }
-  offsets_.push_back(config_.shape.num_sequences * stride);
-
-  const std::size_t page = static_cast<std::size_t>(config_.shape.num_kv_heads) *
-                           static_cast<std::size_t>(config_.placement.page_size) *
-                           static_cast<std::size_t>(config_.shape.head_dim);
-  const std::size_t bytes = static_cast<std::size_t>(memory.num_pages) * page * size_of(config_.shape.dtype);
-  for (int32_t layer = 0; layer < config_.shape.num_layers; ++layer) {
-    memory.keys.push_back(lend(bytes, kAllBits));
-    memory.values.push_back(lend(bytes, kAllBits));
-  }
-  num_slot_buffers_ = lent_.size();
-  void* const table = lend(table_.size() * sizeof(int32_t), kAllBits);
-  upload(backend_, table_.data(), table, table_.size() * sizeof(int32_t));
-  lent_table_ = static_cast<const int32_t*>(table);
-  memory.block_table = lent_table_;
-  if (!csr) {
-    memory.block_table_stride = stride;
-    return;
-  }
-  void* const offsets = lend(offsets_.size() * sizeof(int32_t), kAllBits);
-  upload(backend_, offsets_.data(), offsets, offsets_.size() * sizeof(int32_t));
-  lent_offsets_ = offsets;
-  memory.block_table_offsets = static_cast<const int32_t*>(offsets);
-  memory.block_table_length = static_cast<int64_t>(table_.size());
-}
-
-void TestCache::set_page_list(int32_t sequence, int32_t first, int32_t end) {
-  std::vector<int32_t> offsets = offsets_;
-  offsets[static_cast<std::size_t>(sequence)] = first;
-  offsets[static_cast<std::size_t>(sequence) + 1] = end;
-  upload(backend_, offsets.data(), lent_offsets_, offsets.size() * sizeof(int32_t));
-}
-
-void TestCache::lend_state(Memory& memory) {
-  const Bytes bytes = Cache::required_bytes(config_);
-  memory.state_bytes = bytes.state;
-  memory.state = lend(bytes.state, kAllBits);
-  memory.workspace_bytes = bytes.workspace;
-  memory.workspace = lend(bytes.workspace, kAllBits);
 }
 
 std::vector<Outcome> TestCache::run(Operation operation, const Batch& batch, const Options& options) {
@@ -311,17 +223,14 @@ std::vector<Outcome> TestCache::run(Operation operation, const Batch& batch, con
 }
 
 /// Adds the valid slots of a head of a sequence, gathered from wherever they are.
-void TestCache::append_rows(const Tensor& slots, int32_t sequence, int32_t length, std::vector<std::byte>& rows) const {
-  const bool paged = config_.placement.layout == Layout::paged;
+/// @param pages of the head; nullptr: none
+void TestCache::append_rows(const Tensor& slots, int32_t sequence, const int32_t* pages, int32_t length,
+                            std::vector<std::byte>& rows) const {
   const std::size_t element = size_of(config_.shape.dtype);
+  const int32_t page_size = config_.placement.page_size;
   for (int32_t slot = 0; slot < length; ++slot) {
-    int64_t outer = sequence;
-    if (paged) {
-      const int32_t entry = offsets_[static_cast<std::size_t>(sequence)] + slot / config_.placement.page_size;
-      outer = table_[static_cast<std::size_t>(entry)];
-    }
-    const int64_t offset =
-        outer * slots.stride[0] + (paged ? slot % config_.placement.page_size : slot) * slots.stride[1];
+    const int64_t outer = pages != nullptr ? pages[slot / page_size] : sequence;
+    const int64_t offset = outer * slots.stride[0] + (pages != nullptr ? slot % page_size : slot) * slots.stride[1];
     const auto row = download(backend_, slots.data_as<std::byte>() + static_cast<std::size_t>(offset) * element,
                               static_cast<std::size_t>(config_.shape.head_dim) * element);
     rows.insert(rows.end(), row.begin(), row.end());
@@ -348,8 +257,9 @@ State TestCache::state(int32_t layer, int32_t sequence) const {
     const auto begin = codes.begin() + static_cast<std::ptrdiff_t>(s * slots * code);
     state.codes.insert(state.codes.end(), begin,
                        begin + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(length) * code));
-    append_rows(view.keys, sequence, length, state.keys);
-    append_rows(view.values, sequence, length, state.values);
+    const int32_t* const pages = is_paged() ? page_list(layer, sequence, head) : nullptr;
+    append_rows(view.keys, sequence, pages, length, state.keys);
+    append_rows(view.values, sequence, pages, length, state.values);
   }
   return state;
 }

@@ -15,12 +15,24 @@ namespace hashevict::test {
 
 /// The owner of the slots' memory and its layout.
 enum class Arrangement {
-  owned,         ///< the cache's own memory, in Config::layout
-  strided,       ///< lent, in the order of Config::layout, with gaps after slots, heads and sequences
-  interleaved,   ///< lent; each key is next to its value
-  padded_pages,  ///< pages in shuffled order, padded block table
-  csr_pages      ///< the same with a table of back-to-back page lists
+  owned,              ///< the cache's own memory, in Config::layout
+  strided,            ///< lent, in the order of Config::layout, with gaps after slots, heads and sequences
+  interleaved,        ///< lent; each key is next to its value
+  padded_pages,       ///< pages in shuffled order, padded block table
+  csr_pages,          ///< the same with a table of back-to-back page lists
+  padded_head_pages,  ///< pages of one head each, in shuffled order, padded table; all layers share one pool
+  csr_head_pages      ///< the same with a table of back-to-back page lists
 };
+inline constexpr Arrangement kArrangements[] = {
+    Arrangement::owned,     Arrangement::strided,           Arrangement::interleaved,   Arrangement::padded_pages,
+    Arrangement::csr_pages, Arrangement::padded_head_pages, Arrangement::csr_head_pages};
+/// Those in which heads may have different capacities.
+inline constexpr Arrangement kRaggedArrangements[] = {Arrangement::owned, Arrangement::strided,
+                                                      Arrangement::interleaved, Arrangement::padded_head_pages,
+                                                      Arrangement::csr_head_pages};
+/// Those with pages.
+inline constexpr Arrangement kPagedArrangements[] = {Arrangement::padded_pages, Arrangement::csr_pages,
+                                                     Arrangement::padded_head_pages, Arrangement::csr_head_pages};
 
 enum class Operation { prefill, evict, append, attend, decode };
 inline constexpr Operation kOperations[] = {Operation::prefill, Operation::evict, Operation::append, Operation::attend,
@@ -95,15 +107,17 @@ class TestCache {
   [[nodiscard]] State state(int32_t layer, int32_t sequence) const;
   [[nodiscard]] std::vector<State> states() const;  ///< of all layers and sequences
 
-  /// csr_pages: writes the two offsets of a sequence; the first is also the end of the list before it. state() and the
-  /// like keep using the original table.
-  void set_page_list(int32_t sequence, int32_t first, int32_t end);
+  /// csr_pages, csr_head_pages: writes the two offsets of a row; the first is also the end of the list before it.
+  /// state() and the like keep using the original table.
+  void set_page_list(int32_t row, int32_t first, int32_t end);
 
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] Backend backend() const { return backend_; }
   [[nodiscard]] Cache& cache() { return *cache_; }
   [[nodiscard]] const std::vector<int32_t>& block_table() const { return table_; }  ///< as created
   [[nodiscard]] std::vector<int32_t> block_table_now() const;                       ///< as in memory now
+  /// The row of the block table that a head reads, as created.
+  [[nodiscard]] const int32_t* page_list(int32_t layer, int32_t sequence, int32_t kv_head) const;
   /// Every byte of lent keys and values, gaps included.
   [[nodiscard]] std::vector<std::vector<std::byte>> lent_bytes() const;
 
@@ -114,14 +128,16 @@ class TestCache {
   void learn();
   void weigh();
   void* lend(std::size_t bytes, std::byte fill);
-  void append_rows(const Tensor& slots, int32_t sequence, int32_t length, std::vector<std::byte>& rows) const;
+  void append_rows(const Tensor& slots, int32_t sequence, const int32_t* pages, int32_t length,
+                   std::vector<std::byte>& rows) const;
+  [[nodiscard]] bool is_paged() const;
 
   Backend backend_;
   Config config_;
   std::vector<BackendMemory> lent_;  ///< keys and values first
   std::size_t num_slot_buffers_ = 0;
   std::vector<int32_t> table_;
-  std::vector<int32_t> offsets_;  ///< start of each sequence's page list in `table_`
+  std::vector<int32_t> offsets_;  ///< start of each row's page list in `table_`
   const int32_t* lent_table_ = nullptr;
   void* lent_offsets_ = nullptr;
   std::unique_ptr<Cache> cache_;  ///< destroyed before the memory that it was lent

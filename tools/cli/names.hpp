@@ -31,10 +31,11 @@ struct Names<Policy> {
 template <>
 struct Names<Layout> {
   static constexpr std::string_view kWhat = "layout";
-  static constexpr std::array<std::pair<std::string_view, Layout>, 3> kTable = {{
+  static constexpr std::array<std::pair<std::string_view, Layout>, 4> kTable = {{
       {"head_major", Layout::head_major},
       {"slot_major", Layout::slot_major},
       {"paged", Layout::paged},
+      {"paged_per_head", Layout::paged_per_head},
   }};
 };
 

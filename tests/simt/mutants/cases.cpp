@@ -55,6 +55,13 @@ TEST(Mutants, AppendAgreesWithTheOracleInPages) {
   take_tokens(small_config(), Operation::append, Flavour::normal, Arrangement::padded_pages);
 }
 
+/// The heads have as many pages, so that a neighbour's row of the table shows by its keys alone.
+TEST(Mutants, AppendAgreesWithTheOracleInPagesOfHeads) {
+  Config config = small_config();
+  config.shape.capacities = {25, 24};
+  take_tokens(config, Operation::append, Flavour::normal, Arrangement::padded_head_pages);
+}
+
 /// Keys and values at addresses that vector accesses must not touch.
 TEST(Mutants, AppendReadsUnalignedRows) {
   const Config config = small_config();
