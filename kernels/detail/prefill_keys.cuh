@@ -42,7 +42,7 @@ struct TileInput {
   const QueryTile& tile;
   int32_t slots;         ///< in use before the call
   int64_t slots_offset;  ///< of HeadSettings
-  const int32_t* pages;  ///< the sequence's row of the block table
+  const int32_t* pages;  ///< the head's row of the block table
   bool slots_aligned;    ///< rows of the cache start at multiples of 16 bytes
   bool keys_alike;       ///< the call's keys have the cache's type and can be loaded 16 bytes at a time
   bool values_alike;     ///< likewise
@@ -73,7 +73,7 @@ HASHEVICT_DEVICE TileInput tile_input(const PrefillParams& p, const PrefillRow& 
           tile,
           head.length(row.before),
           head.slots_offset,
-          core::block_table_row(layer.table, row.sequence, Load{}),
+          core::block_table_row(layer.table, row.sequence, tile.kv_head, Load{}),
           rows_are_aligned(layer),
           can_copy(p.evict.k, dtype),
           can_copy(p.evict.v, dtype)};

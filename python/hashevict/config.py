@@ -25,7 +25,7 @@ Tie = Literal["oldest", "lowest_slot"]
 Centering = Literal["none", "prompt", "fixed"]
 ProjectionKind = Literal["gaussian", "orthogonal", "learned"]
 Backend = Literal["auto", "cpu", "cuda"]
-Layout = Literal["head_major", "slot_major", "paged"]
+Layout = Literal["head_major", "slot_major", "paged", "paged_per_head"]
 DType = Literal["float32", "float16", "bfloat16"]
 PrefillMode = Literal["replay", "window", "recent"]
 PrefillAttention = Literal["streamed", "full"]
@@ -136,7 +136,8 @@ class Memory:
     """Memory lent to a cache, which allocates the parts that are ``None``. Offsets and strides count **bytes**; the
     rules for them stand in ``hashevict/memory.h``. The cache keeps the tensors alive; nobody else may write them.
 
-    A paged engine lends ``keys``, ``values`` and ``num_pages`` and a ``block_table``.
+    A paged engine lends ``keys``, ``values`` and ``num_pages`` and a ``block_table``. With layout ``paged_per_head``
+    each KV head has a row of the table of its own, and layers may lend one pool of pages.
     """
 
     keys: Sequence[SupportsDLPack] | None = None
@@ -152,9 +153,10 @@ class Memory:
     num_pages: int | None = None
     """Pages behind each base."""
     block_table: SupportsDLPack | None = None
-    """int32 ``[num_sequences, pages]`` with contiguous rows, or with ``block_table_offsets`` ``[entries]``."""
+    """int32 ``[num_sequences, pages]``, per head ``[num_layers, num_sequences, num_kv_heads, pages]``, with contiguous
+    rows; with ``block_table_offsets`` ``[entries]``."""
     block_table_offsets: SupportsDLPack | None = None
-    """int32 ``[num_sequences + 1]``."""
+    """int32 ``[rows + 1]``, of the rows above in their order."""
     state: SupportsDLPack | None = None
     """uint8 ``[Bytes.state]``, aligned to 256 bytes."""
     workspace: SupportsDLPack | None = None

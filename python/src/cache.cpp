@@ -8,7 +8,7 @@ namespace hashevict::python {
 NativeCache::NativeCache(nb::dict parts, nb::object lent) {
   const Config config = to_config(parts);
   Memory memory;
-  if (!lent.is_none()) memory = lend(nb::cast<nb::dict>(lent), lent_);
+  if (!lent.is_none()) memory = lend(config, nb::cast<nb::dict>(lent), lent_);
   {
     const nb::gil_scoped_release release;
     cache_ = std::make_unique<Cache>(config, memory);

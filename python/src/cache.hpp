@@ -30,8 +30,8 @@ class NativeCache {
 };
 
 /// Builds the description of lent memory, `{field: value}` with tensors for pointers, and holds the tensors in `held`.
-/// @throws Error invalid_argument for an unknown field, and for tensors that are not of one kind of memory
-Memory lend(nb::dict fields, std::deque<BorrowedTensor>& held);
+/// @throws Error invalid_argument for an unknown field, and for a block table of other rows than the config's
+Memory lend(const Config& config, nb::dict fields, std::deque<BorrowedTensor>& held);
 
 using NativeClass = nb::class_<NativeCache>;
 

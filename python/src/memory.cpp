@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,37 @@ const int32_t* entries_of(const char* name, const Tensor& tensor) {
   throw Error{Status::invalid_argument, std::string{name} + ": expected elements of type int32"};
 }
 
+/// The rows of a block table, one for each sequence, or for each layer, sequence and KV head.
+std::vector<int64_t> table_rows(const Config& config) {
+  const Shape& shape = config.shape;
+  if (config.placement.layout != Layout::paged_per_head) return {shape.num_sequences};
+  return {shape.num_layers, shape.num_sequences, shape.num_kv_heads};
+}
+
+std::string listed(const std::vector<int64_t>& extents) {
+  std::string text;
+  for (const int64_t extent : extents) text += (text.empty() ? "[" : ", ") + std::to_string(extent);
+  return text + "]";
+}
+
+/// Refuses a table, or offsets, of other rows than the config's: the library knows their addresses alone.
+void check_rows(const Config& config, const Tensor& table, const Tensor* offsets) {
+  const std::vector<int64_t> rows = table_rows(config);
+  if (offsets == nullptr) {
+    const std::vector<int64_t> given(table.shape, table.shape + std::max(table.rank - 1, 0));
+    if (table.rank > 0 && given == rows) return;
+    throw Error{Status::invalid_argument, "memory.block_table: rows " + listed(given) + ": expected " + listed(rows)};
+  }
+  int64_t expected = 1;
+  for (const int64_t extent : rows) expected *= extent;
+  ++expected;
+  if (table.rank != 1) throw Error{Status::invalid_argument, "memory.block_table: expected one dimension with offsets"};
+  if (offsets->rank == 1 && offsets->shape[0] == expected && (expected < 2 || offsets->stride[0] == 1)) return;
+  const std::vector<int64_t> given(offsets->shape, offsets->shape + offsets->rank);
+  throw Error{Status::invalid_argument, "memory.block_table_offsets: shape " + listed(given) + ": expected [" +
+                                            std::to_string(expected) + "], contiguous"};
+}
+
 /// An int32 table whose rows are read from the tensor itself.
 void lend_block_table(Memory& memory, const Tensor& table) {
   memory.block_table = entries_of("memory.block_table", table);
@@ -36,14 +68,21 @@ void lend_block_table(Memory& memory, const Tensor& table) {
   if (last < 0 || (table.shape[last] > 1 && table.stride[last] != 1)) {
     throw Error{Status::invalid_argument, "memory.block_table: expected contiguous rows"};
   }
+  for (int32_t axis = last - 2; axis >= 0; --axis) {
+    if (table.shape[axis] > 1 && table.stride[axis] != table.shape[axis + 1] * table.stride[axis + 1]) {
+      throw Error{Status::invalid_argument, "memory.block_table: expected rows of one stride"};
+    }
+  }
   memory.block_table_stride = last == 0 ? table.shape[0] : table.stride[last - 1];
   memory.block_table_length = table.shape[0];
 }
 
 }  // namespace
 
-Memory lend(nb::dict fields, std::deque<BorrowedTensor>& held) {
+Memory lend(const Config& config, nb::dict fields, std::deque<BorrowedTensor>& held) {
   Memory memory;
+  const Tensor* table = nullptr;
+  const Tensor* offsets = nullptr;
   const auto borrow = [&](const char* name, nb::handle value, BorrowedTensor::Use use) -> const Tensor& {
     return held.emplace_back(name, value, use).tensor();
   };
@@ -72,10 +111,11 @@ Memory lend(nb::dict fields, std::deque<BorrowedTensor>& held) {
     } else if (name == "num_pages") {
       memory.num_pages = number();
     } else if (name == "block_table") {
-      lend_block_table(memory, borrow("memory.block_table", value, BorrowedTensor::Use::read));
+      table = &borrow("memory.block_table", value, BorrowedTensor::Use::read);
+      lend_block_table(memory, *table);
     } else if (name == "block_table_offsets") {
-      memory.block_table_offsets = entries_of("memory.block_table_offsets",
-                                              borrow("memory.block_table_offsets", value, BorrowedTensor::Use::read));
+      offsets = &borrow("memory.block_table_offsets", value, BorrowedTensor::Use::read);
+      memory.block_table_offsets = entries_of("memory.block_table_offsets", *offsets);
     } else if (name == "state") {
       const Tensor& state = borrow("memory.state", value, BorrowedTensor::Use::write);
       memory.state = state.data;
@@ -88,6 +128,7 @@ Memory lend(nb::dict fields, std::deque<BorrowedTensor>& held) {
       throw Error{Status::invalid_argument, full_name + ": there is no such field"};
     }
   }
+  if (table != nullptr) check_rows(config, *table, offsets);
   return memory;
 }
 

@@ -77,10 +77,11 @@ struct Names<ProjectionKind> {
 
 template <>
 struct Names<Layout> {
-  static constexpr std::array<std::pair<const char*, Layout>, 3> kTable = {{
+  static constexpr std::array<std::pair<const char*, Layout>, 4> kTable = {{
       {"head_major", Layout::head_major},
       {"slot_major", Layout::slot_major},
       {"paged", Layout::paged},
+      {"paged_per_head", Layout::paged_per_head},
   }};
 };
 

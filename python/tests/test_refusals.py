@@ -108,6 +108,19 @@ REFUSED: dict[str, tuple[Callable[[np.random.Generator, Cache], Any], type[Error
         InvalidArgument,
         r"memory\.block_table: dtype int64",
     ),
+    "a block table of too few rows": (
+        lambda rng, cache: Cache(
+            config(layout="paged", num_sequences=2),
+            Memory(
+                keys=[np.zeros(9, np.float32)] * 2,
+                values=[np.zeros(9, np.float32)] * 2,
+                num_pages=1,
+                block_table=np.zeros((1, 2), np.int32),
+            ),
+        ),
+        InvalidArgument,
+        r"memory\.block_table: rows \[1\]: expected \[2\]",
+    ),
     "quantiles that fall": (
         lambda rng, cache: divide_slots(np.array([[[1.0, 0.0]]], np.float32), 10, 20, 1),
         InvalidArgument,

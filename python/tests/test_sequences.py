@@ -159,6 +159,19 @@ def test_paged_memory_follows_the_block_table(rng: np.random.Generator) -> None:
     assert (pages[0][1] == 0).all() and (pages[0][4] != 0).any()
 
 
+def test_each_head_has_pages_of_its_own_in_one_pool(rng: np.random.Generator) -> None:
+    capacities = [[24, 16], [20, 24]]
+    keys, values = (np.zeros((12, 8, 16), np.float32) for _ in range(2))
+    table = rng.permutation(12).astype(np.int32).reshape(2, 1, 2, 3)
+    memory = Memory(keys=[keys] * 2, values=[values] * 2, num_pages=12, block_table=table)
+    paged = Cache(config(capacities=capacities, layout="paged_per_head", page_size=8), memory)
+    dense = Cache(config(capacities=capacities))
+    for _ in range(40):
+        for layer in range(2):
+            q, k, v = states(rng, 1, 4), states(rng, 1, 2), states(rng, 1, 2)
+            np.testing.assert_array_equal(paged.decode(layer, q, k, v), dense.decode(layer, q, k, v))
+
+
 def test_presets_are_the_librarys() -> None:
     shape = dict(num_layers=1, num_qo_heads=1, num_kv_heads=1, head_dim=8, capacity=64, backend="cpu")
     rule = Cache(Config(**shape, rule="superseded")).config.rule  # type: ignore[arg-type]
