@@ -22,7 +22,7 @@ HASHEVICT_HOST_DEVICE constexpr int32_t tiles_of_group(int32_t group_size) {
 /// Tiles of a batch, whatever the lengths of its rows: row r owns those from `cu_seqlens[r] / tile_tokens + r` on, at
 /// least as many as it needs, so a block finds its row by bisection.
 HASHEVICT_HOST_DEVICE inline int64_t num_tiles(const Batch& batch, int32_t group_size) {
-  if (batch.cu_seqlens == nullptr) return batch.rows;
+  if (batch.cu_seqlens == nullptr || batch.rows == 0) return batch.rows;
   return int64_t{batch.tokens} / tile_tokens(group_size) + batch.rows;
 }
 

@@ -2,6 +2,7 @@
 #include "cpu/scan_kernel.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scan_kernel.cpp"
@@ -10,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include "cpu/hamming-inl.hpp"
+#include "cpu/philox-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
@@ -56,6 +58,12 @@ void ScoreSlots(const ScanSlots& args) {
       HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
       return;
     }
+#if HWY_TARGET != HWY_SCALAR
+    if constexpr (std::is_same_v<Rule, core::Random>) {
+      score_at_random(args.facts, args.positions, args.num_slots, args.scores);
+      return;
+    }
+#endif
     if constexpr (Rule::kProbe != core::Probe::none) {
       HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes, fetched, args.scores);
     } else {

@@ -63,6 +63,31 @@ TEST_P(Scan, SumsLargestDistances) {
   }
 }
 
+TEST_P(Scan, DrawsTheNumbersOfRuleRandom) {
+  for (const uint64_t seed : {uint64_t{0}, 0x123456789ABCDEF0U, ~uint64_t{0}}) {
+    const core::StepFacts facts{static_cast<int32_t>(random_() >> 1), 16, 3, 1000, seed};
+    std::vector<int32_t> positions(192);
+    for (int32_t& position : positions) position = static_cast<int32_t>(random_());
+    std::vector<uint32_t> got(192);
+    score_slots({.rule = core::RuleKind::random,
+                 .facts = facts,
+                 .codes = nullptr,
+                 .positions = positions.data(),
+                 .accumulators = nullptr,
+                 .importances = nullptr,
+                 .importance_slopes = nullptr,
+                 .num_slots = 192,
+                 .code_bytes = 2,
+                 .probes = nullptr,
+                 .num_probes = 0,
+                 .scores = got.data(),
+                 .many_protected = false});
+    for (size_t j = 0; j < positions.size(); ++j) {
+      EXPECT_EQ(got[j], core::Random::score({}, 0, positions[j], facts)) << "seed " << seed << ", slot " << j;
+    }
+  }
+}
+
 /// The definition: the evictable slot with the largest score; among equals the oldest, or the lowest.
 int32_t plain_selection(const SelectSlot& args) {
   int32_t best = -1;
