@@ -44,6 +44,32 @@ inline PrefillArgs prefill_step(const benchmark::State& state, const Workload& l
   return prompt;
 }
 
+/// A prompt with its attention, of which `slots` tokens stay.
+inline void prefill_attention_axes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"tokens", "slots", "dim", "group", "dtype", "attention"});
+  for (const int64_t dim : {64, 128}) {
+    for (const int64_t group : {1, 3, 4}) {
+      for (const int64_t slots : {614, 2048}) benchmark->Args({2048, slots, dim, group, 0, 0});
+      benchmark->Args({8192, 2457, dim, group, 0, 0});
+    }
+  }
+  for (const int64_t dtype : {1, 2}) benchmark->Args({2048, 614, 128, 4, dtype, 0});
+  benchmark->Args({2048, 614, 128, 4, 0, 1});
+  benchmark->Unit(benchmark::kMillisecond);
+}
+
+inline Shape prefill_attention_shape(const benchmark::State& state) {
+  Shape shape;
+  shape.num_sequences = 1;
+  shape.num_kv_heads = 2;
+  shape.capacity = static_cast<int32_t>(state.range(1));
+  shape.head_dim = static_cast<int32_t>(state.range(2));
+  shape.group_size = static_cast<int32_t>(state.range(3));
+  shape.dtype = static_cast<DType>(state.range(4));
+  shape.prompt_attends = true;
+  return shape;
+}
+
 inline void encode_axes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgName("bits")->Arg(8)->Arg(16)->Arg(32)->Arg(64)->Arg(128);
 }

@@ -98,6 +98,20 @@ void prefill(benchmark::State& state) {
 }
 BENCHMARK(prefill)->Apply(prefill_axes)->UseRealTime();
 
+/// attention: 0 streamed, 1 full.
+void prefill_attention(benchmark::State& state) {
+  const int64_t tokens = state.range(0);
+  Workload load{prefill_attention_shape(state), tokens};
+  PrefillArgs prompt = load.prompt();
+  prompt.attention = static_cast<PrefillAttention>(state.range(5));
+  for (auto _ : state) {
+    load.cache().reset(Stream{});
+    load.cache().prefill(prompt, Stream{});
+  }
+  state.SetItemsProcessed(state.iterations() * tokens);
+}
+BENCHMARK(prefill_attention)->Apply(prefill_attention_axes)->UseRealTime();
+
 void encode(benchmark::State& state) {
   constexpr int64_t kTokens = 8192;
   const Shape shape = encode_shape(state);

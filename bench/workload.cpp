@@ -87,6 +87,7 @@ Workload::Workload(const Shape& shape, int64_t prompt_tokens, Place place)
     prompt_.q = random_tensor(prompt_tokens, qo_heads);
     prompt_.k = random_tensor(prompt_tokens, shape.num_kv_heads);
     prompt_.v = random_tensor(prompt_tokens, shape.num_kv_heads);
+    if (shape.prompt_attends) prompt_.out = random_tensor(prompt_tokens, qo_heads);
     prompt_.batch.cu_seqlens = placed<int32_t>({0, static_cast<int32_t>(prompt_tokens)});
     prompt_.batch.row_to_sequence = placed<int32_t>({0});
   } else {

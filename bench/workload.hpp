@@ -23,6 +23,7 @@ struct Shape {
   Preset preset = Preset::paper;  ///< except for hash_bits
   Layout layout = Layout::head_major;
   int32_t num_threads = 0;
+  bool prompt_attends = false;  ///< whether the prompt has `out`
   Backend backend = Backend::cpu;
 };
 

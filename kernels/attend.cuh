@@ -36,8 +36,8 @@ HASHEVICT_DEVICE AttendItem item_of(const AttendParams& p, int32_t block) {
   if (!has_pages(layer, row.sequence, item.length)) return item;
   const int32_t seen = simt::load(layer.state.tokens_seen + counter);
   item.sequence = row.sequence;
-  item.refused = row.num_tokens > 1 && seen > layer.min_capacity;
-  item.masked = item.token < last;
+  item.refused = p.after == 0 && row.num_tokens > 1 && seen > layer.min_capacity;
+  item.masked = p.after == 0 && item.token < last;
   item.last_position = seen - 1 - (last - item.token);
   return item;
 }

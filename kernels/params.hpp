@@ -102,6 +102,7 @@ struct AttendParams {
   Softmax softmax;
   Partials partials;
   int32_t split;  ///< 0: one block goes through all splits of its token, and `partials` is unused
+  int32_t after;  ///< the queries stand behind all tokens: each sees every valid slot
 };
 
 /// decode: evict and attend in one launch.

@@ -135,8 +135,9 @@ class Cache {
     });
   }
 
-  /// Adds a prompt, or a chunk of one, to a layer. O(tokens * capacity * hash_bits) bit operations per head in mode
-  /// replay.
+  /// Adds a prompt, or a chunk of one, to a layer, and computes its attention if `args.out` is given. O(tokens *
+  /// capacity * hash_bits) bit operations per head in mode replay; attention O(tokens * keys * head_dim), where a query
+  /// sees at most `capacity` keys if streamed, else also all earlier tokens of the call.
   /// @throws Error invalid_argument; invalid_state for a chunk of mode window, or with centring `prompt`, that cannot
   ///         be done exactly
   void prefill(const PrefillArgs& args, Stream stream) { run(hashevict_prefill, args, stream); }
@@ -151,8 +152,8 @@ class Cache {
   void append(const AppendArgs& args, Stream stream) { run(hashevict_append, args, stream); }
 
   /// Computes attention of queries over the cached tokens. The n tokens of a row stand at the last n positions of its
-  /// sequence, and each sees slots up to its own position. Changes no state. O(tokens * capacity * head_dim) per
-  /// head.
+  /// sequence, and each sees slots up to its own position; with AttendQueries::after any number of tokens see all valid
+  /// slots. Changes no state. O(tokens * capacity * head_dim) per head.
   /// @throws Error invalid_argument; invalid_state for a row of several tokens whose sequence has evicted (on CUDA its
   ///         out and lse are NaN)
   void attend(const AttendArgs& args, Stream stream) { run(hashevict_attend, args, stream); }

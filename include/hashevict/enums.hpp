@@ -78,6 +78,19 @@ enum class PrefillMode : int32_t {
   recent = HASHEVICT_PREFILL_RECENT   ///< sinks and the last `capacity - sinks`, whatever the chunking
 };
 
+/// Selects the keys that the queries of a prompt see.
+enum class PrefillAttention : int32_t {
+  streamed = HASHEVICT_PREFILL_STREAMED,  ///< what decode() of each token would have seen; mode replay alone, of rules
+                                          ///< without pin_prompt and without Centering::prompt
+  full = HASHEVICT_PREFILL_FULL           ///< what the cache held before the call, and the call's tokens, causally
+};
+
+/// The place of the queries of Cache::attend() in their sequence.
+enum class AttendQueries : int32_t {
+  last = HASHEVICT_QUERIES_LAST,   ///< at its last positions: each sees the slots of positions up to its own
+  after = HASHEVICT_QUERIES_AFTER  ///< behind every token that it has seen: each sees all valid slots
+};
+
 /// The heads whose centre and projections Cache::encode() uses.
 enum class EncodeAs : int32_t { keys = HASHEVICT_ENCODE_KEYS, queries = HASHEVICT_ENCODE_QUERIES };
 
@@ -86,6 +99,7 @@ static_assert(static_cast<int>(Backend::cuda) == 2 && static_cast<int>(Policy::i
                   static_cast<int>(Tie::lowest_slot) == 1 && static_cast<int>(Centering::fixed) == 2 &&
                   static_cast<int>(ProjectionKind::learned) == 2 && static_cast<int>(Layout::paged) == 2 &&
                   static_cast<int>(Preset::recall) == 3 && static_cast<int>(PrefillMode::recent) == 2 &&
+                  static_cast<int>(PrefillAttention::full) == 1 && static_cast<int>(AttendQueries::after) == 1 &&
                   static_cast<int>(EncodeAs::queries) == 1,
               "an enumerator was added to enums.h: add it here");
 

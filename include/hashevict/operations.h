@@ -48,6 +48,21 @@ typedef enum hashevict_prefill_mode {
   HASHEVICT_PREFILL_RECENT = 2
 } hashevict_prefill_mode;
 
+/** Selects the keys that the queries of a prompt see. */
+typedef enum hashevict_prefill_attention {
+  /** Each query sees what hashevict_decode() of its token would have seen: the state that the token's own step leaves.
+   *  Mode REPLAY alone, of rules without `pin_prompt` and without centring PROMPT. */
+  HASHEVICT_PREFILL_STREAMED = 0,
+  /** Each query sees all tokens that the cache held before the call, and those of the call up to its own. */
+  HASHEVICT_PREFILL_FULL = 1
+} hashevict_prefill_attention;
+
+/** The place of attend's queries in their sequence. */
+typedef enum hashevict_attend_queries {
+  HASHEVICT_QUERIES_LAST = 0, /**< at its last positions: each sees the slots of positions up to its own */
+  HASHEVICT_QUERIES_AFTER = 1 /**< behind every token that it has seen: each sees all valid slots */
+} hashevict_attend_queries;
+
 /*
  * Each operation takes a struct with exactly the tensors that it reads and writes; a name means the same in all of
  * them. q, k, v and out may have any float dtype. Codes are computed from the inputs as given, before keys are rounded
@@ -63,18 +78,24 @@ typedef struct hashevict_prefill_args {
   size_t struct_size;
   int32_t layer;
   hashevict_batch batch;
-  hashevict_tensor q;       /**< `[tokens, num_qo_heads, head_dim]`, read-only, RoPE applied; optional for rules whose
-                                 probe is not the query, in modes REPLAY and RECENT */
-  hashevict_tensor k;       /**< `[tokens, num_kv_heads, head_dim]`, read-only, RoPE applied */
-  hashevict_tensor v;       /**< `[tokens, num_kv_heads, head_dim]`, read-only */
-  hashevict_tensor slots;   /**< INT32 `[tokens, num_kv_heads]`, written, optional. REPLAY: the slot that the token
-                                 took at its own step. Else its slot after the call, or -1 if it was dropped */
-  hashevict_tensor victims; /**< INT32 `[tokens, num_kv_heads]`, written, optional. REPLAY: the position that the
-                               token's step evicted, or -1. Else -1 */
-  int32_t mode;             /**< ::hashevict_prefill_mode, default REPLAY */
-  int32_t window;           /**< queries and tokens of mode WINDOW, clipped to capacity - sinks; 0 (default): 32 */
-  hashevict_tensor importance;       /**< FLOAT32 `[tokens, num_kv_heads]`, read-only: a of IMPORTANCE */
+  hashevict_tensor q;          /**< `[tokens, num_qo_heads, head_dim]`, read-only, RoPE applied; optional without `out`
+                                    for rules whose probe is not the query, in modes REPLAY and RECENT */
+  hashevict_tensor k;          /**< `[tokens, num_kv_heads, head_dim]`, read-only, RoPE applied */
+  hashevict_tensor v;          /**< `[tokens, num_kv_heads, head_dim]`, read-only */
+  hashevict_tensor slots;      /**< INT32 `[tokens, num_kv_heads]`, written, optional. REPLAY: the slot that the token
+                                    took at its own step. Else its slot after the call, or -1 if it was dropped */
+  hashevict_tensor victims;    /**< INT32 `[tokens, num_kv_heads]`, written, optional. REPLAY: the position that the
+                                  token's step evicted, or -1. Else -1 */
+  int32_t mode;                /**< ::hashevict_prefill_mode, default REPLAY */
+  int32_t window;              /**< queries and tokens of mode WINDOW, clipped to capacity - sinks; 0 (default): 32 */
+  hashevict_tensor importance; /**< FLOAT32 `[tokens, num_kv_heads]`, read-only: a of IMPORTANCE */
   hashevict_tensor importance_slope; /**< FLOAT32 `[tokens, num_kv_heads]`, read-only: b, per token of age */
+  hashevict_tensor out; /**< `[tokens, num_qo_heads, head_dim]`, written, optional: without it no attention is computed;
+                             rows that are skipped stay as they are; may be q itself */
+  hashevict_tensor lse; /**< FLOAT32 `[tokens, num_qo_heads]`, written, optional, absent without `out`: natural log of
+                             the softmax sum */
+  hashevict_softmax softmax;
+  int32_t attention; /**< ::hashevict_prefill_attention of `out`, default STREAMED */
 } hashevict_prefill_args;
 
 /** Arguments of hashevict_evict(). */
@@ -115,6 +136,7 @@ typedef struct hashevict_attend_args {
   hashevict_tensor out; /**< `[tokens, num_qo_heads, head_dim]`, written; rows that are skipped stay as they are */
   hashevict_tensor lse; /**< FLOAT32 `[tokens, num_qo_heads]`, written, optional: natural log of the softmax sum */
   hashevict_softmax softmax;
+  int32_t queries; /**< ::hashevict_attend_queries, default LAST */
 } hashevict_attend_args;
 
 /** Arguments of hashevict_decode(). */
@@ -165,11 +187,13 @@ static inline void hashevict_decode_args_init(hashevict_decode_args* args) {
 }
 
 /**
- * Adds a prompt, or a chunk of one, to a layer. Keys and values are copied once, after the survivors are known.
- * O(tokens * capacity * hash_bits) bit operations per head for REPLAY.
+ * Adds a prompt, or a chunk of one, to a layer, and computes its attention if `out` is given (algorithm.md, *A prompt's
+ * attention*). Keys and values are copied once, after the survivors are known. O(tokens * capacity * hash_bits) bit
+ * operations per head for REPLAY. Attention: O(tokens * keys * head_dim), where a query sees at most `capacity` keys if
+ * STREAMED, and all earlier tokens of the call beside the cache's if FULL.
  * @return INVALID_STATE for a chunk of mode WINDOW, or with centring PROMPT, that cannot be done exactly. On CUDA,
- *         where only the device knows the sequence's length, such a row leaves its sequence unchanged, and its slots
- *         and victims are -1.
+ *         where only the device knows the sequence's length, such a row leaves its sequence, out and lse unchanged, and
+ *         its slots and victims are -1.
  */
 HASHEVICT_API hashevict_status hashevict_prefill(hashevict_cache* cache, const hashevict_prefill_args* args,
                                                  hashevict_error* error, hashevict_stream stream);
@@ -188,7 +212,8 @@ HASHEVICT_API hashevict_status hashevict_append(hashevict_cache* cache, const ha
 
 /**
  * Computes attention of queries over the cached tokens. The n query tokens of a row stand at the last n positions of
- * its sequence, and each sees slots up to its own position. Changes no state. A row whose sequence is empty gives zeros
+ * its sequence, and each sees slots up to its own position; with `queries` AFTER each of any number of tokens sees all
+ * valid slots, and the restrictions below do not apply. Changes no state. A row whose sequence is empty gives zeros
  * and lse = -infinity. The CPU refuses more query tokens than the sequence has seen (than one, if it is empty); on CUDA
  * the first of them, which see no slot, give zeros and -infinity. O(tokens * capacity * head_dim) per head.
  *

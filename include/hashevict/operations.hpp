@@ -32,8 +32,8 @@ struct Softmax : hashevict_softmax {
 struct PrefillArgs {
   int32_t layer = 0;
   Batch batch;
-  Tensor q;      ///< `[tokens, num_qo_heads, head_dim]`, read-only, RoPE applied; optional for rules whose probe is
-                 ///< not the query, in modes replay and recent
+  Tensor q;      ///< `[tokens, num_qo_heads, head_dim]`, read-only, RoPE applied; optional without `out` for rules
+                 ///< whose probe is not the query, in modes replay and recent
   Tensor k;      ///< `[tokens, num_kv_heads, head_dim]`, read-only, RoPE applied
   Tensor v;      ///< `[tokens, num_kv_heads, head_dim]`, read-only
   Tensor slots;  ///< int32 `[tokens, num_kv_heads]`, written, optional. Mode replay: the slot that the token's own step
@@ -44,6 +44,12 @@ struct PrefillArgs {
   int32_t window = 0;       ///< queries and tokens of PrefillMode::window, clipped to capacity - sinks; 0: 32
   Tensor importance;        ///< float32 `[tokens, num_kv_heads]`, read-only: a of Policy::importance
   Tensor importance_slope;  ///< float32 `[tokens, num_kv_heads]`, read-only: b, per token of age
+  Tensor out;  ///< `[tokens, num_qo_heads, head_dim]`, written, optional: without it no attention is computed; rows
+               ///< that are skipped stay as they are; may be q itself
+  Tensor lse;  ///< float32 `[tokens, num_qo_heads]`, written, optional, absent without `out`: natural log of the
+               ///< softmax sum
+  Softmax softmax;
+  PrefillAttention attention = PrefillAttention::streamed;  ///< the keys that `out` sees
 
   /// Converts to the C ABI's struct, which points only to the tensors' memory.
   [[nodiscard]] hashevict_prefill_args c_args() const noexcept {
@@ -94,6 +100,7 @@ struct AttendArgs {
   Tensor out;  ///< `[tokens, num_qo_heads, head_dim]`, written; rows that are skipped stay as they are
   Tensor lse;  ///< float32 `[tokens, num_qo_heads]`, written, optional: natural log of the softmax sum
   Softmax softmax;
+  AttendQueries queries = AttendQueries::last;  ///< the queries' place in their sequence
 
   /// Converts to the C ABI's struct, which points only to the tensors' memory.
   [[nodiscard]] hashevict_attend_args c_args() const noexcept {

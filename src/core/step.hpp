@@ -49,6 +49,8 @@ struct Step {
   float logit_soft_cap = 0;
   hashevict_prefill_mode prefill_mode = HASHEVICT_PREFILL_REPLAY;
   int32_t prefill_window = 0;
+  hashevict_prefill_attention prefill_attention = HASHEVICT_PREFILL_STREAMED;  ///< of `out`
+  hashevict_attend_queries attend_queries = HASHEVICT_QUERIES_LAST;
 
   // Index arrays stay where the caller has them; these three require host memory.
   [[nodiscard]] int32_t sequence(int32_t row) const { return row_to_sequence == nullptr ? row : row_to_sequence[row]; }

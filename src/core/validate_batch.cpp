@@ -107,7 +107,7 @@ void validate_batch_contents(const Step& step, const Settings& settings, const C
     const int64_t tokens = step.end_token(row) - step.first_token(row);
     const int64_t before = tokens_seen(layer, sequence);
     if (operation == Operation::attend) {
-      check_queries(step, layer, row);
+      if (step.attend_queries == HASHEVICT_QUERIES_LAST) check_queries(step, layer, row);
       validate_pages(settings, memory, sequence, static_cast<int32_t>(std::min<int64_t>(before, capacity)));
       continue;
     }

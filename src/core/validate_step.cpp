@@ -22,6 +22,8 @@ struct Given {
   const hashevict_softmax* softmax = nullptr;
   int32_t mode = HASHEVICT_PREFILL_REPLAY;
   int32_t window = 0;
+  int32_t attention = HASHEVICT_PREFILL_STREAMED;
+  int32_t queries = HASHEVICT_QUERIES_LAST;
   bool changes_state = true;
 };
 
@@ -32,12 +34,16 @@ Given given(const hashevict_prefill_args& a) {
           .q = &a.q,
           .k = &a.k,
           .v = &a.v,
+          .out = &a.out,
+          .lse = &a.lse,
           .slots = &a.slots,
           .victims = &a.victims,
           .importance = &a.importance,
           .importance_slope = &a.importance_slope,
+          .softmax = &a.softmax,
           .mode = a.mode,
-          .window = a.window};
+          .window = a.window,
+          .attention = a.attention};
 }
 
 Given given(const hashevict_evict_args& a) {
@@ -73,6 +79,7 @@ Given given(const hashevict_attend_args& a) {
           .out = &a.out,
           .lse = &a.lse,
           .softmax = &a.softmax,
+          .queries = a.queries,
           .changes_state = false};
 }
 
@@ -141,9 +148,14 @@ TensorView optional_tensor(const hashevict_tensor* tensor, const TensorSpec& spe
   return tensor == nullptr || tensor->data == nullptr ? TensorView{} : validate_tensor(*tensor, spec);
 }
 
+/// Whether the operation computes attention: all that take `out` require it, except prefill.
+bool attends(const Given& args) {
+  return args.out != nullptr && (args.operation != Operation::prefill || args.out->data != nullptr);
+}
+
 /// Whether the operation needs queries: for attention, as the rule's probe, or for a selection.
 bool needs_queries(const Given& args, const Settings& settings) {
-  if (args.softmax != nullptr) return true;
+  if (attends(args)) return true;
   if (args.operation == Operation::prefill && args.mode == HASHEVICT_PREFILL_WINDOW) return true;
   return settings.layer(args.layer).rule.facts.needs_queries;
 }
@@ -158,7 +170,7 @@ void check_tensors(const Given& args, const Settings& settings, Step& step) {
   const std::array<int64_t, 3> of_keys{tokens, kv_heads, dim};
   if (args.k != nullptr) step.k = required_tensor(*args.k, {"args.k", true, {}, of_keys, false});
   if (args.v != nullptr) step.v = required_tensor(*args.v, {"args.v", true, {}, of_keys, false});
-  if (args.out != nullptr) {
+  if (attends(args)) {
     step.out = required_tensor(*args.out, {"args.out", true, {}, {tokens, qo_heads, dim}, true});
   }
   step.lse = optional_tensor(args.lse, {"args.lse", false, DType::float32, {tokens, qo_heads, kNoDim}, true});
@@ -217,6 +229,31 @@ void check_mode(const Given& args, Step& step) {
   step.prefill_window = args.window > 0 ? args.window : kDefaultWindow;
 }
 
+/// The attention of a prompt: the keys that it sees, and whether the rule and the mode leave that choice.
+void check_prompt_attention(const Given& args, const Settings& settings, Step& step) {
+  require_one_of({"args", "attention"}, args.attention,
+                 {{"STREAMED", HASHEVICT_PREFILL_STREAMED}, {"FULL", HASHEVICT_PREFILL_FULL}});
+  step.prefill_attention = static_cast<hashevict_prefill_attention>(args.attention);
+  if (!present(*args.out)) {
+    require(args.lse->data == nullptr, "args.lse.data = {}: expected NULL, since args.out.data is NULL",
+            args.lse->data);
+  }
+  if (!attends(args) || args.attention != HASHEVICT_PREFILL_STREAMED) return;
+  const RuleSettings& rule = settings.layer(step.layer).rule;
+  constexpr const char* kExpected = "args.attention = 0 (STREAMED): expected 1 (FULL), since";
+  require(args.mode == HASHEVICT_PREFILL_REPLAY, "{} args.mode is {}", kExpected,
+          args.mode == HASHEVICT_PREFILL_WINDOW ? "WINDOW" : "RECENT");
+  require(!rule.pin_prompt, "{} {}.pin_prompt is set", kExpected, rule_name(settings, step.layer));
+  require(rule.centering != HASHEVICT_CENTERING_PROMPT, "{} {}.centering is PROMPT", kExpected,
+          rule_name(settings, step.layer));
+}
+
+void check_attend_queries(const Given& args, Step& step) {
+  require_one_of({"args", "queries"}, args.queries,
+                 {{"LAST", HASHEVICT_QUERIES_LAST}, {"AFTER", HASHEVICT_QUERIES_AFTER}});
+  step.attend_queries = static_cast<hashevict_attend_queries>(args.queries);
+}
+
 /// Whether attention may overwrite its queries: both tensors are the same.
 bool is_in_place(const hashevict_tensor& q, const hashevict_tensor& out) {
   bool same = q.data == out.data && q.dtype == out.dtype;
@@ -255,7 +292,11 @@ Step validate(const Given& args, const Settings& settings, const OwnMemory& own)
   step.layer = args.layer;
   check_batch(*args.batch, settings, name, leading.shape[0], step);
   if (args.softmax != nullptr) check_softmax(*args.softmax, settings, step);
-  if (args.operation == Operation::prefill) check_mode(args, step);
+  if (args.operation == Operation::prefill) {
+    check_mode(args, step);
+    check_prompt_attention(args, settings, step);
+  }
+  if (args.operation == Operation::attend) check_attend_queries(args, step);
   check_tensors(args, settings, step);
   check_importance(args, settings, step);
   check_aliasing(args, step, own);

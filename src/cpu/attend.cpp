@@ -19,7 +19,7 @@ bool make_item(const HeadTokens& all, int32_t first, int32_t most, AttendItem& i
   item.tokens.count = std::min(most, all.count - first);
   item.tokens.position = seen - (all.count - first);
   item.length = *head.lengths;
-  item.masked = item.tokens.position < seen - 1;
+  item.masked = all.step->attend_queries == HASHEVICT_QUERIES_LAST && item.tokens.position < seen - 1;
   return true;
 }
 

@@ -37,6 +37,8 @@ class CpuBackend final : public Backend {
   void validate(const core::Step& step, core::Operation operation);
   /// Places each row's tokens in order; all heads run in parallel.
   void take_tokens(const core::Step& step, bool store);
+  /// The attention of a batch of prompts whose tokens have their slots.
+  void attend_prompts(const core::Step& step);
   /// Adds each row's tokens to its sequence's counters.
   void count_tokens(const core::Step& step, bool is_prompt);
   [[nodiscard]] const Schedule& schedule(const core::Layer& layer) const {

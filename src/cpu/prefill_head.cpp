@@ -42,15 +42,19 @@ void set_centers(const HeadTokens& prompt, const Scratch& scratch) {
   }
 }
 
-void replay(const HeadTokens& prompt, Choice choice, const Scratch& scratch) {
+void replay(const HeadTokens& prompt, Choice choice, const Scratch& scratch, int32_t* taken) {
+  place_tokens(prompt, choice, scratch, [&](int32_t index, const TakenSlot& own) {
+    taken[index] = own.slot;
+    // RECENT reports where the survivors end up; its steps are no decisions of the rule.
+    report(prompt, index, choice == Choice::rule ? own : TakenSlot{kNone, kNone});
+  });
+}
+
+void store_survivors(const HeadTokens& prompt, Choice choice, const Scratch& scratch, const int32_t* taken) {
   const Head& head = prompt.head;
   const int32_t capacity = head.capacity;
   std::fill_n(scratch.sources, capacity, kNone);
-  place_tokens(prompt, choice, scratch, [&](int32_t index, const TakenSlot& taken) {
-    scratch.sources[taken.slot] = index;
-    // RECENT reports where the survivors end up; its steps are no decisions of the rule.
-    report(prompt, index, choice == Choice::rule ? taken : TakenSlot{kNone, kNone});
-  });
+  for (int32_t index = 0; index < prompt.count; ++index) scratch.sources[taken[index]] = index;
   const int32_t length = std::min(prompt.end_position(), capacity);
   for (int32_t slot = 0; slot < length; ++slot) {
     const int32_t index = scratch.sources[slot];

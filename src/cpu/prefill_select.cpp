@@ -124,6 +124,9 @@ void settle(const HeadTokens& prompt, int32_t slot, int32_t position, const Scra
 void select_survivors(const HeadTokens& prompt, const Scratch& scratch) {
   encode_candidates(prompt, scratch);
   choose_survivors(prompt, scratch);
+}
+
+void settle_survivors(const HeadTokens& prompt, const Scratch& scratch) {
   for (int32_t slot = 0; slot < prompt.head.capacity; ++slot) {
     settle(prompt, slot, static_cast<int32_t>(scratch.order[slot]), scratch);
   }

@@ -6,6 +6,7 @@
 #include "core/carver.hpp"
 #include "cpu/attend_combine.hpp"
 #include "cpu/attend_kernel.hpp"
+#include "cpu/prefill_attend_kernel.hpp"
 #include "cpu/scan_kernel.hpp"
 
 namespace hashevict::cpu {
@@ -14,12 +15,14 @@ namespace {
 /// The sizes that determine scratch memory.
 struct Sizes {
   int64_t capacity = 0, padded_capacity = 0, code_bytes = 0;  ///< the maximum over heads
-  int64_t group, head_dim, queries, candidates;
+  int64_t group, head_dim, queries, candidates, tile_tokens, tile_queries;
 
   explicit Sizes(const core::Settings& settings)
       : group{settings.shape.group_size},
         head_dim{settings.shape.head_dim},
-        queries{attend_tokens(settings.shape) * group} {
+        queries{attend_tokens(settings.shape) * group},
+        tile_tokens{prompt_tile_tokens(settings.shape.group_size)},
+        tile_queries{prompt_tile_queries(settings.shape.group_size)} {
     for (const core::LayerSettings& layer : settings.layers) {
       capacity = std::max<int64_t>(capacity, layer.max_capacity);
       padded_capacity = core::round_up(capacity, core::kPadding);
@@ -69,6 +72,17 @@ Scratch take_scratch(Parts& parts, const Sizes& s) {
                  .attend_positions = parts.take<int32_t>({s.queries}),
                  .attend_kernel = parts.take<float>(
                      {scratch_floats(static_cast<int32_t>(s.queries), static_cast<int32_t>(s.head_dim))}),
+                 .prompt_queries = parts.take<float>({s.tile_queries, s.head_dim}),
+                 .prompt_sums = parts.take<float>({s.tile_queries, s.head_dim}),
+                 .prompt_maxima = parts.take<float>({s.tile_queries}),
+                 .prompt_weights = parts.take<float>({s.tile_queries}),
+                 .prompt_tokens = parts.take<int32_t>({s.tile_queries}),
+                 .prompt_logits = parts.take<float>({kPromptKeys, kPromptQueryStep}),
+                 .prompt_out = parts.take<float>({s.tile_queries, s.head_dim}),
+                 .prompt_lse = parts.take<float>({s.tile_queries}),
+                 .prompt_rows = parts.take<float>({2, kPromptKeys, s.head_dim}),
+                 .prompt_keys = parts.take<int32_t>({s.candidates}),
+                 .prompt_deaths = parts.take<int32_t>({2, s.tile_tokens}),
                  .candidate_codes = parts.take<uint8_t>({s.candidates, s.code_bytes}),
                  .window_codes = parts.take<uint8_t>({s.capacity, s.group, s.code_bytes}),
                  .order = parts.take<uint64_t>({s.candidates})};
@@ -90,6 +104,8 @@ Workspace::Workspace(const core::Settings& settings, void* memory) {
   split_floats_ = sizes.split_floats();
   most_splits_ = num_splits(static_cast<int32_t>(sizes.capacity));
   partials_ = parts.take<float>({2, settings.execution.num_workers, most_splits_, split_floats_});
+  max_batch_tokens_ = settings.execution.max_batch_tokens;
+  taken_ = parts.take<int32_t>({settings.shape.num_kv_heads, max_batch_tokens_});
   seen_ = parts.take<uint8_t>({settings.shape.num_sequences});
   bytes_ = parts.end();
 }

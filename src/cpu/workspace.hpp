@@ -37,6 +37,18 @@ struct Scratch {
   float* attend_lse;          ///< [attend_tokens, group]
   int32_t* attend_positions;  ///< [attend_tokens, group]
   float* attend_kernel;       ///< of attend_split()
+  // Attention of a prompt.
+  float* prompt_queries;   ///< [padded queries, head_dim] of a tile, see PromptTile
+  float* prompt_sums;      ///< likewise
+  float* prompt_maxima;    ///< [padded queries]
+  float* prompt_weights;   ///< [padded queries]
+  int32_t* prompt_tokens;  ///< [padded queries]
+  float* prompt_logits;    ///< [kPromptKeys, kPromptQueryStep]
+  float* prompt_out;       ///< [padded queries, head_dim] queries, then results, in the caller's order
+  float* prompt_lse;       ///< [padded queries]
+  float* prompt_rows;      ///< [2, kPromptKeys, head_dim] widened keys and values of a block
+  int32_t* prompt_keys;    ///< [padded capacity + max_batch_tokens] the keys that a tile sees
+  int32_t* prompt_deaths;  ///< [2, tile tokens] of keys from before the tile, and of its own
   // Survivors of a prompt, in modes WINDOW and RECENT.
   uint8_t* candidate_codes;  ///< [padded capacity + max_batch_tokens, code_bytes]
   uint8_t* window_codes;     ///< [capacity, group, code_bytes] of the last queries
@@ -54,6 +66,10 @@ class Workspace {
   [[nodiscard]] float* partials(int64_t split) const { return partials_ + split * split_floats_; }
   /// The same, for the one head that a worker attends over.
   [[nodiscard]] float* partials_of_worker(int32_t worker) const { return partials(int64_t{worker} * most_splits_); }
+  /// The slots that the tokens of a batch take in a head of it, from token `first` on.
+  [[nodiscard]] int32_t* taken(int32_t kv_head, int64_t first) const {
+    return taken_ + int64_t{kv_head} * max_batch_tokens_ + first;
+  }
   /// num_sequences bytes for validation.
   [[nodiscard]] uint8_t* seen() const { return seen_; }
 
@@ -64,6 +80,8 @@ class Workspace {
   float* partials_;
   int64_t split_floats_;
   int32_t most_splits_;
+  int32_t* taken_;
+  int64_t max_batch_tokens_;
   uint8_t* seen_;
   uint64_t bytes_;
 };

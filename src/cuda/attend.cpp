@@ -15,7 +15,8 @@ void CudaBackend::attend(const core::Step& step, hashevict_stream stream) {
       .softmax = {step.softmax_scale, step.logit_soft_cap},
       .partials = workspace_.partials(),
       // Many tokens occupy the device without splits. The workspace has room for as many tokens as there are sequences.
-      .split = step.tokens <= storage_.settings.shape.num_sequences ? 1 : 0};
+      .split = step.tokens <= storage_.settings.shape.num_sequences ? 1 : 0,
+      .after = step.attend_queries == HASHEVICT_QUERIES_AFTER ? 1 : 0};
   check_launch(kernels::launch_attend(params, queue(stream)), "attend");
 }
 

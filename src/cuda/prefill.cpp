@@ -7,6 +7,7 @@
 namespace hashevict::cuda {
 
 void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
+  if (step.out) core::fail(HASHEVICT_UNSUPPORTED, "args.out: expected none, since prefill on CUDA has no attention");
   const core::Layer& at = storage_.layer(step.layer);
   check_rows(step, std::max(at.num_splits, at.shape.num_kv_heads + at.shape.num_qo_heads));  // or a block for a centre
   const CurrentDevice current{device()};

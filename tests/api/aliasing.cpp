@@ -28,7 +28,7 @@ void* behind(const hashevict_tensor& tensor, int64_t elements) {
 /// The operations of a row, in the order of kAnyOperations.
 constexpr unsigned kStores = 1 | 4 | 16;
 constexpr unsigned kTakes = 1 | 2 | 4 | 16;
-constexpr unsigned kAttends = 8 | 16;
+constexpr unsigned kAttends = 1 | 8 | 16;
 constexpr unsigned kAll = (1U << kAnyOperations.size()) - 1;
 
 struct Overlap {
@@ -52,9 +52,9 @@ const std::vector<Overlap> kRefused{
     {"RowsOfLse", kAttends, [](Scene& s) { s.args.lse.stride[0] = 3; }, {"args.lse.stride[0] = 3", "at least 4"}},
     {"RowsOfSlots", kTakes, [](Scene& s) { s.args.slots.stride[0] = 1; }, {"args.slots.stride[", "at least "}},
     {"RowsOfVictims", kTakes, [](Scene& s) { s.args.victims.stride[1] = 0; }, {"args.victims.stride[1] = 0"}},
-    {"OutOverKeys", 16, [](Scene& s) { s.args.out.data = s.args.k.data; }, {"args.out = 0x", "apart from args.k = 0x"}},
+    {"OutOverKeys", 1 | 16, [](Scene& s) { s.args.out.data = s.args.k.data; }, {"args.out = 0x", "apart from args.k = 0x"}},
     {"OutOverTheLastValue",
-     16,
+     1 | 16,
      [](Scene& s) { s.args.v.data = behind(s.args.out, 3 * 64 - 1); },
      {"args.out = 0x", "apart from args.v"}},
     {"OutOverShiftedQueries",

@@ -209,6 +209,11 @@ TEST_P(NoOperation, AllocatesAfterConstruction) {
     EXPECT_EQ(allocations_of([&] { cache.reset(Stream{}); }), 0);
   }
   EXPECT_EQ(allocations_of([&] { cache.prefill(prompt.args, Stream{}); }), 0);
+  if (config.rule.pin_prompt == 0 && config.rule.centering != Centering::prompt) {
+    prompt.args.mode = HASHEVICT_PREFILL_REPLAY;
+    prompt.args.attention = HASHEVICT_PREFILL_STREAMED;
+    EXPECT_EQ(allocations_of([&] { cache.prefill(prompt.args, Stream{}); }), 0);
+  }
   EXPECT_EQ(allocations_of([&] { cache.decode(step.args, Stream{}); }), 0);
   EXPECT_EQ(allocations_of([&] { cache.append(step.args, Stream{}); }), 0);
   EXPECT_EQ(allocations_of([&] { cache.evict(step.args, Stream{}); }), 0);

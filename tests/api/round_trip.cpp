@@ -204,10 +204,13 @@ const Tensor& marked(int64_t mark) {
   return tensor;
 }
 
-/// The four bytes between `layer` and the tensors.
+/// The four bytes between `layer` and the tensors, and those behind a number at the end.
 template <class C>
 std::vector<Span> padding() {
-  return {{offsetof(C, layer) + sizeof(int32_t), sizeof(int32_t)}};
+  std::vector<Span> spans{{offsetof(C, layer) + sizeof(int32_t), sizeof(int32_t)}};
+  if constexpr (requires(C c) { c.attention; }) spans.push_back({offsetof(C, attention) + sizeof(int32_t), 4});
+  if constexpr (requires(C c) { c.queries; }) spans.push_back({offsetof(C, queries) + sizeof(int32_t), 4});
+  return spans;
 }
 
 template <class Cpp, class C>
@@ -216,7 +219,7 @@ void expect_arguments_arrive(const Fields<Cpp, C>& fields) {
   expect_fields_arrive<Cpp, C>(fields, [](const Cpp& cpp) {
     C c = cpp.c_args();
     EXPECT_EQ(c.struct_size, sizeof c);
-    std::memset(reinterpret_cast<std::byte*>(&c) + padding<C>()[0].offset, 0, padding<C>()[0].size);
+    for (const Span& span : padding<C>()) std::memset(reinterpret_cast<std::byte*>(&c) + span.offset, 0, span.size);
     return c;
   });
 }
@@ -236,6 +239,11 @@ TEST(RoundTrip, EveryFieldOfPrefillsArgumentsArrivesInC) {
       HASHEVICT_ARGS_FIELD(window, 8),
       HASHEVICT_ARGS_FIELD(importance, marked(11)),
       HASHEVICT_ARGS_FIELD(importance_slope, marked(12)),
+      HASHEVICT_ARGS_FIELD(out, marked(13)),
+      HASHEVICT_ARGS_FIELD(lse, marked(14)),
+      HASHEVICT_ARGS_FIELD(softmax.scale, 0.5F),
+      HASHEVICT_ARGS_FIELD(softmax.logit_soft_cap, 30.0F),
+      HASHEVICT_ARGS_FIELD(attention, PrefillAttention::full),
   });
 #undef HASHEVICT_ARGS_FIELD
 }
@@ -284,6 +292,7 @@ TEST(RoundTrip, EveryFieldOfAttendsArgumentsArrivesInC) {
       HASHEVICT_ARGS_FIELD(lse, marked(5)),
       HASHEVICT_ARGS_FIELD(softmax.scale, 0.5F),
       HASHEVICT_ARGS_FIELD(softmax.logit_soft_cap, 30.0F),
+      HASHEVICT_ARGS_FIELD(queries, AttendQueries::after),
   });
 #undef HASHEVICT_ARGS_FIELD
 }

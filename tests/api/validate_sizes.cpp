@@ -70,7 +70,11 @@ void expect_args_sized(hashevict_status (*operation)(hashevict_cache*, const Arg
   } args{data.args.as<Args>(), 0};
   const auto call = [&](E* error) { return operation(cache.handle(), &args.known, error, nullptr); };
   size_t oldest = sizeof(Args);  // that of 0.2
-  if constexpr (requires { args.known.importance; }) oldest -= 2 * sizeof(hashevict_tensor);
+  if constexpr (requires { args.known.queries; }) {
+    oldest = offsetof(Args, queries);
+  } else if constexpr (requires { args.known.importance; }) {
+    oldest = offsetof(Args, importance);
+  }
   for (const size_t wrong : {size_t{0}, size_t{8}, oldest - 8, size_t{65537}, SIZE_MAX}) {
     args.known.struct_size = wrong;
     expect_refused(outcome_of(call), {kInvalid, {"args->struct_size = " + std::to_string(wrong) + ": expected"}});

@@ -22,7 +22,8 @@ constexpr unsigned kDecode = 16;
 constexpr unsigned kAll = (1U << kAnyOperations.size()) - 1;
 constexpr unsigned kTakesTokens = kPrefill | kEvict | kAppend | kDecode;
 constexpr unsigned kStores = kPrefill | kAppend | kDecode;
-constexpr unsigned kAttends = kAttend | kDecode;
+constexpr unsigned kAttends = kPrefill | kAttend | kDecode;
+constexpr unsigned kRequiresOut = kAttend | kDecode;
 
 struct NamedOperation {
   unsigned bit;
@@ -90,6 +91,37 @@ const std::vector<ArgsCase> kBadScalars{
      {"args.softmax.logit_soft_cap", "-30", "expected"}},
     {"ModeNegative", kPrefill, [](AnyArgs& s) { s.mode = -1; }, {"args.mode", "-1", "REPLAY", "WINDOW", "RECENT"}},
     {"ModeUnknown", kPrefill, [](AnyArgs& s) { s.mode = 3; }, {"args.mode", "3", "REPLAY"}},
+    {"AttentionNegative",
+     kPrefill,
+     [](AnyArgs& s) { s.attention = -1; },
+     {"args.attention", "-1", "STREAMED (0)", "FULL (1)"}},
+    {"AttentionUnknown", kPrefill, [](AnyArgs& s) { s.attention = 2; }, {"args.attention", "= 2", "FULL (1)"}},
+    {"AttentionUnknownWithoutOut",
+     kPrefill,
+     [](AnyArgs& s) {
+       s.out = s.lse = Tensor{};
+       s.attention = 2;
+     },
+     {"args.attention", "= 2", "FULL (1)"}},
+    {"AttentionStreamedInModeWindow",
+     kPrefill,
+     [](AnyArgs& s) {
+       s.mode = HASHEVICT_PREFILL_WINDOW;
+       s.attention = HASHEVICT_PREFILL_STREAMED;
+     },
+     {"args.attention = 0 (STREAMED)", "expected 1 (FULL)", "args.mode is WINDOW"}},
+    {"AttentionStreamedInModeRecent",
+     kPrefill,
+     [](AnyArgs& s) {
+       s.mode = HASHEVICT_PREFILL_RECENT;
+       s.attention = HASHEVICT_PREFILL_STREAMED;
+     },
+     {"args.attention = 0 (STREAMED)", "expected 1 (FULL)", "args.mode is RECENT"}},
+    {"PlaceOfQueriesNegative",
+     kAttend,
+     [](AnyArgs& s) { s.queries = -1; },
+     {"args.queries", "-1", "LAST (0)", "AFTER (1)"}},
+    {"PlaceOfQueriesUnknown", kAttend, [](AnyArgs& s) { s.queries = 2; }, {"args.queries", "= 2", "AFTER (1)"}},
     {"WindowNegative", kPrefill, [](AnyArgs& s) { s.window = -32; }, {"args.window", "-32", "0, or 1 to 2147483647"}},
 };
 
@@ -149,7 +181,7 @@ const std::vector<ArgsCase> kBadInputs{
 };
 
 const std::vector<ArgsCase> kBadOutputs{
-    {"OutAbsent", kAttends, [](AnyArgs& s) { s.out.data = nullptr; }, {"args.out", "NULL", "expected a tensor"}},
+    {"OutAbsent", kRequiresOut, [](AnyArgs& s) { s.out.data = nullptr; }, {"args.out", "NULL", "expected a tensor"}},
     {"OutOfRankTwo", kAttends, [](AnyArgs& s) { s.out.rank = 2; }, {"args.out.rank", "= 2", "expected 3"}},
     {"OutTooShort", kAttends, [](AnyArgs& s) { s.out.shape[0] = 2; }, {"args.out.shape[0]", "= 2", "expected 3"}},
     {"OutHeadsWrong", kAttends, [](AnyArgs& s) { s.out.shape[1] = 2; }, {"args.out.shape[1]", "= 2", "expected 4"}},
@@ -161,6 +193,10 @@ const std::vector<ArgsCase> kBadOutputs{
      {"args.out.stride[1]", "= 0", "expected at least 1", "share memory"}},
     {"OutStrideNegative", kAttends, [](AnyArgs& s) { s.out.stride[0] = -64; }, {"args.out.stride[0]", "-64"}},
     {"OutMisaligned", kAttends, [](AnyArgs& s) { move_by(s.out, 2); }, {"args.out.data", "element size 4"}},
+    {"LseWithoutOut",
+     kPrefill,
+     [](AnyArgs& s) { s.out = Tensor{}; },
+     {"args.lse.data = 0x", "expected NULL", "args.out.data is NULL"}},
     {"LseOfRankThree", kAttends, [](AnyArgs& s) { s.lse.rank = 3; }, {"args.lse.rank", "= 3", "expected 2"}},
     {"LseTooShort", kAttends, [](AnyArgs& s) { s.lse.shape[0] = 0; }, {"args.lse.shape[0]", "= 0", "expected 3"}},
     {"LseHeadsWrong", kAttends, [](AnyArgs& s) { s.lse.shape[1] = 2; }, {"args.lse.shape[1]", "= 2", "expected 4"}},
@@ -329,6 +365,27 @@ TEST(Args, OptionalOutputsMayBeAbsent) {
   }
 }
 
+TEST(Args, AttentionOfAPromptIsStreamedOnlyWhereStreamingIsThePrompt) {
+  for (const bool pins : {false, true}) {
+    Config config = small_config();
+    config.rule.pin_prompt = pins ? 1 : 0;
+    config.rule.centering = pins ? Centering::none : Centering::prompt;
+    Cache cache{config};
+    const std::vector<std::byte> before = save_all(cache);
+    StepData data{config, 3, 4};
+    AnyArgs args = data.args;
+    const auto prefill = [&](hashevict_error* error) { return any_prefill(cache.handle(), &args, error, nullptr); };
+    args.attention = HASHEVICT_PREFILL_STREAMED;
+    expect_refused(outcome_of(prefill), {kInvalid,
+                                         {"args.attention = 0 (STREAMED): expected 1 (FULL), since config.rule.",
+                                          pins ? "pin_prompt is set" : "centering is PROMPT"}});
+    EXPECT_TRUE(data.outputs_untouched());
+    EXPECT_EQ(save_all(cache), before);
+    args.out = args.lse = Tensor{};
+    EXPECT_EQ(outcome_of(prefill).status, HASHEVICT_OK);
+  }
+}
+
 TEST(Args, QueriesMayBeAbsentWhereTheRuleDoesNotLookAtThem) {
   for (const Policy policy :
        {Policy::window, Policy::random, Policy::mean, Policy::votes, Policy::superseded, Policy::importance}) {
@@ -339,6 +396,10 @@ TEST(Args, QueriesMayBeAbsentWhereTheRuleDoesNotLookAtThem) {
     data.args.q = Tensor{};
     EXPECT_NO_THROW(cache.evict(data.args, Stream{}));
     EXPECT_NO_THROW(cache.append(data.args, Stream{}));
+    expect_refused(
+        outcome_of([&](hashevict_error* error) { return any_prefill(cache.handle(), &data.args, error, nullptr); }),
+        {kInvalid, {"args.q.data = NULL"}});
+    data.args.out = data.args.lse = Tensor{};
     EXPECT_NO_THROW(cache.prefill(data.args, Stream{}));
   }
 }

@@ -225,7 +225,7 @@ void spoil_args(AnyArgs& args, Garbage& garbage) {
                                                   &args.victims,
                                                   &args.importance,
                                                   &args.importance_slope};
-  switch (garbage.below(12)) {
+  switch (garbage.below(14)) {
     case 0:
       args.layer = garbage.int32();
       break;
@@ -240,6 +240,12 @@ void spoil_args(AnyArgs& args, Garbage& garbage) {
       break;
     case 4:
       args.window = garbage.int32();
+      break;
+    case 6:
+      args.attention = garbage.one_in(2) ? HASHEVICT_PREFILL_STREAMED : garbage.int32();
+      break;
+    case 7:
+      args.queries = garbage.one_in(2) ? HASHEVICT_QUERIES_AFTER : garbage.int32();
       break;
     case 5:
       if (garbage.one_in(4)) args.struct_size = garbage.struct_size(sizeof(hashevict_attend_args));

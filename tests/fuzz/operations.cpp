@@ -92,6 +92,7 @@ std::vector<int64_t> random_step(Cache& cache, const Config& config, std::mt1993
       cache.evict(data.args, Stream{});
       break;
     default:
+      if (config.rule.pin_prompt == 0 && random() % 2 == 0) data.args.attention = HASHEVICT_PREFILL_STREAMED;
       cache.prefill(data.args, Stream{});
       break;
   }

@@ -219,6 +219,46 @@ TEST_P(Attend, QueriesOfAWholePromptAreCausal) {
   }
 }
 
+TEST_P(Attend, QueriesBehindAllTokensSeeEverySlot) {
+  for (const std::size_t seen : Counts{0, 5, 24, 90}) {  // also after evictions
+    SCOPED_TRACE(testing::Message() << "sequence has seen " << seen << ", seed 20");
+    Config config = small_config();
+    Twins twins{GetParam(), config};
+    Inputs inputs{20};
+    twins.run(Operation::append, {{0, inputs.draw(config, seen)}, {1, inputs.draw(config, 7)}});
+    Options options;
+    options.queries = AttendQueries::after;
+    twins.run(Operation::attend, {{0, inputs.draw(config, 40)}, {1, inputs.draw(config, 1)}}, options);
+    twins.expect_same_state();
+  }
+}
+
+/// A draft of several tokens: its attention over the cache, and over itself, merged by lse.
+TEST_P(Attend, QueriesBehindAllTokensMergeByLse) {
+  SCOPED_TRACE("seed 21");
+  Config config = small_config();
+  const std::size_t draft = 4;
+  Inputs inputs{21};
+  const Tokens prompt = inputs.draw(config, 20);
+  const Tokens drafted = inputs.draw(config, draft);
+  Options after;
+  after.queries = AttendQueries::after;
+  TestCache cache{GetParam(), config};
+  cache.run(Operation::append, {{0, prompt}});
+  const Outcome old = cache.run(Operation::attend, {{0, drafted}}, after).front();
+  TestCache own_cache{GetParam(), config};
+  own_cache.run(Operation::append, {{0, drafted}});
+  const Outcome own = own_cache.run(Operation::attend, {{0, drafted}}).front();
+  cache.run(Operation::append, {{0, drafted}});
+  const Outcome expected = cache.run(Operation::attend, {{0, drafted}}).front();
+  for (std::size_t query = 0; query < draft * 4; ++query) {
+    const float weight = 1.0F / (1.0F + std::exp(own.lse[query] - old.lse[query]));
+    for (std::size_t e = query * 16; e < query * 16 + 16; ++e) {
+      EXPECT_NEAR(weight * old.out[e] + (1.0F - weight) * own.out[e], expected.out[e], 1e-5F) << e;
+    }
+  }
+}
+
 TEST_P(Attend, AnEmptySequenceGivesZeros) {
   const Config config = small_config();
   TestCache cache{GetParam(), config};

@@ -69,6 +69,13 @@ int32_t smallest_capacity(const reference::Sequence& sequence) {
   return static_cast<int32_t>(smallest);
 }
 
+/// The attention of a prompt, if any, that the rule and the mode admit.
+std::optional<PrefillAttention> attention_of_a_prompt(const Rule& rule, PrefillMode mode, Dice& dice) {
+  if (dice.one_in(4)) return std::nullopt;
+  const bool streams = mode == PrefillMode::replay && rule.pin_prompt == 0 && rule.centering != Centering::prompt;
+  return streams && !dice.one_in(4) ? PrefillAttention::streamed : PrefillAttention::full;
+}
+
 /// Makes one call with a random batch, if the library admits it.
 void run_once(Twins& twins, Dice& dice, Inputs& inputs) {
   const Config& config = twins.cache.config();
@@ -82,6 +89,8 @@ void run_once(Twins& twins, Dice& dice, Inputs& inputs) {
   options.logit_soft_cap = dice.pick({0.0F, 0.0F, 6.0F});
   options.mode = dice.pick({PrefillMode::replay, PrefillMode::window, PrefillMode::recent});
   options.window = 1 + dice.below(12);
+  options.attention = attention_of_a_prompt(rule_of(config, options.layer), options.mode, dice);
+  options.queries = dice.pick({AttendQueries::last, AttendQueries::after});
   const Flavour flavour = dice.pick({Flavour::normal, Flavour::biased, Flavour::repeated});
   Batch batch;
   const int32_t first = dice.below(config.shape.num_sequences);
@@ -91,7 +100,7 @@ void run_once(Twins& twins, Dice& dice, Inputs& inputs) {
     const int32_t seen = twins.oracle(options.layer, sequence).heads().front().tokens_seen;
     int32_t count = dice.below(prompt ? 90 : 5);
     const int32_t capacity = smallest_capacity(twins.oracle(options.layer, sequence));
-    if (operation == Operation::attend) {
+    if (operation == Operation::attend && options.queries == AttendQueries::last) {
       count = std::min(count, seen);
       if (seen > capacity) count = std::min(count, 1);  // the sequence has evicted
     }

@@ -74,6 +74,7 @@ TEST_P(Batches, OfPromptsGiveEachSequenceTheSameBits) {
     Options options;
     options.mode = mode;
     options.window = 5;
+    options.attention = PrefillAttention::full;
     Inputs inputs{2};
     const Batch batch{{2, inputs.draw(config, 60)}, {0, inputs.draw(config, 24)}, {1, inputs.draw(config, 35)}};
     TestCache mixed{GetParam(), config};

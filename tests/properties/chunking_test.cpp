@@ -43,6 +43,32 @@ TEST_P(Chunks, OfAnySizesReplayToTheSameState) {
   }
 }
 
+/// Chunks differ in the order of their sums, which tiles of a chunk's own tokens determine.
+TEST_P(Chunks, OfAnySizesAttendToTheSameKeys) {
+  if (!attends_prompts(GetParam())) GTEST_SKIP() << "this backend computes no attention of a prompt";
+  for (const PrefillAttention attention : {PrefillAttention::streamed, PrefillAttention::full}) {
+    Options options;
+    options.attention = attention;
+    for (const Config& base : configs_with_ragged_heads(small_config())) {
+      if (base.rule.pin_prompt != 0) continue;
+      Config config = base;
+      if (attention == PrefillAttention::full) config.shape = small_config().shape;
+      if (attention == PrefillAttention::full) config.shape.capacity = 110;  // a later chunk sees what is left
+      const Tokens tokens = Inputs{6}.draw(config, 110);
+      TestCache whole{GetParam(), config};
+      const Outcome expected = whole.run(Operation::prefill, {{0, tokens}}, options).front();
+      for (const std::size_t largest : Counts{1, 7, 60}) {
+        SCOPED_TRACE(testing::Message() << "policy " << config.rule.policy << ", attention " << attention
+                                        << ", chunks up to " << largest << ", seed 6");
+        TestCache chunked{GetParam(), config};
+        const Outcome outcome = prefill_in_chunks(chunked, tokens, largest, 6, options);
+        for (std::size_t i = 0; i < expected.out.size(); ++i) ASSERT_NEAR(outcome.out[i], expected.out[i], 1e-5F) << i;
+        for (std::size_t i = 0; i < expected.lse.size(); ++i) ASSERT_NEAR(outcome.lse[i], expected.lse[i], 1e-5F) << i;
+      }
+    }
+  }
+}
+
 /// Positions in a head, in ascending order.
 std::set<int32_t> held(const State& state, std::size_t head, std::size_t capacity) {
   const auto begin = state.positions.begin() + static_cast<std::ptrdiff_t>(head * capacity);

@@ -102,6 +102,7 @@ TEST_P(Arrangements, AllGiveTheSamePromptsInModesWindowAndRecent) {
     Options options;
     options.mode = mode;
     options.window = 6;
+    options.attention = PrefillAttention::full;
     TestCache expected{GetParam(), config};
     const Batch batch{{1, Inputs{4}.draw(config, 70)}};
     const Outcome outcome = expected.run(Operation::prefill, batch, options).front();

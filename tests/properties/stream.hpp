@@ -56,13 +56,21 @@ inline void join(Outcome& all, const Outcome& more) {
   all.lse.insert(all.lse.end(), more.lse.begin(), more.lse.end());
 }
 
+/// The attention of replayed prompts that a rule admits.
+inline PrefillAttention attention_of_prompts(const Rule& rule) {
+  const bool streams = rule.pin_prompt == 0 && rule.centering != Centering::prompt;
+  return streams ? PrefillAttention::streamed : PrefillAttention::full;
+}
+
 /// All results for one sequence by itself: a prompt, steps, a second chunk of the prompt and more steps.
 inline Outcome run_alone(TestCache& cache, int32_t sequence, const Tokens& tokens, std::size_t prompt,
                          std::size_t second) {
   const Config& config = cache.config();
+  Options options;
+  options.attention = attention_of_prompts(config.rule);
   Outcome all;
   const auto run = [&](Operation operation, std::size_t begin, std::size_t count) {
-    join(all, cache.run(operation, {{sequence, slice(config, tokens, begin, count)}}).front());
+    join(all, cache.run(operation, {{sequence, slice(config, tokens, begin, count)}}, options).front());
   };
   run(Operation::prefill, 0, prompt);
   run(Operation::decode, prompt, second - prompt);

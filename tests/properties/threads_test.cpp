@@ -58,7 +58,9 @@ std::vector<Outcome> run_everything(TestCache& cache) {
   window.window = 8;
   Options recent;
   recent.mode = PrefillMode::recent;
-  run(Operation::prefill, {{1, inputs.draw(config, 90)}});
+  Options full;
+  full.attention = window.attention = recent.attention = PrefillAttention::full;
+  run(Operation::prefill, {{1, inputs.draw(config, 90)}}, full);
   run(Operation::prefill, {{0, inputs.draw(config, 70)}}, window);
   run(Operation::prefill, {{2, inputs.draw(config, 60)}}, recent);
   for (int step = 0; step < 8; ++step) {

@@ -79,13 +79,35 @@ void Sequence::center_on(const Tokens& tokens) {
   }
 }
 
-Taken Sequence::prefill(const Tokens& tokens, PrefillMode mode, std::int32_t window) {
+/// Attention over all that the heads hold and, causally, over the tokens, as if none of them were ever evicted.
+std::vector<Attention> Sequence::attend_everything(const Tokens& tokens, const AttentionOptions& options) const {
+  std::vector<Head> grown = heads_;
+  std::vector<Attention> attention;
+  for (std::size_t i = 0; i < tokens.count; ++i) {
+    for (std::size_t h = 0; h < grown.size(); ++h) {
+      const Token one = token(tokens, i, h);
+      const Step step = grown[h].observe(one);
+      grown[h].slots.push_back(grown[h].new_slot(step, one));
+      for (const Vector& query : one.queries) {
+        attention.push_back(reference::attend(grown[h], query, step.position, options));
+      }
+    }
+  }
+  return attention;
+}
+
+Taken Sequence::prefill(const Tokens& tokens, PrefillMode mode, std::int32_t window, PromptAttention attention,
+                        const AttentionOptions& options) {
+  std::vector<Attention> seen;
+  if (attention == PromptAttention::streamed) seen = Sequence{*this}.decode(tokens, options).attention;
+  if (attention == PromptAttention::full) seen = attend_everything(tokens, options);
   const bool empty = heads_.front().tokens_seen == 0;
   if (settings_.centering == Centering::prompt && !center_set_ && tokens.count > 0) {
     if (!empty) throw std::logic_error("the centre is the mean of one call: the library refuses a second");
     center_on(tokens);
   }
   Taken taken;
+  taken.attention = seen;
   taken.slots.resize(tokens.count * heads_.size());
   taken.victims.resize(tokens.count * heads_.size());
   for (std::size_t h = 0; h < heads_.size(); ++h) {
@@ -128,14 +150,14 @@ Taken Sequence::decode(const Tokens& tokens, const AttentionOptions& options) {
   return taken;
 }
 
-std::vector<Attention> Sequence::attend(const Tokens& tokens, const AttentionOptions& options) const {
+std::vector<Attention> Sequence::attend(const Tokens& tokens, const AttentionOptions& options, bool after) const {
   for (const Head& head : heads_) {
-    if (tokens.count <= 1 || head.tokens_seen <= static_cast<std::int32_t>(head.settings.capacity)) continue;
+    if (after || tokens.count <= 1 || head.tokens_seen <= static_cast<std::int32_t>(head.settings.capacity)) continue;
     throw std::logic_error("earlier queries must see what a later step has evicted: the library refuses them");
   }
   std::vector<Attention> attention;
   for (std::size_t i = 0; i < tokens.count; ++i) {
-    const auto behind = static_cast<std::int32_t>(tokens.count - i);
+    const auto behind = after ? 0 : static_cast<std::int32_t>(tokens.count - i);
     for (std::size_t h = 0; h < heads_.size(); ++h) {
       for (std::size_t g = 0; g < settings_.group_size(); ++g) {
         const Vector query =

@@ -27,6 +27,13 @@ struct Taken {
   std::vector<Attention> attention;   ///< [count, num_qo_heads]; only of operations that attend
 };
 
+/// The keys that a prompt's queries see.
+enum class PromptAttention {
+  none,      ///< no attention is computed
+  streamed,  ///< those that decode() of the query's token would see
+  full       ///< all that the sequence held before the call, and those of the call up to the query's own
+};
+
 /// All heads of one sequence in one layer.
 class Sequence {
  public:
@@ -42,11 +49,13 @@ class Sequence {
   /// Sets the centres: `[num_kv_heads, head_dim]` and `[num_qo_heads, head_dim]`.
   void set_center(const Vector& key_center, const Vector& query_center);
 
-  Taken prefill(const Tokens& tokens, PrefillMode mode, std::int32_t window);
+  Taken prefill(const Tokens& tokens, PrefillMode mode, std::int32_t window,
+                PromptAttention attention = PromptAttention::none, const AttentionOptions& options = {});
   Taken append(const Tokens& tokens);
   Taken decode(const Tokens& tokens, const AttentionOptions& options);
-  /// Attention of n queries at the last n positions.
-  [[nodiscard]] std::vector<Attention> attend(const Tokens& tokens, const AttentionOptions& options) const;
+  /// Attention of n queries at the last n positions, or behind all of them.
+  [[nodiscard]] std::vector<Attention> attend(const Tokens& tokens, const AttentionOptions& options,
+                                              bool after = false) const;
 
   [[nodiscard]] const std::vector<Head>& heads() const { return heads_; }
   [[nodiscard]] const Settings& settings() const { return settings_; }
@@ -54,6 +63,7 @@ class Sequence {
  private:
   [[nodiscard]] Token token(const Tokens& tokens, std::size_t i, std::size_t kv_head) const;
   void center_on(const Tokens& tokens);
+  [[nodiscard]] std::vector<Attention> attend_everything(const Tokens& tokens, const AttentionOptions& options) const;
 
   Settings settings_;  ///< of head 0; its slots are read nowhere here
   std::vector<Head> heads_;

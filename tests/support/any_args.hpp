@@ -21,6 +21,8 @@ struct AnyArgs {
   Softmax softmax;
   int32_t mode = HASHEVICT_PREFILL_REPLAY;  ///< a number, so that tests can pass an invalid one
   int32_t window = 0;
+  int32_t attention = HASHEVICT_PREFILL_FULL;  ///< the one that all modes and rules take
+  int32_t queries = HASHEVICT_QUERIES_LAST;
 
   /// Copies the fields that `Args`, a struct of the C ABI or its twin, has.
   template <class Args>
@@ -45,7 +47,9 @@ struct AnyArgs {
     if constexpr (requires { args.mode; }) {
       args.mode = static_cast<decltype(args.mode)>(mode);
       args.window = window;
+      args.attention = static_cast<decltype(args.attention)>(attention);
     }
+    if constexpr (requires { args.queries; }) args.queries = static_cast<decltype(args.queries)>(queries);
     return args;
   }
 

@@ -265,6 +265,11 @@ std::vector<Outcome> TestCache::run(Operation operation, const Batch& batch, con
   args.softmax.logit_soft_cap = options.logit_soft_cap;
   args.mode = static_cast<int32_t>(options.mode);
   args.window = options.window;
+  args.queries = static_cast<int32_t>(options.queries);
+  if (operation == Operation::prefill) {
+    args.attention = static_cast<int32_t>(options.attention.value_or(PrefillAttention::streamed));
+    if (!options.attention || !attends_prompts(backend_)) args.out = args.lse = Tensor{};
+  }
   const Rule& rule = rule_of(config_, options.layer);
   const auto num_importances = static_cast<std::size_t>(tokens * kv_heads);
   all.importance.resize(num_importances);

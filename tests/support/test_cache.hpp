@@ -3,6 +3,7 @@
 
 #include <hashevict/cache.hpp>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "support/array.hpp"
@@ -41,7 +42,14 @@ struct Options {
   float logit_soft_cap = 0.0F;
   PrefillMode mode = PrefillMode::replay;
   int32_t window = 32;
+  std::optional<PrefillAttention> attention;    ///< of a prompt; nullopt: none is computed
+  AttendQueries queries = AttendQueries::last;  ///< of attend
 };
+
+/// Whether a backend computes the attention of prompts.
+inline bool attends_prompts(Backend backend) {
+  return backend == Backend::cpu;
+}
 
 /// The outputs of an operation for one row. They compare bit by bit, also with NaNs. Elements that the operation does
 /// not write keep their poison.

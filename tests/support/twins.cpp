@@ -25,6 +25,12 @@ double weight_error(const reference::Attention& attention, std::size_t head_dim,
   return (dim + 8.0) * attention.logit_magnitude + 8.0 * logit_soft_cap + 10.0 * slots + 16.0;
 }
 
+reference::PromptAttention prompt_attention(const Options& options) {
+  if (!options.attention) return reference::PromptAttention::none;
+  return *options.attention == PrefillAttention::full ? reference::PromptAttention::full
+                                                      : reference::PromptAttention::streamed;
+}
+
 constexpr double kUnit = 0x1p-24;  // unit roundoff of fp32
 
 }  // namespace
@@ -115,14 +121,16 @@ std::vector<Outcome> Twins::run(Operation operation, const Batch& batch, const O
     reference::Taken taken;
     switch (operation) {
       case Operation::prefill:
-        taken = sequence.prefill(row.tokens, static_cast<reference::PrefillMode>(options.mode), options.window);
+        taken = sequence.prefill(row.tokens, static_cast<reference::PrefillMode>(options.mode), options.window,
+                                 prompt_attention(options), attention_options(options));
         break;
       case Operation::evict:
       case Operation::append:
         taken = sequence.append(row.tokens);
         break;
       case Operation::attend:
-        taken.attention = sequence.attend(row.tokens, attention_options(options));
+        taken.attention =
+            sequence.attend(row.tokens, attention_options(options), options.queries == AttendQueries::after);
         break;
       case Operation::decode:
         taken = sequence.decode(row.tokens, attention_options(options));
@@ -140,7 +148,8 @@ void Twins::compare(const Row& row, const reference::Taken& taken, const Outcome
     EXPECT_EQ(outcome.slots, taken.slots);
     EXPECT_EQ(outcome.victims, taken.victims);
   }
-  if (operation != Operation::attend && operation != Operation::decode) return;
+  if (taken.attention.empty()) return;
+  if (operation == Operation::prefill && !attends_prompts(cache.backend())) return;
   const auto dim = static_cast<std::size_t>(cache.config().shape.head_dim);
   const auto cap = static_cast<double>(options.logit_soft_cap);
   ASSERT_EQ(outcome.lse.size(), taken.attention.size());
