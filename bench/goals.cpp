@@ -94,9 +94,10 @@ nlohmann::json goal(const std::string& name, double value, const std::string& wa
   return {{"name", name}, {"value", value}, {"goal", wanted}, {"met", met}};
 }
 
-nlohmann::json evict_over_attend(const std::string& name, int rounds, Preset preset) {
+nlohmann::json evict_over_attend(const std::string& name, int rounds, Preset preset, bool ragged) {
   Shape shape;
   shape.preset = preset;
+  shape.ragged = ragged;
   if (preset == Preset::recall) shape.hash_bits = 32;
   Workload load{shape};
   const Ratio r = compare([&] { load.cache().append(of_step<AppendArgs>(load.step()), Stream{}); },
@@ -164,10 +165,13 @@ nlohmann::json scan_over_faiss(const std::string& name, int rounds, int32_t bits
 }
 
 void add_evict(std::vector<Goal>& goals) {
-  for (const Preset preset : {Preset::paper, Preset::recall}) {
-    const std::string rule = preset == Preset::recall ? "preset recall, 32 bits" : "16 bits";
-    goals.push_back({"evict / attend (4096 slots, dim 128, group 4, bf16), " + rule,
-                     [=](const std::string& name, int rounds) { return evict_over_attend(name, rounds, preset); }});
+  for (const bool ragged : {false, true}) {
+    for (const Preset preset : {Preset::paper, Preset::recall}) {
+      const std::string rule = preset == Preset::recall ? "recall, 32 bits" : "16 bits";
+      goals.push_back(
+          {"evict / attend (4096 slots, dim 128, group 4, bf16), " + rule + (ragged ? ", ragged" : ""),
+           [=](const std::string& name, int rounds) { return evict_over_attend(name, rounds, preset, ragged); }});
+    }
   }
 }
 

@@ -6,35 +6,37 @@
 #include "workload.hpp"
 
 /// One benchmark per operation. Axes: sequences, slots, hash_bits, group_size, dtype (0 fp32, 1 fp16, 2 bf16), threads
-/// (0: all).
+/// (0: all), ragged (1: heads of other capacities than their mean, which is `slots`).
 namespace hashevict::bench {
 namespace {
 
 Shape shape_of(const benchmark::State& state, Preset preset = Preset::paper) {
   Shape shape = step_shape(state, preset);
   shape.num_threads = static_cast<int32_t>(state.range(5));
+  shape.ragged = state.range(6) != 0;
   return shape;
 }
 
 void name_axes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype", "threads"});
+  benchmark->ArgNames({"sequences", "slots", "bits", "group", "dtype", "threads", "ragged"});
 }
 
 void step_axes(benchmark::internal::Benchmark* benchmark) {
   name_axes(benchmark);
-  for (const int64_t sequences : {1, 8}) benchmark->Args({sequences, 4096, 16, 4, 2, 0});
-  for (const int64_t bits : {8, 32, 64, 128}) benchmark->Args({8, 4096, bits, 4, 2, 0});
-  for (const int64_t group : {1, 8}) benchmark->Args({8, 4096, 16, group, 2, 0});
-  for (const int64_t dtype : {0, 1}) benchmark->Args({8, 4096, 16, 4, dtype, 0});
-  benchmark->Args({8, 4096, 16, 4, 2, 1});
-  benchmark->Args({32, 1024, 16, 4, 2, 0});
+  for (const int64_t sequences : {1, 8}) benchmark->Args({sequences, 4096, 16, 4, 2, 0, 0});
+  for (const int64_t bits : {8, 32, 64, 128}) benchmark->Args({8, 4096, bits, 4, 2, 0, 0});
+  for (const int64_t group : {1, 8}) benchmark->Args({8, 4096, 16, group, 2, 0, 0});
+  for (const int64_t dtype : {0, 1}) benchmark->Args({8, 4096, 16, 4, dtype, 0, 0});
+  benchmark->Args({8, 4096, 16, 4, 2, 1, 0});
+  benchmark->Args({32, 1024, 16, 4, 2, 0, 0});
+  for (const int64_t sequences : {1, 8}) benchmark->Args({sequences, 4096, 16, 4, 2, 0, 1});
   benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
 
 /// The hash widths of learned codes.
 void recall_axes(benchmark::internal::Benchmark* benchmark) {
   name_axes(benchmark);
-  for (const int64_t bits : {32, 64}) benchmark->Args({8, 4096, bits, 4, 2, 0});
+  for (const int64_t bits : {32, 64}) benchmark->Args({8, 4096, bits, 4, 2, 0, 0});
   benchmark->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
 

@@ -18,10 +18,17 @@ int32_t element_bytes(DType dtype) {
   return dtype == DType::float32 ? 4 : 2;
 }
 
-/// Tokens per sequence in one chunk of the filling; a divisor of the capacity.
+/// Slots of the head that has most.
+int32_t most_slots(const Shape& shape) {
+  const std::vector<int32_t> capacities = head_capacities(shape);
+  return *std::max_element(capacities.begin(), capacities.end());
+}
+
+/// Tokens per sequence in one chunk of the filling; a divisor of the largest capacity.
 int32_t fill_tokens(const Shape& shape) {
-  auto tokens = static_cast<int32_t>(std::clamp<int64_t>(kMostFillTokens / shape.num_sequences, 1, shape.capacity));
-  while (shape.capacity % tokens != 0) --tokens;
+  const int32_t most = most_slots(shape);
+  auto tokens = static_cast<int32_t>(std::clamp<int64_t>(kMostFillTokens / shape.num_sequences, 1, most));
+  while (most % tokens != 0) --tokens;
   return tokens;
 }
 
@@ -35,6 +42,10 @@ Config make_config(const Shape& shape, int64_t prompt_tokens) {
   config.shape.num_qo_heads = shape.num_kv_heads * shape.group_size;
   config.shape.head_dim = shape.head_dim;
   config.shape.capacity = shape.capacity;
+  for (int32_t layer = 0; shape.ragged && layer < shape.num_layers; ++layer) {
+    const std::vector<int32_t> of_layer = head_capacities(shape);
+    config.shape.capacities.insert(config.shape.capacities.end(), of_layer.begin(), of_layer.end());
+  }
   config.rule.hash_bits = shape.hash_bits;
   config.shape.dtype = shape.dtype;
   config.placement.layout = shape.layout;
@@ -60,6 +71,15 @@ std::vector<unsigned char> random_elements(DType dtype, std::mt19937& generator)
 }
 
 }  // namespace
+
+std::vector<int32_t> head_capacities(const Shape& shape) {
+  constexpr int32_t kQuarters[8] = {1, 2, 16, 1, 1, 8, 2, 1};  // of the mean; they add up to 8 means
+  std::vector<int32_t> capacities(static_cast<std::size_t>(shape.num_kv_heads), shape.capacity);
+  for (std::size_t head = 0; shape.ragged && head < capacities.size(); ++head) {
+    capacities[head] = static_cast<int32_t>(int64_t{shape.capacity} * kQuarters[head % 8] / 4);
+  }
+  return capacities;
+}
 
 int64_t kv_bytes(const Shape& shape) {
   return int64_t{2} * shape.num_sequences * shape.num_kv_heads * shape.capacity * shape.head_dim *
@@ -108,7 +128,7 @@ void Workload::fill() {
   PrefillArgs chunk;
   chunk.batch.cu_seqlens = placed(std::move(offsets));
   for (chunk.layer = 0; chunk.layer < shape_.num_layers; ++chunk.layer) {
-    for (int32_t filled = 0; filled < shape_.capacity; filled += tokens) {
+    for (int32_t filled = 0; filled < most_slots(shape_); filled += tokens) {
       ++num_steps_;
       chunk.q = window(pool.q);
       chunk.k = window(pool.k);

@@ -17,7 +17,7 @@ struct Shape {
   int32_t num_kv_heads = 8;
   int32_t group_size = 4;
   int32_t head_dim = 128;
-  int32_t capacity = 4096;
+  int32_t capacity = 4096;  ///< slots of a KV head; their mean where heads are ragged
   int32_t hash_bits = 16;
   DType dtype = DType::bfloat16;
   Preset preset = Preset::paper;  ///< except for hash_bits
@@ -25,7 +25,13 @@ struct Shape {
   int32_t num_threads = 0;
   bool prompt_attends = false;  ///< whether the prompt has `out`
   Backend backend = Backend::cpu;
+  /// Whether heads differ as calibrated ones do: of every eight, one has four times the mean capacity, one twice, two a
+  /// half and four a quarter. num_kv_heads is then a multiple of 8. HEAD_MAJOR only.
+  bool ragged = false;
 };
+
+/// Slots of each KV head of a layer; their mean is the capacity.
+[[nodiscard]] std::vector<int32_t> head_capacities(const Shape& shape);
 
 /// Bytes of one layer's keys and values, which its attention reads.
 [[nodiscard]] int64_t kv_bytes(const Shape& shape);

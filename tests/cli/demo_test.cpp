@@ -16,6 +16,7 @@
 #include "command.hpp"
 #include "engine/embedded_model.hpp"
 #include "engine/safetensors.hpp"
+#include "profile_files.hpp"
 
 namespace hashevict::test {
 namespace {
@@ -188,6 +189,32 @@ TEST_F(Demo, SameSeedGivesTheSameScores) {
     }
   }
   EXPECT_EQ(again["retention"], report_["retention"]);
+}
+
+TEST(DemoWithAProfile, ShowsItsDivisionBesideEqualOnes) {
+  const engine::ModelConfig model = engine::load_embedded_model().config();
+  Config shape;
+  shape.shape.num_layers = model.num_layers;
+  shape.shape.num_kv_heads = model.num_kv_heads;
+  const FloatTensors profile = draw_profile(shape, 17, 3);
+  const TemporaryFolder folder;
+  write_tensors(folder.path("profile"), profile);
+  const CommandResult result =
+      run_command({"demo", "--quick", "--profile", folder.path("profile"), "--out", folder.path("out")});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, HasSubstr("\nrecall, profile "));
+  const json report = json::parse(read_text(folder.path("out/report.json")));
+  const int64_t heads = int64_t{model.num_layers} * model.num_kv_heads;
+  EXPECT_EQ(report["divided_slots"]["slots"].get<std::vector<int32_t>>(),
+            divided_by_hand(profile, shape, 76 * heads, 256, 40));  // 30 % of 256 tokens
+  EXPECT_EQ(report["results"].size(), 1 + 2 * cli::kPolicies.size() * cli::kBudgets.size());
+  for (const json& row : report["results"]) {
+    for (const json& other : report["results"]) {
+      if (row["policy"] == "recall" || row["policy"] != other["policy"] || row["budget"] != other["budget"]) continue;
+      EXPECT_EQ(row["kv_bytes"], other["kv_bytes"]) << row["policy"] << ": the same budget, divided otherwise";
+    }
+  }
+  EXPECT_THAT(read_text(folder.path("out/report.html")), HasSubstr("Slots of each head"));
 }
 
 }  // namespace

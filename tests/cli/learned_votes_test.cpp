@@ -117,7 +117,7 @@ TEST_F(VotesTest, ThoseOfALargerModelAreRefused) {
 TEST_F(VotesTest, OtherShapesAreRefusedByName) {
   const engine::ModelConfig& m = model_.config();
   EXPECT_THAT(refusal({m.num_kv_heads, 32, m.head_dim / 2}),
-              HasSubstr("layers.0.projection has the shape [2, 32, 32], but the model asks for [2, 32, 64]"));
+              HasSubstr("layers.0.projection has shape [2, 32, 32]; expected [2, 32, 64]"));
   EXPECT_THAT(refusal({m.num_kv_heads, 32, m.head_dim}), HasSubstr("layers.0.center"));
 }
 

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "cli/demo/chart.hpp"
+#include "cli/demo/divided_slots.hpp"
 #include "cli/demo/text.hpp"
 #include "cli/terminal.hpp"
 
@@ -58,6 +59,39 @@ TEST(Findings, SayThatThePapersRuleWins) {
 TEST(Findings, SayWhereNothingCanBeTold) {
   const Report report = report_with({1, 0, 1, 0}, {1, 1, 0, 0});
   EXPECT_THAT(findings(report), testing::Contains(testing::StartsWith("The paper's rule cannot be told from random")));
+}
+
+Report report_with_profile() {
+  Report report = report_with({0, 0, 0, 0, 0, 0, 0, 1}, {0, 0, 0, 0, 0, 1, 1, 1});
+  for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) report.results.push_back(report.results[i]);
+  report.results[3].recall_samples = {1, 1, 1, 1, 0, 1, 1, 1};
+  for (const std::size_t i : {std::size_t{3}, std::size_t{4}}) report.results[i].by_profile = true;
+  report.divided = {0.3, 100, 2, {100, 20, 0, 30}};
+  return report;
+}
+
+TEST(Findings, SayWhatTheProfilesDivisionGains) {
+  const Report report = report_with_profile();
+  EXPECT_THAT(findings(report),
+              testing::Contains("At 30 %, with the slots divided by the profile, these recall more: paper (+0.750)."));
+  EXPECT_THAT(findings(report),
+              testing::Contains("At 30 %, with the slots divided by the profile, these recall neither "
+                                "less nor more, within two standard errors: random (+0.000)."));
+  EXPECT_EQ(compare_recall(report, "paper", "random").size(), 1U) << "equal capacities alone";
+}
+
+TEST(Table, NamesRowsOfTheProfile) {
+  const std::string table = to_table(report_with_profile());
+  EXPECT_THAT(table, testing::HasSubstr("\npaper  "));
+  EXPECT_THAT(table, testing::HasSubstr("\npaper, profile "));
+}
+
+TEST(DividedSlots, AreBarsOfEachHead) {
+  const std::string html = divided_slots_html(report_with_profile().divided);
+  EXPECT_THAT(html, testing::HasSubstr("30 % of 100 tokens"));
+  EXPECT_THAT(html, testing::HasSubstr("<title>layer 0, head 1: 20 slots</title>"));
+  EXPECT_THAT(html, testing::HasSubstr("<title>layer 1, head 1: 30 slots</title>"));
+  EXPECT_EQ(divided_slots_html({}), "");
 }
 
 Chart chart_with(std::initializer_list<double> values) {

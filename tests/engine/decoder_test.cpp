@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "engine/safetensors.hpp"
+#include "engine/sampler.hpp"
 #include "reference_llama.hpp"
 #include "refusal.hpp"
 
@@ -79,14 +80,38 @@ TEST(Decoder, LongPromptCrossesBlocksRightly) {
   EXPECT_LT(largest_difference(engine.stream(tokens, 64), prefilled), tolerance(largest_of(prefilled)));
 }
 
-TEST(Decoder, BatchedStreamIsTokenByTokenBitForBit) {
+TEST(Decoder, BatchedStreamIsTokenByTokenUpToRounding) {
   const Model model = random_model(odd_config());
   const Tokens tokens = random_tokens(odd_config(), 150);
-  for (const std::int32_t capacity : {24, 256}) {
-    const Values single = Engine(model, capacity).stream(tokens, 1);
-    for (const std::size_t batch : {2U, 7U, 64U, 150U}) {
-      EXPECT_EQ(Engine(model, capacity).stream(tokens, batch), single) << capacity << " " << batch;
-    }
+  const Values single = Engine(model, 256).stream(tokens, 1);
+  for (const std::size_t batch : {2U, 7U, 64U, 150U}) {
+    EXPECT_LT(largest_difference(Engine(model, 256).stream(tokens, batch), single), tolerance(largest_of(single)));
+  }
+}
+
+// The mean loss of a text, in nats a token. Rounding may change a victim and with it single logits; not the loss.
+double loss(const Model& model, const hashevict::Config& config, std::span<const std::int32_t> tokens,
+            std::size_t batch) {
+  const Values logits = Engine(model, config).stream(tokens, batch);
+  const auto vocab = static_cast<std::size_t>(model.config().vocab_size);
+  double sum = 0;
+  for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
+    sum += negative_log_likelihood(std::span(logits).subspan(t * vocab, vocab), tokens[t + 1]);
+  }
+  return sum / static_cast<double>(tokens.size() - 1);
+}
+
+TEST(Decoder, BatchedStreamOfABoundedCacheLosesWhatSingleTokensLose) {
+  const std::filesystem::path folder = std::filesystem::path(HASHEVICT_ASSETS) / "tiny-llama";
+  const Model model = Model::load(folder);
+  const Safetensors golden = Safetensors::open(folder / "golden.safetensors");
+  const std::span<const std::int32_t> given = golden.at("tokens").i32();
+  const Tokens tokens(given.begin(), given.end());
+  for (const Policy policy : {Policy::hash, Policy::superseded}) {
+    hashevict::Config config = KvCache::make_config(model.config(), static_cast<std::int32_t>(tokens.size() / 3));
+    config.rule.policy = policy;
+    const double single = loss(model, config, tokens, 1);
+    for (const std::size_t batch : {7U, 64U}) EXPECT_NEAR(loss(model, config, tokens, batch), single, 2e-3);
   }
 }
 

@@ -44,6 +44,23 @@ int64_t sum_of_slots(const Config& config, int32_t layer) {
   return sum;
 }
 
+void set_capacities(Config& config, const std::vector<Budget>& budgets, int64_t num_tokens) {
+  const auto num_layers = static_cast<size_t>(config.shape.num_layers);
+  const size_t num_heads = num_layers * static_cast<size_t>(config.shape.num_kv_heads);
+  if (budgets.size() != 1 && budgets.size() != num_layers && budgets.size() != num_heads) {
+    throw Error(Status::invalid_argument, std::to_string(budgets.size()) + " budgets: expected one, or " +
+                                              std::to_string(num_layers) + ", one a layer of the model, or " +
+                                              std::to_string(num_heads) + ", one a KV head, layer by layer");
+  }
+  config.shape.capacity = budgets.front().slots_for(num_tokens);
+  config.shape.capacities.clear();
+  if (budgets.size() == 1) return;
+  for (const Budget& budget : budgets) config.shape.capacities.push_back(budget.slots_for(num_tokens));
+  if (budgets.size() == num_layers) {
+    config.shape.capacities = capacities_of_layers(config.shape.capacities, config.shape.num_kv_heads);
+  }
+}
+
 Budget parse_budget(std::string_view text) {
   constexpr std::string_view kExpected = "a positive number of slots, or a fraction in (0, 1] with a dot";
   if (has_dot(text)) {

@@ -32,6 +32,10 @@ int32_t most_slots(const Config& config, int32_t layer);
 /// Returns the slots of all KV heads of a layer.
 int64_t sum_of_slots(const Config& config, int32_t layer);
 
+/// Sets the slots of every KV head of a config with a shape: from one budget for all, one a layer, or one a KV head,
+/// layer by layer. `config.shape.capacity` becomes the first of them. @throws Error for another number of budgets
+void set_capacities(Config& config, const std::vector<Budget>& budgets, int64_t num_tokens);
+
 /// Parses budgets separated by commas: one for all heads, one a layer, or one a KV head, layer by layer.
 /// @throws Error as parse_budget()
 std::vector<Budget> parse_budgets(std::string_view text);

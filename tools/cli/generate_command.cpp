@@ -22,6 +22,7 @@
 #include "files.hpp"
 #include "memory.hpp"
 #include "numbers.hpp"
+#include "profile_options.hpp"
 #include "rule_options.hpp"
 #include "runtime.hpp"
 #include "shared_options.hpp"
@@ -40,6 +41,7 @@ struct Options {
   int32_t prefill_window = 32;
   engine::GenerateOptions generate;
   RuleOptions rule;
+  ProfileOptions profile;
 };
 
 int32_t parse_token(const std::string& text) {
@@ -149,11 +151,16 @@ engine::GenerateOptions generation(const Options& options, const engine::ModelCo
   return generate;
 }
 
-// Loads the votes learned for the model, if the rule takes votes.
-std::optional<Votes> load_votes(const Options& options, const Config& rule, const engine::ModelConfig& model) {
-  if (!takes_votes(rule) && options.votes.empty()) return std::nullopt;
+// Loads the votes learned for the model, if the rule takes votes and the profile has none for it.
+std::optional<Votes> load_votes(const Options& options, const Config& rule, const engine::ModelConfig& model,
+                                const std::optional<Profile>& profile) {
+  if (!options.votes.empty() && profile) require_one_teacher(*profile, rule);
+  const bool taught = profile && profile->teaches(rule);
+  if ((taught || !takes_votes(rule)) && options.votes.empty()) return std::nullopt;
   if (!options.model.empty() && options.votes.empty()) {
-    throw Error(Status::invalid_argument, "--preset recall needs --votes, the file that lab/train/calibrate.py writes");
+    throw Error(
+        Status::invalid_argument,
+        "--preset recall needs --votes, the file that lab/train/calibrate.py writes, or a --profile with projections");
   }
   Votes votes = options.votes.empty() ? Votes::embedded(model) : Votes::load(options.votes, model);
   require_votes_fit(rule, votes);
@@ -201,13 +208,31 @@ std::string slots_by_layer(const Config& config) {
   return fmt::format("slots by layer, as the votes divide them: {}\n", fmt::join(slots, ", "));
 }
 
+std::string slots_by_head(const Config& config) {
+  std::string text = "slots by layer and head, as the profile divides them: ";
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) {
+    if (layer > 0) text += ", ";
+    for (int32_t head = 0; head < config.shape.num_kv_heads; ++head) {
+      text += (head > 0 ? "/" : "") + std::to_string(head_capacity(config, layer, head));
+    }
+  }
+  return text + "\n";
+}
+
+// The mean slots of a KV head.
+int64_t mean_slots(const Config& config) {
+  int64_t sum = 0;
+  for (int32_t layer = 0; layer < config.shape.num_layers; ++layer) sum += sum_of_slots(config, layer);
+  return sum / (int64_t{config.shape.num_layers} * config.shape.num_kv_heads);
+}
+
 void require_valid(const Options& options, const Config& rule) {
   if (!options.model.empty() && options.tokens.empty()) {
     throw Error(Status::invalid_argument, "--model needs --tokens: text is understood by the built-in model only");
   }
-  if (rule.rule.policy == Policy::importance) {
+  if (rule.rule.policy == Policy::importance && options.profile.file.empty()) {
     throw Error(Status::invalid_argument,
-                "--policy importance: expected another, since no model brings importances; "
+                "--policy importance: expected a --profile with weights, since no model brings importances; "
                 "`replay` takes them from a trace");
   }
   if (options.prefill_window < 1) {
@@ -218,7 +243,15 @@ void require_valid(const Options& options, const Config& rule) {
     throw Error(Status::invalid_argument, "centering 'prompt' needs a prompt that comes at once; give --prefill");
   }
   if (options.save_trace.empty()) return;
-  require_output(options.save_trace, {options.prompt_file, options.votes, options.model});
+  require_output(options.save_trace, {options.prompt_file, options.votes, options.model, options.profile.file});
+}
+
+// Policy importance needs weights in the profile.
+void require_weights(const Options& options, const Config& rule, const std::optional<Profile>& profile) {
+  if (rule.rule.policy != Policy::importance || (profile && profile->has_importance())) return;
+  throw Error(Status::invalid_data, options.profile.file +
+                                        ": layers.0.importance.weight is missing; expected it, and "
+                                        "layers.0.importance.bias, for --policy importance");
 }
 
 // Refuses a run that the kernel would kill halfway for its memory.
@@ -234,40 +267,52 @@ void require_memory_for(const Runtime& runtime, const Options& options, std::ini
 void run_generate(const Options& options) {
   const Config rule = options.rule.config();
   require_valid(options, rule);
-  const Budget budget = parse_budget(options.budget);
+  const std::vector<Budget> budgets = parse_budgets(options.budget);
+  if (!options.profile.file.empty()) require_one_mean(budgets);
   const engine::Model model = load_model(options.model);
-  const std::optional<Votes> votes = load_votes(options, rule, model.config());
-  engine::FileMapping::require_unchanged();  // both are copied by now
+  const std::optional<Profile> profile = options.profile.load(model.config());
+  require_weights(options, rule, profile);
+  const std::optional<Votes> votes = load_votes(options, rule, model.config(), profile);
+  engine::FileMapping::require_unchanged();  // all are copied by now
   const engine::GenerateOptions generate = generation(options, model.config());
   const std::vector<int32_t> prompt = make_prompt(options, model);
   const int64_t num_tokens = static_cast<int64_t>(prompt.size()) + generate.max_new_tokens;
   const int64_t batch = generate.prefill ? static_cast<int64_t>(prompt.size()) : engine::kBatchTokens;
-  const int32_t slots = budget.slots_for(num_tokens);
   engine::ThreadPool threads(rule.execution.num_threads);
-  const Runtime runtime{model, threads, votes ? &*votes : nullptr};
+  const Runtime runtime{model, threads, votes ? &*votes : nullptr, profile ? &*profile : nullptr,
+                        options.profile.floor};
 
   // Creates both caches first, which refuses an invalid config before any work is done.
-  Config config = shaped(rule, model.config(), slots, batch);
-  divide_slots(runtime, config, num_tokens);
+  Config config = shaped(rule, model.config(), 0, batch);
+  set_capacities(config, budgets, num_tokens);
+  if (profile) profile->configure(config);
+  if (budgets.size() == 1) divide_slots(runtime, config, num_tokens);
   const Config full_config = unbounded(shaped(rule, model.config(), num_tokens, batch));
   naming_options([&] { require_memory_for(runtime, options, {config, full_config}, num_tokens, batch); });
   Run bounded = naming_options([&] { return Run(runtime, config); });
   Run full(runtime, full_config);
   warn_of_long_context(num_tokens, model.config());
-  const std::string bounded_name = std::to_string(slots) + " slots";
+  const std::string bounded_name = std::to_string(mean_slots(config)) + " slots";
   const std::vector<int32_t> full_tokens = generate_and_tell(full, options, prompt, generate, "full");
   TraceRecorder recorder(model.config());
   if (!options.save_trace.empty()) {
     bounded.cache().set_observer([&](const engine::KvCache::Observation& step) { recorder.observe(step); });
   }
   const std::vector<int32_t> tokens = generate_and_tell(bounded, options, prompt, generate, bounded_name);
-  if (!options.save_trace.empty()) recorder.write(options.save_trace, runtime.votes);
+  if (!options.save_trace.empty()) {
+    recorder.write(options.save_trace,
+                   [&](engine::SafetensorsWriter& writer) { add_learned(runtime, config, writer); });
+  }
 
   const auto differs = std::mismatch(full_tokens.begin(), full_tokens.end(), tokens.begin(), tokens.end()).first;
   std::printf("prompt of %zu tokens; the caches' continuations agree in the first %lld of %zu\n", prompt.size(),
               static_cast<long long>(differs - full_tokens.begin()), full_tokens.size());
   print_long_context(prompt.size() + std::max(full_tokens.size(), tokens.size()), model.config());
-  if (votes) std::fputs(slots_by_layer(config).c_str(), stdout);
+  if (profile) {
+    std::fputs(slots_by_head(config).c_str(), stdout);
+  } else if (votes) {
+    std::fputs(slots_by_layer(config).c_str(), stdout);
+  }
   if (prints_ids(options)) {
     std::printf("%s\n%s\n", full.title("full").c_str(), bounded.title(bounded_name).c_str());
     return;
@@ -291,7 +336,10 @@ void add_generate(CLI::App& app) {
   file->excludes(tokens);
   command->add_option("--model", options->model,
                       "Folder with config.json and safetensors of a Llama-style model; default: the built-in one");
-  command->add_option("--budget", options->budget, "Slots per KV head; with a dot, a fraction of prompt and new tokens")
+  command
+      ->add_option("--budget", options->budget,
+                   "Slots per KV head; with a dot, a fraction of prompt and new tokens; with commas, one a layer, or "
+                   "one a KV head, layer by layer; with --profile, the mean over the heads")
       ->capture_default_str();
   command->add_option("--max-new-tokens", options->generate.max_new_tokens, "Tokens to generate")
       ->capture_default_str()
@@ -313,6 +361,7 @@ void add_generate(CLI::App& app) {
       "those of full attention");
   command->add_option("--votes", options->votes,
                       "Votes for --preset recall, written by lab/train/calibrate.py; default: the built-in model's");
+  options->profile.add_to(*command);
   options->rule.add_to(*command);
   command->callback([options] { run_generate(*options); });
 }

@@ -6,20 +6,29 @@
 #include <hashevict/cache.hpp>
 
 #include "engine/tokenizer.hpp"
+#include "profile.hpp"
 #include "votes.hpp"
 
 namespace hashevict::cli {
 
 engine::KvCache make_cache(const Runtime& runtime, const Config& config) {
   engine::KvCache cache(config, runtime.threads);
-  if (takes_votes(config)) {
+  if (runtime.profile != nullptr && runtime.profile->teaches(config)) {
+    runtime.profile->apply(cache.cache());
+  } else if (takes_votes(config)) {
     if (runtime.votes == nullptr) throw Error(Status::invalid_argument, "recall: no votes were learned for this model");
     runtime.votes->apply(cache.cache());
   }
   return cache;
 }
 
+void add_learned(const Runtime& runtime, const Config& config, engine::SafetensorsWriter& writer) {
+  if (runtime.profile != nullptr && runtime.profile->teaches(config)) return runtime.profile->add_to(writer, config);
+  if (takes_votes(config) && runtime.votes != nullptr) runtime.votes->add_to(writer);
+}
+
 void divide_slots(const Runtime& runtime, Config& config, int64_t num_tokens) {
+  if (runtime.profile != nullptr) return runtime.profile->divide(config, num_tokens, runtime.floor);
   if (takes_votes(config) && runtime.votes != nullptr) runtime.votes->divide(config, num_tokens);
 }
 

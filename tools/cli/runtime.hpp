@@ -11,20 +11,28 @@
 
 namespace hashevict::cli {
 
+class Profile;
 class Votes;
 
 /// A model and its threads.
 struct Runtime {
   const engine::Model& model;
   engine::ThreadPool& threads;
-  const Votes* votes = nullptr;  ///< for the preset `recall`; may be null
+  const Votes* votes = nullptr;      ///< for the preset `recall`; may be null
+  const Profile* profile = nullptr;  ///< of the model's heads; may be null
+  int32_t floor = 0;                 ///< the fewest slots of a head where the profile divides them
 };
 
-/// Creates a cache on the runtime's threads. Sets the votes if the config has the preset `recall` (centring FIXED).
+/// Creates a cache on the runtime's threads. Sets what its rule takes of the profile or, if the config has the preset
+/// `recall` (centring FIXED), the votes.
 /// @throws Error for an invalid config, or one that needs votes without them
 engine::KvCache make_cache(const Runtime& runtime, const Config& config);
 
-/// Divides the slots of a config that takes votes among its layers, by the votes' shares. Leaves other configs alone.
+/// Adds to a trace what a cache of this config was taught, for `replay`.
+void add_learned(const Runtime& runtime, const Config& config, engine::SafetensorsWriter& writer);
+
+/// Divides the slots of a config among its heads: by the profile, or by the votes' shares if it takes votes. Otherwise
+/// leaves it alone. @throws Error as Profile::divide()
 void divide_slots(const Runtime& runtime, Config& config, int64_t num_tokens);
 
 /// The version of the library, as `0.2.0`.

@@ -30,7 +30,8 @@ void TraceRecorder::observe(const engine::KvCache::Observation& step) {
   append(layer.v, step.v);
 }
 
-void TraceRecorder::write(const std::filesystem::path& path, const Votes* votes) const {
+void TraceRecorder::write(const std::filesystem::path& path,
+                          const std::function<void(engine::SafetensorsWriter&)>& add_learned) const {
   const int64_t num_tokens = static_cast<int64_t>(layers_.front().q.size()) / (num_qo_heads_ * head_dim_);
   engine::SafetensorsWriter writer;
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -39,7 +40,7 @@ void TraceRecorder::write(const std::filesystem::path& path, const Votes* votes)
     writer.add(prefix + "k", {num_tokens, num_kv_heads_, head_dim_}, std::span(layers_[i].k));
     writer.add(prefix + "v", {num_tokens, num_kv_heads_, head_dim_}, std::span(layers_[i].v));
   }
-  if (votes != nullptr) votes->add_to(writer);
+  if (add_learned) add_learned(writer);
   writer.write(path);
 }
 

@@ -3,11 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <hashevict/tensor.hpp>
 #include <vector>
 
 #include "engine/kv_cache.hpp"
-#include "votes.hpp"
+#include "engine/safetensors.hpp"
 
 namespace hashevict::cli {
 
@@ -23,8 +24,9 @@ class TraceRecorder {
   const std::vector<float>& queries(int32_t layer) const { return layers_.at(static_cast<size_t>(layer)).q; }
   const std::vector<float>& keys(int32_t layer) const { return layers_.at(static_cast<size_t>(layer)).k; }
 
-  /// @param votes for the replay, or null. @throws Error
-  void write(const std::filesystem::path& path, const Votes* votes = nullptr) const;
+  /// @param add_learned adds what the replay's rule takes beside the tokens, or is empty. @throws Error
+  void write(const std::filesystem::path& path,
+             const std::function<void(engine::SafetensorsWriter&)>& add_learned = {}) const;
 
  private:
   struct Layer {

@@ -4,44 +4,33 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/embedded_model.hpp"
+#include "layer_file.hpp"
 
 namespace hashevict::cli {
 namespace {
 
-std::vector<float> take(const engine::Safetensors& file, const std::string& name,
-                        const std::vector<int64_t>& expected) {
-  const engine::StoredTensor& tensor = file.at(name);
-  if (tensor.shape != expected) {
-    throw Error(Status::invalid_data,
-                fmt::format("{}: {} has the shape [{}], but the model asks for [{}]", file.source(), name,
-                            fmt::join(tensor.shape, ", "), fmt::join(expected, ", ")));
-  }
+constexpr std::array<std::string_view, 4> kParts = {"projection", "center", "share", "reach"};
+
+std::vector<float> copy_of(const engine::StoredTensor& tensor) {
   const std::span<const float> values = tensor.f32();
   return {values.begin(), values.end()};
 }
 
-std::vector<float> take_finite(const engine::Safetensors& file, const std::string& name,
-                               const std::vector<int64_t>& expected) {
-  std::vector<float> values = take(file, name, expected);
-  const std::string element = file.at(name).non_finite_element();
-  if (element.empty()) return values;
-  throw Error(Status::invalid_data, fmt::format("{}: {}: {}; expected finite numbers", file.source(), name, element));
+float take_positive(const LayerFile& file, const engine::StoredTensor& tensor) {
+  file.require_shape(tensor, {1});
+  const float value = tensor.f32().front();
+  file.require(value > 0.0F, fmt::format("{} is {}; expected a positive number", tensor.name, value));  // no NaN
+  return value;
 }
 
-float take_positive(const engine::Safetensors& file, const std::string& name) {
-  const float value = take(file, name, {1}).front();
-  if (value > 0.0F) return value;  // false for NaN
-  throw Error(Status::invalid_data,
-              fmt::format("{}: {} is {}; expected a positive number", file.source(), name, value));
-}
-
-float take_share(const engine::Safetensors& file, const std::string& name) {
-  const float share = take_positive(file, name);
-  if (std::isfinite(share)) return share;
-  throw Error(Status::invalid_data, fmt::format("{}: {} is {}; expected a finite number", file.source(), name, share));
+float take_share(const LayerFile& file, const engine::StoredTensor& tensor) {
+  const float share = take_positive(file, tensor);
+  file.require(std::isfinite(share), fmt::format("{} is {}; expected a finite number", tensor.name, share));
+  return share;
 }
 
 /// A layer during the division of slots.
@@ -82,20 +71,21 @@ int64_t pour(int64_t slots, std::vector<Part>& parts) {
 
 }  // namespace
 
-Votes::Votes(const engine::Safetensors& file, const engine::ModelConfig& model)
+Votes::Votes(const engine::Safetensors& source, const engine::ModelConfig& model)
     : num_kv_heads_(model.num_kv_heads), num_qo_heads_(model.num_qo_heads), head_dim_(model.head_dim) {
-  const engine::StoredTensor& first = file.at("layers.0.projection");
+  const LayerFile file(source, kParts, LayerFile::Others::ignored);
+  const engine::StoredTensor& first = file.at(0, "projection");
   const int64_t bits = first.shape.size() == 3 ? first.shape[1] : 0;
   for (int32_t layer = 0; layer < model.num_layers; ++layer) {
-    const std::string prefix = fmt::format("layers.{}.", layer);
-    layers_.push_back({take_finite(file, prefix + "projection", {num_kv_heads_, bits, head_dim_}),
-                       take_finite(file, prefix + "center", {num_kv_heads_, head_dim_}),
-                       take_share(file, prefix + "share"), take_positive(file, prefix + "reach")});
+    const engine::StoredTensor& projection = file.at(layer, "projection");
+    file.require_learned(projection, {num_kv_heads_, bits, head_dim_});
+    const engine::StoredTensor& center = file.at(layer, "center");
+    file.require_learned(center, {num_kv_heads_, head_dim_});
+    layers_.push_back({copy_of(projection), copy_of(center), take_share(file, file.at(layer, "share")),
+                       take_positive(file, file.at(layer, "reach"))});
   }
-  if (file.find(fmt::format("layers.{}.projection", model.num_layers)) != nullptr) {
-    throw Error(Status::invalid_data,
-                fmt::format("{}: holds more layers than the {} of the model", file.source(), model.num_layers));
-  }
+  file.require(file.num_layers() == model.num_layers,
+               fmt::format("holds more layers than the {} of the model", model.num_layers));
   hash_bits_ = static_cast<int32_t>(bits);
 }
 

@@ -49,7 +49,7 @@ class Votes {
   void add_to(engine::SafetensorsWriter& writer) const;
 
  private:
-  Votes(const engine::Safetensors& file, const engine::ModelConfig& model);
+  Votes(const engine::Safetensors& source, const engine::ModelConfig& model);
 
   struct Layer {
     std::vector<float> projection, center;

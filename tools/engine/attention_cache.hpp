@@ -45,6 +45,11 @@ class AttentionCache {
 
   /// Runs one decode step a token in one layer: stores the token, then attends.
   virtual void decode(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) = 0;
+  /// Does in one pass over the tokens what decode() does: the same slots and victims for the same tensors, and `out` up
+  /// to rounding. A cache that cannot does it by decode().
+  virtual void stream(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) {
+    decode(layer, tokens, x);
+  }
   /// Stores a whole prompt in one layer, without attention. Ignores `out`.
   virtual void prefill(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x,
                        hashevict::PrefillMode mode, std::int32_t prefill_window) = 0;

@@ -40,7 +40,7 @@ Decoder::Decoder(const Model& model, AttentionCache& cache, ThreadPool& threads)
 }
 
 std::span<const float> Decoder::stream(std::span<const std::int32_t> tokens, Logits wanted) {
-  return run(tokens, wanted, [&](std::int32_t layer) { cache_.decode(layer, tokens, activations()); });
+  return run(tokens, wanted, [&](std::int32_t layer) { cache_.stream(layer, tokens, activations()); });
 }
 
 std::span<const float> Decoder::prefill(std::span<const std::int32_t> tokens, const PrefillOptions& options,

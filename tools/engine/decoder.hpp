@@ -28,8 +28,8 @@ struct PrefillOptions {
 /**
  * Runs a model on one sequence, over a cache, in one of two ways:
  *  - stream(): every token is one decode step, prompt tokens included; later tokens see only the cached ones.
- *    One call with several tokens gives the same bits as one call a token, and is several times faster: each layer
- *    makes one matrix product for all tokens and one `decode` of the cache.
+ *    A call with several tokens does the same up to rounding, and is many times faster: each layer reads its weights
+ *    once for all of them, and the cache takes them in one pass.
  *  - prefill(): full causal attention over the prompt; the cache then keeps the tokens that its rule selects.
  *
  * Not thread-safe; several decoders may share a model. If a call throws, reset the cache.
@@ -39,7 +39,7 @@ class Decoder {
   /// All arguments outlive the decoder. @throws Error if the cache does not have the model's shape
   Decoder(const Model& model, AttentionCache& cache, ThreadPool& threads);
 
-  /// Decodes the tokens one by one. @return the requested logits, all finite, valid until the next call.
+  /// Takes the tokens as one decode step each. @return the requested logits, all finite, valid until the next call.
   /// @throws Error for no token, one out of range, or more than `max_batch_tokens`; invalid_data if the model's numbers
   /// overflow
   std::span<const float> stream(std::span<const std::int32_t> tokens, Logits wanted);

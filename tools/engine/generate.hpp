@@ -24,7 +24,7 @@ struct GenerateOptions {
   std::int32_t max_new_tokens = 128;
   SamplingOptions sampling = {};
   std::vector<std::int32_t> stop_tokens = {};  ///< generation ends after one of them; it is part of the result
-  std::optional<PrefillOptions> prefill = {};  ///< absent: the prompt is streamed, one decode step a token
+  std::optional<PrefillOptions> prefill = {};  ///< absent: the prompt is streamed
   std::function<void(std::int32_t token)> on_token = {};  ///< called as each token is chosen, if set
 };
 

@@ -59,6 +59,11 @@ void KvCache::set_common(Args& args, std::int32_t layer, std::span<const std::in
 }
 
 template <class Args>
+void KvCache::set_out(Args& args, const Activations& x) const {
+  args.out = Tensor{x.out, {args.q.shape[0], config_.shape.num_qo_heads, config_.shape.head_dim}};
+}
+
+template <class Args>
 void KvCache::tell_observer(const Args& args) const {
   if (observer_) observer_({args.layer, args.q, args.k, args.v, args.slots, args.victims});
 }
@@ -66,9 +71,19 @@ void KvCache::tell_observer(const Args& args) const {
 void KvCache::decode(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) {
   DecodeArgs args;
   set_common(args, layer, tokens, x);
-  args.out =
-      Tensor{x.out, {static_cast<std::int64_t>(tokens.size()), config_.shape.num_qo_heads, config_.shape.head_dim}};
+  set_out(args, x);
   cache_.decode(args, Stream{});
+  tell_observer(args);
+}
+
+void KvCache::stream(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) {
+  const bool has_one_pass = config_.rule.pin_prompt == 0 && config_.rule.centering != Centering::prompt;
+  if (tokens.size() == 1 || !has_one_pass) return decode(layer, tokens, x);
+  PrefillArgs args;
+  set_common(args, layer, tokens, x);
+  set_out(args, x);
+  args.attention = PrefillAttention::streamed;
+  cache_.prefill(args, Stream{});
   tell_observer(args);
 }
 

@@ -59,6 +59,9 @@ class KvCache final : public AttentionCache {
   /// @name For the decoder: one call of the library each
   /// @{
   void decode(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) override;
+  /// One prefill of the library with streamed attention. A decode for one token, and for the rules that the library
+  /// refuses it to: those that pin prompts or subtract a prompt's mean.
+  void stream(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x) override;
   void prefill(std::int32_t layer, std::span<const std::int32_t> tokens, const Activations& x,
                hashevict::PrefillMode mode, std::int32_t prefill_window) override;
   void advance(std::int32_t num_tokens) override { tokens_seen_ += num_tokens; }
@@ -68,6 +71,8 @@ class KvCache final : public AttentionCache {
   /// Sets the arguments that decode and prefill share.
   template <class Args>
   void set_common(Args& args, std::int32_t layer, std::span<const std::int32_t> ids, const Activations& x);
+  template <class Args>
+  void set_out(Args& args, const Activations& x) const;
   template <class Args>
   void tell_observer(const Args& args) const;
 

@@ -9,6 +9,7 @@
 
 #include "cli/budget.hpp"
 #include "cli/memory.hpp"
+#include "cli/profile.hpp"
 #include "engine/tokenizer.hpp"
 #include "policies.hpp"
 #include "retention.hpp"
@@ -21,14 +22,22 @@ namespace {
 struct Setup {
   std::string_view policy;
   double budget;
+  bool by_profile = false;
 };
 
-std::vector<Setup> all_setups() {
+std::vector<Setup> all_setups(bool has_profile) {
   std::vector<Setup> setups = {{kFull, 1.0}};
   for (const std::string_view policy : kPolicies) {
     for (const double budget : kBudgets) setups.push_back({policy, budget});
+    for (const double budget : kBudgets) {
+      if (has_profile) setups.push_back({policy, budget, true});
+    }
   }
   return setups;
+}
+
+Runtime without_profile(const Runtime& runtime) {
+  return {runtime.model, runtime.threads, runtime.votes};
 }
 
 struct LabelledExample {
@@ -65,16 +74,21 @@ Material make_material(const DemoOptions& options) {
 class Demo {
  public:
   Demo(const Runtime& runtime, const DemoOptions& options, const Progress& progress)
-      : runtime_(runtime), options_(options), progress_(progress), material_(make_material(options)) {
+      : with_profile_(runtime),
+        runtime_(without_profile(runtime)),
+        options_(options),
+        progress_(progress),
+        material_(make_material(options)) {
     engine::ByteTokenizer::require_fits(runtime.model.config());
     const size_t per_setup = material_.texts.size() + material_.examples.size() + 1;
-    num_units_ = static_cast<double>(all_setups().size() * per_setup + kPolicies.size() + kPolicies.size() + 1);
+    num_units_ = static_cast<double>(setups().size() * per_setup + kPolicies.size() + kPolicies.size() + 1);
   }
 
   Report run() {
     const auto start = std::chrono::steady_clock::now();
     Report report;
-    for (const Setup& setup : all_setups()) report.results.push_back(measure(setup));
+    for (const Setup& setup : setups()) report.results.push_back(measure(setup));
+    report.divided = divided();
     report.retention = study_retention();
     report.continuation = study_continuation();
     report.settings = settings();
@@ -83,6 +97,17 @@ class Demo {
   }
 
  private:
+  std::vector<Setup> setups() const { return all_setups(with_profile_.profile != nullptr); }
+
+  const Runtime& runtime(const Setup& setup) const { return setup.by_profile ? with_profile_ : runtime_; }
+
+  DividedSlots divided() const {
+    if (with_profile_.profile == nullptr) return {};
+    const Setup setup{"window", kBudgets.back(), true};
+    const engine::ModelConfig& model = with_profile_.model.config();
+    return {setup.budget, options_.length, model.num_kv_heads, config(setup, 0).shape.capacities};
+  }
+
   void advance(std::string_view what) {
     done_ += 1.0;
     if (progress_) progress_(what, std::min(1.0, done_ / num_units_));
@@ -90,7 +115,8 @@ class Demo {
 
   Config config(const Setup& setup, uint64_t seed) const {
     Config config = policy_config(setup.policy, runtime_.model.config(), slots(setup), seed);
-    divide_slots(runtime_, config, options_.length);
+    if (setup.by_profile) with_profile_.profile->configure(config);
+    divide_slots(runtime(setup), config, options_.length);
     return config;
   }
 
@@ -100,13 +126,14 @@ class Demo {
     PolicyResult result;
     result.policy = setup.policy;
     result.budget = setup.budget;
+    result.by_profile = setup.by_profile;
     result.slots = slots(setup);
     result.kv_bytes = kv_bytes(setup.policy, config(setup, 0));
     measure_text(setup, result);
     measure_recall(setup, result);
     const std::string what = fmt::format("{} at {} %, speed", setup.policy, percent(setup.budget));
-    result.tokens_per_second =
-        tokens_per_second(runtime_, config(setup, 0), material_.texts.front(), static_cast<size_t>(options_.num_timed));
+    result.tokens_per_second = tokens_per_second(runtime(setup), config(setup, 0), material_.texts.front(),
+                                                 static_cast<size_t>(options_.num_timed));
     advance(what);
     return result;
   }
@@ -117,7 +144,7 @@ class Demo {
     std::vector<double> excess;
     for (size_t i = 0; i < material_.texts.size(); ++i) {
       // Every sequence draws its own projection, so that the error includes the draw.
-      nats.push_back(cli::nats_per_byte(runtime_, config(setup, options_.seed + i), material_.texts[i]));
+      nats.push_back(cli::nats_per_byte(runtime(setup), config(setup, options_.seed + i), material_.texts[i]));
       advance(what);
     }
     if (setup.policy == kFull) full_nats_ = nats;
@@ -130,7 +157,7 @@ class Demo {
     const std::string what = fmt::format("{} at {} %, recall", setup.policy, percent(setup.budget));
     for (size_t i = 0; i < material_.examples.size(); ++i) {
       result.recall_samples.push_back(
-          cli::recall(runtime_, config(setup, options_.seed + i), material_.examples[i].example));
+          cli::recall(runtime(setup), config(setup, options_.seed + i), material_.examples[i].example));
       advance(what);
     }
     result.recall = estimate(result.recall_samples);
@@ -189,7 +216,8 @@ class Demo {
     return settings;
   }
 
-  const Runtime& runtime_;
+  Runtime with_profile_;
+  Runtime runtime_;  // without one
   const DemoOptions& options_;
   const Progress& progress_;
   Material material_;

@@ -4,16 +4,19 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/commands.hpp"
 #include "cli/files.hpp"
 #include "cli/memory.hpp"
+#include "cli/profile_options.hpp"
 #include "cli/shared_options.hpp"
 #include "cli/terminal.hpp"
 #include "cli/votes.hpp"
 #include "demo.hpp"
 #include "engine/embedded_model.hpp"
+#include "engine/file_mapping.hpp"
 
 namespace hashevict::cli {
 namespace {
@@ -28,6 +31,7 @@ struct Options {
   int32_t threads = 0;
   uint64_t seed = 1;
   bool quick = false;
+  ProfileOptions profile;
 };
 
 cli::DemoOptions make_options(const Options& options) {
@@ -66,14 +70,17 @@ void print_report(const cli::Report& report) {
 void run_demo(const Options& options) {
   const cli::DemoOptions demo = make_options(options);
   cli::require_valid(demo);
-  require_outputs(options.out, {kNumbers, kPage}, {options.text});
+  require_outputs(options.out, {kNumbers, kPage}, {options.text, options.profile.file});
   const engine::Model model = engine::load_embedded_model();
   cli::require_memory("--text, --quick", cli::demo_bytes(model, demo));
   const cli::Votes votes = cli::Votes::embedded(model.config());
+  const std::optional<Profile> profile = options.profile.load(model.config());
+  engine::FileMapping::require_unchanged();  // it is copied by now
   engine::ThreadPool threads(options.threads);
   ProgressLine line;
-  const cli::Report report = cli::run_demo({model, threads, &votes}, demo,
-                                           [&line](std::string_view what, double share) { line.show(what, share); });
+  const Runtime runtime{model, threads, &votes, profile ? &*profile : nullptr, options.profile.floor};
+  const cli::Report report =
+      cli::run_demo(runtime, demo, [&line](std::string_view what, double share) { line.show(what, share); });
   line.finish();
   print_report(report);
   const std::filesystem::path folder = make_folder(options.out);
@@ -94,6 +101,7 @@ void add_demo(CLI::App& app) {
   command->add_option("--out", options->out, "Folder for report.json and report.html")->capture_default_str();
   add_threads_option(*command, options->threads);
   add_seed_option(*command, "--seed", options->seed, "Seed of examples and projections");
+  options->profile.add_to(*command);
   command->add_flag("--quick", options->quick, "Short sequences and few examples: seconds, and large errors");
   command->callback([options] { run_demo(*options); });
 }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "chart.hpp"
+#include "divided_slots.hpp"
 #include "html_style.hpp"
 #include "policies.hpp"
 #include "report.hpp"
@@ -22,7 +23,7 @@ template <class Value>
 Chart::Line line_of(const Report& report, std::string_view policy, const Value& value) {
   Chart::Line line{std::string(policy), {}};
   for (const PolicyResult& result : report.results) {
-    if (result.policy == policy) line.points.push_back({result.budget, value(result)});
+    if (result.policy == policy && !result.by_profile) line.points.push_back({result.budget, value(result)});
   }
   return line;
 }
@@ -62,7 +63,7 @@ std::string tile(const PolicyResult& result) {
 std::string summary(const Report& report) {
   std::string html = "<div class=\"tiles\">\n" + tile(full_result(report));
   for (const PolicyResult& result : report.results) {
-    if (result.budget == kBudgets.back()) html += tile(result);
+    if (result.budget == kBudgets.back() && !result.by_profile) html += tile(result);
   }
   html += "</div>\n<ul class=\"findings\">\n";
   for (const std::string& sentence : findings(report)) html += "<li>" + escape_html(sentence) + "</li>\n";
@@ -118,14 +119,15 @@ needles told apart by key, a value handed from variable to variable, a list to r
 
 std::string table_row(const PolicyResult& result, bool first, const PolicyResult& full) {
   return fmt::format(
-      R"(<tr class="{0}{1}"><td>{0}</td><td>{2:.0f} %</td><td>{3}</td><td>{4} <small>{5:.0f} %</small></td>
+      R"(<tr class="{0}{1}"><td>{0}{14}</td><td>{2:.0f} %</td><td>{3}</td><td>{4} <small>{5:.0f} %</small></td>
 <td>{6:.4f} <small>± {7:.4f}</small></td><td>{8:+.4f} <small>± {9:.4f}</small></td>
 <td class="bar" style="--v: {10:.1f}%">{11:.3f} <small>± {12:.3f}</small></td><td>{13:.0f}</td></tr>
 )",
       result.policy, first ? " first" : "", 100.0 * result.budget, result.slots, kibibytes(result.kv_bytes),
       100.0 * static_cast<double>(result.kv_bytes) / static_cast<double>(full.kv_bytes), result.nats_per_byte.mean,
       result.nats_per_byte.error, result.nats_over_full.mean, result.nats_over_full.error, 100.0 * result.recall.mean,
-      result.recall.mean, result.recall.error, result.tokens_per_second);
+      result.recall.mean, result.recall.error, result.tokens_per_second,
+      result.by_profile ? " <small>by the profile</small>" : "");
 }
 
 std::string table(const Report& report) {
@@ -329,10 +331,10 @@ std::string to_html(const Report& report) {
 <title>hashevict demo report</title>
 <style>{}</style></head>
 <body><main>
-{}{}{}{}{}{}{}{}</main></body></html>
+{}{}{}{}{}{}{}{}{}</main></body></html>
 )",
                      kStyle, header(report), summary(report), charts(report), task_charts(report), table(report),
-                     retention(report), continuation(report), method(report));
+                     divided_slots_html(report.divided), retention(report), continuation(report), method(report));
 }
 
 }  // namespace hashevict::cli

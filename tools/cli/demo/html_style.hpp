@@ -74,6 +74,8 @@ td.bar { background: linear-gradient(rgb(var(--c) / .18), rgb(var(--c) / .18)) n
 .map path { stroke: rgb(var(--c)); stroke-width: 1; fill: none; }
 .map .ground { fill: var(--ground); }
 .map .fact { fill: var(--ink); fill-opacity: .2; }
+.slots .ground { fill: var(--ground); }
+.slots .share { fill: rgb(var(--full)); }
 .scale { display: flex; align-items: center; gap: 10px; font-size: 13px; color: var(--muted); margin: 12px 0 0; }
 .scale i { width: 180px; height: 12px; border-radius: 3px; border: 1px solid var(--rule);
   background: linear-gradient(90deg, var(--ground), rgb(var(--c))); }

@@ -12,9 +12,9 @@
 namespace hashevict::cli {
 namespace {
 
-const PolicyResult* find(const Report& report, const std::string& policy, double budget) {
+const PolicyResult* find(const Report& report, const std::string& policy, double budget, bool by_profile = false) {
   for (const PolicyResult& result : report.results) {
-    if (result.policy == policy && result.budget == budget) return &result;
+    if (result.policy == policy && result.budget == budget && result.by_profile == by_profile) return &result;
   }
   return nullptr;
 }
@@ -60,7 +60,7 @@ std::string spread(const Report& report, double budget, const Value& value) {
   const PolicyResult* low = nullptr;
   const PolicyResult* high = nullptr;
   for (const PolicyResult& result : report.results) {
-    if (result.budget != budget) continue;
+    if (result.budget != budget || result.by_profile) continue;
     if (low == nullptr || value(result) < value(*low)) low = &result;
     if (high == nullptr || value(result) > value(*high)) high = &result;
   }
@@ -78,6 +78,30 @@ void add_spreads(const Report& report, std::vector<std::string>& sentences) {
                                   percent(budget), spread(report, budget, nats), nats(full)));
   sentences.push_back(fmt::format("At {} % recall lies {}, with the full cache it is {:.3f}.", percent(budget),
                                   spread(report, budget, recall), recall(full)));
+}
+
+// The difference of two policies' recall, example by example.
+Estimate difference(const PolicyResult& a, const PolicyResult& b) {
+  std::vector<double> differences(a.recall_samples);
+  for (size_t i = 0; i < differences.size(); ++i) differences[i] -= b.recall_samples[i];
+  return estimate(differences);
+}
+
+// States where the profile's division of the slots changes recall.
+void add_divisions(const Report& report, std::vector<std::string>& sentences) {
+  const double budget = smallest_budget(report);
+  std::string groups[3];
+  for (const auto& [policy, comparison] : compare_divisions(report, budget)) {
+    std::string& group = groups[comparison.verdict() + 1];
+    group += fmt::format("{}{} ({:+.3f})", group.empty() ? "" : ", ", policy, comparison.difference.mean);
+  }
+  constexpr std::string_view kVerdicts[3] = {"recall less", "recall neither less nor more, within two standard errors",
+                                             "recall more"};
+  for (size_t i = 0; i < 3; ++i) {
+    if (groups[i].empty()) continue;
+    sentences.push_back(fmt::format("At {} %, with the slots divided by the profile, these {}: {}.", percent(budget),
+                                    kVerdicts[i], groups[i]));
+  }
 }
 
 std::string with_error(const Estimate& value) {
@@ -107,12 +131,21 @@ int Comparison::verdict() const {
 std::vector<Comparison> compare_recall(const Report& report, const std::string& policy, const std::string& other) {
   std::vector<Comparison> comparisons;
   for (const PolicyResult& result : report.results) {
-    if (result.policy != policy) continue;
+    if (result.policy != policy || result.by_profile) continue;
     const PolicyResult* against = find(report, other, result.budget);
     if (against == nullptr || against->recall_samples.size() != result.recall_samples.size()) continue;
-    std::vector<double> differences(result.recall_samples);
-    for (size_t i = 0; i < differences.size(); ++i) differences[i] -= against->recall_samples[i];
-    comparisons.push_back({result.budget, estimate(differences)});
+    comparisons.push_back({result.budget, difference(result, *against)});
+  }
+  return comparisons;
+}
+
+std::vector<std::pair<std::string, Comparison>> compare_divisions(const Report& report, double budget) {
+  std::vector<std::pair<std::string, Comparison>> comparisons;
+  for (const PolicyResult& result : report.results) {
+    if (!result.by_profile || result.budget != budget) continue;
+    const PolicyResult* against = find(report, result.policy, budget);
+    if (against == nullptr) continue;
+    comparisons.emplace_back(result.policy, Comparison{budget, difference(result, *against)});
   }
   return comparisons;
 }
@@ -123,14 +156,19 @@ std::vector<std::string> findings(const Report& report) {
   add_comparison(report, "superseded", sentences);
   add_comparison(report, "recall", sentences);
   add_spreads(report, sentences);
+  add_divisions(report, sentences);
   return sentences;
 }
 
 std::string to_table(const Report& report) {
-  std::string table = fmt::format("{:<12}{:>8}{:>8}{:>12}{:>18}{:>18}{:>12}\n", "policy", "budget", "slots", "KV bytes",
-                                  "nats per byte", "recall", "tokens/s");
+  const bool has_profile = std::any_of(report.results.begin(), report.results.end(),
+                                       [](const PolicyResult& result) { return result.by_profile; });
+  const int width = has_profile ? 22 : 12;
+  std::string table = fmt::format("{:<{}}{:>8}{:>8}{:>12}{:>18}{:>18}{:>12}\n", "policy", width, "budget", "slots",
+                                  "KV bytes", "nats per byte", "recall", "tokens/s");
   for (const PolicyResult& result : report.results) {
-    table += fmt::format("{:<12}{:>7}%{:>8}{:>12}{:>18}{:>18}{:>12.0f}\n", result.policy, percent(result.budget),
+    table += fmt::format("{:<{}}{:>7}%{:>8}{:>12}{:>18}{:>18}{:>12.0f}\n",
+                         result.policy + (result.by_profile ? ", profile" : ""), width, percent(result.budget),
                          result.slots, result.kv_bytes, with_error(result.nats_per_byte), with_error(result.recall),
                          result.tokens_per_second);
   }
@@ -165,6 +203,7 @@ static void to_json(Json& json, const PolicyResult& result) {
   for (const TaskScore& score : result.tasks) tasks[std::string(name(score.task))] = score.accuracy;
   json = {{"policy", result.policy},
           {"budget", result.budget},
+          {"by_profile", result.by_profile},
           {"slots", result.slots},
           {"kv_bytes", result.kv_bytes},
           {"nats_per_byte", result.nats_per_byte},
@@ -172,6 +211,13 @@ static void to_json(Json& json, const PolicyResult& result) {
           {"recall", result.recall},
           {"tasks", std::move(tasks)},
           {"tokens_per_second", result.tokens_per_second}};
+}
+
+static void to_json(Json& json, const DividedSlots& divided) {
+  json = {{"budget", divided.budget},
+          {"length", divided.length},
+          {"num_kv_heads", divided.num_kv_heads},
+          {"slots", divided.slots}};
 }
 
 static void to_json(Json& json, const HeadRetention& head) {
@@ -203,12 +249,13 @@ static void to_json(Json& json, const Continuation& item) {
 }
 
 std::string to_json(const Report& report) {
-  const Json json = {{"settings", report.settings},
-                     {"findings", findings(report)},
-                     {"results", report.results},
-                     {"retention", report.retention},
-                     {"continuation",
-                      {{"prompt", printable(report.continuation.prompt)}, {"policies", report.continuation.policies}}}};
+  Json json = {{"settings", report.settings},
+               {"findings", findings(report)},
+               {"results", report.results},
+               {"retention", report.retention},
+               {"continuation",
+                {{"prompt", printable(report.continuation.prompt)}, {"policies", report.continuation.policies}}}};
+  if (!report.divided.slots.empty()) json["divided_slots"] = report.divided;
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

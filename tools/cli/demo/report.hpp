@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tasks.hpp"
@@ -30,7 +31,9 @@ struct TaskScore {
 struct PolicyResult {
   std::string policy;  ///< `full`, or a name of kPolicies
   double budget = 1.0;
-  int32_t slots = 0;                   ///< per head, for a running-text sequence
+  bool by_profile = false;             ///< whether the profile divides the slots; else every head has as many, or the
+                                       ///< votes divide them
+  int32_t slots = 0;                   ///< per head, for a running-text sequence; their mean where heads differ
   uint64_t kv_bytes = 0;               ///< keys, values, codes and positions of these slots, all layers and heads
   Estimate nats_per_byte;              ///< on running text; a sample is one piece of text
   Estimate nats_over_full;             ///< the difference to the full cache's, piece by piece
@@ -99,10 +102,19 @@ struct Settings {
   double seconds = 0.0;  ///< wall time of the whole demo
 };
 
+/// The slots of each head, as the profile divides them at one budget.
+struct DividedSlots {
+  double budget = 1.0;
+  int32_t length = 0;  ///< tokens of a sequence: the most slots of a head
+  int32_t num_kv_heads = 0;
+  std::vector<int32_t> slots;  ///< `[num_layers, num_kv_heads]`; empty without a profile
+};
+
 /// The results of a demo.
 struct Report {
   Settings settings;
-  std::vector<PolicyResult> results;  ///< `full` first, then by policy and falling budget
+  std::vector<PolicyResult> results;  ///< `full` first, then by policy, division and falling budget
+  DividedSlots divided;               ///< at the smallest budget
   RetentionStudy retention;
   ContinuationStudy continuation;
 };
@@ -115,8 +127,11 @@ struct Comparison {
   int verdict() const;
 };
 
-/// Compares the recall of `policy` and `other` at every budget that both have.
+/// Compares the recall of `policy` and `other` at every budget that both have, without the profile.
 std::vector<Comparison> compare_recall(const Report& report, const std::string& policy, const std::string& other);
+
+/// Compares each policy's recall where the profile divides the slots with its recall where it does not, at one budget.
+std::vector<std::pair<std::string, Comparison>> compare_divisions(const Report& report, double budget);
 
 /// Returns one sentence for each finding that the numbers support, favourable or not.
 std::vector<std::string> findings(const Report& report);

@@ -5,7 +5,6 @@
 
 #include "cli/budget.hpp"
 #include "cli/trace_recorder.hpp"
-#include "cli/votes.hpp"
 #include "engine/decoder.hpp"
 #include "engine/sampler.hpp"
 #include "engine/tokenizer.hpp"
@@ -75,7 +74,9 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   std::vector<int32_t> answer;
   std::span<const float> logits = stream(decoder, prompt, engine::Logits::last);
   retention.heads = recorder.result();
-  if (!trace.empty()) tracer.write(trace, takes_votes(cache.config()) ? runtime.votes : nullptr);
+  if (!trace.empty()) {
+    tracer.write(trace, [&](engine::SafetensorsWriter& writer) { add_learned(runtime, cache.config(), writer); });
+  }
   cache.set_observer({});
   while (answer.size() < example.answer.size()) {
     answer.push_back(engine::greedy(logits));

@@ -34,16 +34,7 @@ Config shaped_config(const Trace& trace, const ReplayOptions& options) {
   config.shape.num_kv_heads = trace.num_kv_heads();
   config.shape.head_dim = trace.head_dim();
   config.shape.dtype = trace.dtype();
-  config.shape.capacity = options.budgets.front().slots_for(trace.num_tokens());
-  config.shape.capacities.clear();
-  if (options.budgets.size() > 1) {
-    for (const Budget& budget : options.budgets) {
-      config.shape.capacities.push_back(budget.slots_for(trace.num_tokens()));
-    }
-    if (options.budgets.size() == trace.layers().size()) {
-      config.shape.capacities = capacities_of_layers(config.shape.capacities, config.shape.num_kv_heads);
-    }
-  }
+  set_capacities(config, options.budgets, trace.num_tokens());
   const Tensor& projection = trace.layers().front().projection;
   if (projection.present()) config.rule.projection_per_head = projection.rank == 3;
   const TraceLayer& first = trace.layers().front();
@@ -136,14 +127,6 @@ void require_importances(const Trace& trace, const Config& config) {
 }
 
 void require_valid(const Trace& trace, const ReplayOptions& options) {
-  const size_t num_layers = trace.layers().size();
-  const size_t num_heads = num_layers * static_cast<size_t>(trace.num_kv_heads());
-  const size_t given = options.budgets.size();
-  if (given != 1 && given != num_layers && given != num_heads) {
-    throw Error(Status::invalid_argument, std::to_string(given) + " budgets: expected one, or " +
-                                              std::to_string(num_layers) + ", one a layer of the trace, or " +
-                                              std::to_string(num_heads) + ", one a KV head, layer by layer");
-  }
   if (options.prompt < 0 || options.prompt > trace.num_tokens()) {
     throw Error(Status::invalid_argument, "prompt = " + std::to_string(options.prompt) + ": expected 0 .. " +
                                               std::to_string(trace.num_tokens()) + ", the tokens of the trace");

@@ -7,6 +7,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/files.hpp"
+#include "cli/profile_options.hpp"
 #include "cli/rule_options.hpp"
 #include "engine/file_mapping.hpp"
 #include "replay.hpp"
@@ -20,6 +21,7 @@ struct Options {
   std::string prefill = "replay";
   int32_t prefill_window = 32;
   RuleOptions rule;
+  ProfileOptions profile;
 
   ReplayOptions parsed() const {
     ReplayOptions options;
@@ -32,27 +34,48 @@ struct Options {
   }
 };
 
-Votes load_votes(const std::string& path, const Trace& trace) {
+engine::ModelConfig shape_of(const Trace& trace) {
   engine::ModelConfig shape;
   shape.num_layers = trace.num_layers();
   shape.num_qo_heads = trace.num_qo_heads();
   shape.num_kv_heads = trace.num_kv_heads();
   shape.head_dim = trace.head_dim();
-  return Votes::load(path, shape);
+  return shape;
 }
 
-// Adds votes to a trace and divides one budget among the layers.
-void apply(const Votes& votes, Trace& trace, ReplayOptions& options) {
+// Replaces the one budget by what a config divides of it among the heads.
+template <class Divide>
+void divide_budget(const Trace& trace, ReplayOptions& options, const Divide& divide) {
+  Config divided = options.config;
+  divided.shape.capacity = options.budgets.front().slots_for(trace.num_tokens());
+  divide(divided);
+  options.budgets.clear();
+  for (const int32_t slots : divided.shape.capacities) options.budgets.push_back(Budget::of_slots(slots));
+}
+
+// Adds votes to a trace and, unless a profile does it, divides one budget among the layers.
+void apply(const Votes& votes, const std::optional<Profile>& profile, Trace& trace, ReplayOptions& options) {
   require_votes_fit(options.config, votes);
   for (int32_t layer = 0; layer < trace.num_layers(); ++layer) {
     trace.set_learned(layer, votes.projection(layer), votes.center(layer));
   }
-  if (options.budgets.size() != 1) return;
-  Config divided = options.config;
-  divided.shape.capacity = options.budgets.front().slots_for(trace.num_tokens());
-  votes.divide(divided, trace.num_tokens());
-  options.budgets.clear();
-  for (const int32_t slots : divided.shape.capacities) options.budgets.push_back(Budget::of_slots(slots));
+  if (options.budgets.size() != 1 || profile) return;
+  divide_budget(trace, options, [&](Config& config) { votes.divide(config, trace.num_tokens()); });
+}
+
+// Divides the budget by a profile, and replaces the trace's learned tensors by those that the rule takes from it.
+void apply(const Profile& profile, int32_t floor, Trace& trace, ReplayOptions& options) {
+  require_one_mean(options.budgets);
+  profile.configure(options.config);
+  divide_budget(trace, options, [&](Config& config) { profile.divide(config, trace.num_tokens(), floor); });
+  if (!profile.teaches(options.config)) return;
+  for (int32_t i = 0; i < trace.num_layers(); ++i) {
+    if (options.config.rule.policy == Policy::importance) {
+      trace.set_importance_weights(i, profile.importance_weight(i), profile.importance_bias(i));
+    } else {
+      trace.set_learned(i, profile.projection(i), profile.center(i));
+    }
+  }
 }
 
 // Refuses the preset recall without learned bits, whatever other options change in its rule.
@@ -60,8 +83,9 @@ void require_projections(const Trace& trace, const Config& rule) {
   if (rule.rule.projection_kind != ProjectionKind::learned) return;
   for (int32_t layer = 0; layer < trace.num_layers(); ++layer) {
     if (trace.layers()[static_cast<size_t>(layer)].projection.present()) continue;
-    throw Error(Status::invalid_argument, "--preset recall needs a learned projection: expected --votes, or layers." +
-                                              std::to_string(layer) + ".projection in the trace");
+    throw Error(Status::invalid_argument,
+                "--preset recall needs a learned projection: expected --votes, --profile, or layers." +
+                    std::to_string(layer) + ".projection in the trace");
   }
 }
 
@@ -76,11 +100,16 @@ std::string slots_of(const ReplayResult& result, size_t layer) {
 
 void run_replay(const Options& options) {
   ReplayOptions parsed = options.parsed();
-  require_output(options.out, {options.trace, options.votes});
+  require_output(options.out, {options.trace, options.votes, options.profile.file});
   const Learned learned = options.votes.empty() ? Learned::read : Learned::passed_over;
   Trace trace = Trace::open(options.trace, learned);
   std::optional<Votes> votes;  // outlives the trace's views of it
-  if (!options.votes.empty()) apply(votes.emplace(load_votes(options.votes, trace)), trace, parsed);
+  const std::optional<Profile> profile = options.profile.load(shape_of(trace));
+  if (!options.votes.empty()) {
+    if (profile) require_one_teacher(*profile, parsed.config);
+    apply(votes.emplace(Votes::load(options.votes, shape_of(trace))), profile, trace, parsed);
+  }
+  if (profile) apply(*profile, options.profile.floor, trace, parsed);
   require_projections(trace, parsed.config);
   const ReplayResult result = naming_options([&] { return replay(trace, parsed); });
   engine::FileMapping::require_unchanged();
@@ -119,7 +148,7 @@ void add_replay(CLI::App& app) {
   command
       ->add_option("--budget", options->budget,
                    "Slots per KV head; with a dot, a fraction of the tokens; with commas, one a layer, or one a "
-                   "KV head, layer by layer")
+                   "KV head, layer by layer; with --profile, the mean over the heads")
       ->required();
   command->add_option("--votes", options->votes,
                       "Votes for --preset recall, written by lab/train/calibrate.py, instead of the trace's "
@@ -130,6 +159,7 @@ void add_replay(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--prefill-window", options->prefill_window, "Queries and tokens of --prefill window, 1 or more")
       ->capture_default_str();
+  options->profile.add_to(*command);
   options->rule.add_to(*command);
   command->callback([options] { run_replay(*options); });
 }

@@ -44,6 +44,8 @@ class Trace {
 
   /// Replaces a layer's projection and centre, without copying them.
   void set_learned(int32_t layer, const Tensor& projection, const Tensor& center);
+  /// Replaces all that a layer brings of importances, slopes included, by weights, without copying them.
+  void set_importance_weights(int32_t layer, const Tensor& weight, const Tensor& bias);
 
   const std::vector<TraceLayer>& layers() const { return layers_; }
   int64_t num_tokens() const { return layers_.front().q.shape[0]; }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "profile_options.hpp"
+
+#include <fmt/format.h>
+
+namespace hashevict::cli {
+
+void require_one_mean(const std::vector<Budget>& budgets) {
+  if (budgets.size() == 1) return;
+  throw Error(Status::invalid_argument,
+              fmt::format("--budget: {} budgets beside --profile; expected one, the mean over "
+                          "the heads",
+                          budgets.size()));
+}
+
+void require_one_teacher(const Profile& profile, const Config& config) {
+  if (!profile.teaches(config)) return;
+  throw Error(Status::invalid_argument, "--votes beside --profile, whose projections the rule takes; expected one");
+}
+
+void ProfileOptions::add_to(CLI::App& command) {
+  CLI::Option* profile = command.add_option(
+      "--profile", file,
+      "What was learned of the model's heads (safetensors); --budget is then the mean over the heads, divided by the "
+      "importance of their keys");
+  command
+      .add_option("--floor", floor, "The fewest slots of a head with --profile, or what the rule needs if that is more")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 28))
+      ->needs(profile);
+}
+
+std::optional<Profile> ProfileOptions::load(const engine::ModelConfig& model) const {
+  if (file.empty()) return std::nullopt;
+  return Profile::load(file, model);
+}
+
+}  // namespace hashevict::cli

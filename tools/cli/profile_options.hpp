@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "budget.hpp"
+#include "profile.hpp"
+
+namespace hashevict::cli {
+
+/// The options `--profile` and `--floor`.
+struct ProfileOptions {
+  static constexpr int32_t kFloor = 40;  ///< most heads of a calibrated model need no more
+
+  std::string file;
+  int32_t floor = kFloor;
+
+  void add_to(CLI::App& command);
+  /// Loads the file, if one is given. @throws Error as Profile::load()
+  std::optional<Profile> load(const engine::ModelConfig& model) const;
+};
+
+/// Refuses budgets that a profile cannot divide. @throws Error unless there is one
+void require_one_mean(const std::vector<Budget>& budgets);
+
+/// Refuses --votes beside a profile that teaches the rule itself. @throws Error
+void require_one_teacher(const Profile& profile, const Config& config);
+
+}  // namespace hashevict::cli
