@@ -59,23 +59,33 @@ void check_rank(const char* name, int64_t rank) {
   refuse(name, std::to_string(rank) + " dimensions: expected at most " + std::to_string(HASHEVICT_MAX_RANK));
 }
 
-/// The table of functions of an object's type, or null if the type has none of a version that we know.
-const dlpack::ExchangeApi* exchange_api_of(nb::handle object) {
-  static PyTypeObject* known_type = nullptr;  // the type seen last; the interpreter's lock guards both
-  static const dlpack::ExchangeApi* known_api = nullptr;
-  PyTypeObject* type = Py_TYPE(object.ptr());
-  if (type == known_type) return known_api;
+/// The table of functions of a type, or null if it has none of a version that we know.
+const dlpack::ExchangeApi* find_exchange_api(PyTypeObject* type) {
   const nb::object capsule =
       nb::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__"));
   const auto* api = static_cast<const dlpack::ExchangeApi*>(
       capsule.is_valid() ? PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api") : nullptr);
   PyErr_Clear();
-  if (api != nullptr && (api->version.major != 1 || api->tensor_of == nullptr)) api = nullptr;
-  if (api == nullptr) return nullptr;
+  return api != nullptr && api->version.major == 1 && api->tensor_of != nullptr ? api : nullptr;
+}
+
+/// find_exchange_api() of an object's type, which remembers the types seen last. The interpreter's lock guards them.
+const dlpack::ExchangeApi* exchange_api_of(nb::handle object) {
+  struct Known {
+    PyTypeObject* type;
+    const dlpack::ExchangeApi* api;
+  };
+  static std::array<Known, 4> known{};
+  static std::size_t next = 0;
+  PyTypeObject* const type = Py_TYPE(object.ptr());
+  for (const Known& entry : known) {
+    if (entry.type == type) return entry.api;
+  }
+  Known& entry = known[next++ % known.size()];
   Py_INCREF(type);  // a freed type's address could name another type later
-  known_type = type;
-  known_api = api;
-  return api;
+  Py_XDECREF(entry.type);
+  entry = {type, find_exchange_api(type)};
+  return entry.api;
 }
 
 /// Whether a tensor of torch is part of a graph. DLPack's own export refuses such a tensor, the exchange API does not.

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from transformers import Cache as TransformersCache
 
 from hashevict.cache import Cache
-from hashevict.config import Config, PrefillMode, Preset, Rule
+from hashevict.config import Config, PrefillAttention, PrefillMode, Preset, Rule
 from hashevict.errors import InvalidArgument
 from hashevict.inspection import Statistics
 from hashevict.profile import Profile
@@ -36,6 +36,8 @@ class HashEvictCache(TransformersCache):
         floor: the fewest slots of a head, with a profile
         rule: decides which token goes
         prompt: how a prompt longer than the budget is reduced, see :meth:`hashevict.Cache.prefill`
+        prompt_attention: ``full``: the first prompt attends over all of itself; ``streamed``: as if it had been decoded
+            token by token, with prompt ``replay`` alone. Later turns are always decoded
         num_threads: CPU: 0: all that this process may use
 
     Raises:
@@ -57,10 +59,13 @@ class HashEvictCache(TransformersCache):
         floor: int = 40,
         rule: Rule | Preset = "superseded",
         prompt: PrefillMode = "replay",
+        prompt_attention: PrefillAttention = "full",
         num_threads: int = 0,
     ) -> None:
         self.shape: ModelShape = shape_of(model.config)
         self.prompt: PrefillMode = prompt
+        self.prompt_attention: PrefillAttention = prompt_attention
+        _check_prompt(prompt, prompt_attention)
         self._profile = profile
         self._slots = _slots_of(budget, max_length)
         self._config = Config(
@@ -221,6 +226,14 @@ class HashEvictCache(TransformersCache):
                 f"{expected[0]} and {expected[1]}, those of the model"
             )
         return profile.capacities(self._slots, max_length, min(floor, self._slots))
+
+
+def _check_prompt(prompt: str, attention: str) -> None:
+    for name, value, names in (("prompt", prompt, PrefillMode), ("prompt_attention", attention, PrefillAttention)):
+        if value not in get_args(names):
+            raise InvalidArgument(f"{name} = {value!r}: expected one of {', '.join(get_args(names))}")
+    if attention == "streamed" and prompt != "replay":
+        raise InvalidArgument(f"prompt = {prompt!r}: expected 'replay' with prompt_attention 'streamed'")
 
 
 def _slots_of(budget: int | float, max_length: int | None) -> int:

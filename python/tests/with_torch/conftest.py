@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-if importlib.util.find_spec("transformers") is None:
+if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
     collect_ignore_glob = ["*.py"]
 
 
