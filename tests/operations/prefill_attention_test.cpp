@@ -97,6 +97,14 @@ TEST_P(PromptAttention, OfEveryGroupSizeReadsItsKvHead) {
   }
 }
 
+/// More keys die within a tile than a block has.
+TEST_P(PromptAttention, WhoseStepsEvictManyKeysIsWithinTheBound) {
+  Config config = small_config();
+  config.shape.num_qo_heads = config.shape.num_kv_heads;
+  config.shape.capacity = 150;
+  expect_oracles_attention(GetParam(), config, with(PrefillAttention::streamed), 160, 120, 17);
+}
+
 TEST_P(PromptAttention, OfHeadsWithDifferentCapacitiesIsWithinTheBound) {
   for (const PrefillAttention attention : kBoth) {
     for (const int32_t layer : {0, 1}) {
