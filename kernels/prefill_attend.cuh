@@ -47,14 +47,16 @@ HASHEVICT_DEVICE void attend_tile(TileFma<kDims> /*shape*/, const TileInput& in)
 
 /// Attention of a prompt's queries, over the keys that the cache held before the call and those of the call. It runs
 /// before prefill_gather() overwrites slots. Grid: (tiles of queries, KV heads), kAttendThreads threads; a group of
-/// more than kTileQueries queries takes several tiles side by side. Threads: a block takes up to 64 queries of one KV
-/// head: all queries of the group, of neighbouring tokens. It looks through the deaths of all earlier keys, gathers
-/// those that are alive at its first token, and takes them in blocks; see prefill_mma.cuh and prefill_fma.cuh. Bytes:
-/// for each tile, 4 for every earlier key, and keys and values of those alive, mostly from L2: neighbouring blocks
-/// share them. Bound: tensor cores, 4 head_dim (1 + parts of a weight) / 2 operations a query and key; else fp32
-/// arithmetic. Races: no block writes keys, values or deaths. Queries may lie where results go, since a block reads its
-/// own queries before it writes their results, and no others. Budget: 168 registers up to head_dim 64; 255 else. No
-/// spills. 90 KiB of shared memory at most.
+/// more than kTileQueries takes several tiles side by side.
+/// Threads: a block takes up to 64 queries of one KV head: all queries of the group, of neighbouring tokens. It looks
+/// through the deaths of all earlier keys, gathers those that are alive at its first token, and takes them in blocks;
+/// see prefill_mma.cuh and prefill_fma.cuh.
+/// Bytes: for each tile, 4 for every earlier key, and keys and values of those alive, mostly from L2: neighbouring
+/// blocks share them.
+/// Bound: tensor cores, 2 head_dim (1 + parts of a weight) operations a query and key; else fp32 arithmetic.
+/// Races: no block writes keys, values or deaths. Queries may lie where results go: a block reads its own queries
+/// alone, before it writes their results.
+/// Budget: 255 registers, no spills. 90 KiB of shared memory at most.
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 prefill_attend(HASHEVICT_GRID_CONSTANT PrefillParams p) {

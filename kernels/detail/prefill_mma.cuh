@@ -23,9 +23,9 @@ struct TileMma {
   static constexpr int32_t kDims = kDimsValue;  ///< largest head_dim
   static constexpr bool kIsBfloat = kDtype == DType::bfloat16;
   static constexpr int32_t kKeys = kDims > 128 ? 32 : 64;  ///< of a block
-  static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;   ///< blocks per multiprocessor that it is compiled for
-  static constexpr bool kKeepsQueries = kDims <= 128;      ///< in registers; else in shared memory
-  static constexpr int32_t kParts = kIsBfloat ? 3 : 2;     ///< of a weight, at most
+  static constexpr int32_t kBlocks = 2;  ///< blocks per multiprocessor that it is compiled for; a third would spill
+  static constexpr bool kKeepsQueries = kDims <= 128;   ///< in registers; else in shared memory
+  static constexpr int32_t kParts = kIsBfloat ? 3 : 2;  ///< of a weight, at most
   // Words between rows: lanes of a quarter-warp read 16 bytes each from all banks.
   static constexpr int32_t kKeyStride = kDims / 2 + 16;
   static constexpr int32_t kValueStride = kDims / 2 + 4;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include "core/failure.hpp"
 #include "cuda/cuda_backend.hpp"
 #include "cuda/kernel_arguments.hpp"
 

@@ -10,7 +10,7 @@ set -euo pipefail
 declare -A budget=(
   [attend]=168 [attend_wide]=255 [attend_mma]=168 [attend_mma_wide]=255 [decode]=168 [decode_wide]=255 [encode_bulk]=64 [encode_step]=64 [evict]=128
   [prefill_centers]=64 [prefill_choose]=128 [prefill_count]=32 [prefill_gather]=64 [prefill_move]=64
-  [prefill_accumulate]=64 [prefill_weigh]=64 [prefill_attend]=168 [prefill_attend_wide]=255 [copy_slots]=64)
+  [prefill_accumulate]=64 [prefill_weigh]=64 [prefill_attend]=255 [copy_slots]=64)
 
 failed=0
 declare -A largest
@@ -40,9 +40,7 @@ done < <(cat "${reports[@]}" | c++filt | awk '
     kernel = substr($0, index($0, "hashevict::kernels::") + 20)
     queries = kernel ~ /, [48]> >|^decode<.*Tile<[48],/ ? "_wide" : ""
     if (kernel ~ /MmaShape/) queries = kernel ~ /, 64> >/ ? "_mma" : "_mma_wide"
-    if (kernel ~ /^prefill_attend/) queries = kernel ~ /[ <]64>/ ? "" : "_wide"
     sub(/[^a-z_0-9].*/, "", kernel)
-    if (kernel == "prefill_attend") kernel = kernel queries
     if (kernel == "attend" || kernel == "decode") kernel = kernel queries
   }
   /bytes stack frame/ { spilled = $5 + $9 }
