@@ -67,7 +67,7 @@ _LINEAR = {f"linear_{part}": size for part, size in (("key_head_dim", 16), ("val
 MIXED_FAMILIES: dict[str, dict[str, Any]] = {
     "cohere2": _MIXED,
     "exaone4": _MIXED,
-    "gemma2": _MIXED,
+    "gemma2": {**_MIXED, "attn_logit_softcapping": 0.5},
     "gemma3_text": _MIXED,
     "gpt_oss": {**_MIXED, **_EXPERTS},
     "lfm2": {"layer_types": ["conv", "full_attention"]},

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 import torch
 import transformers
-from models import FAMILIES, MIXED_FAMILIES, generate, prompts, tiny
+from models import FAMILIES, MIXED_FAMILIES, forward, generate, prompts, tiny
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from hashevict import HashEvictCache, Unsupported
@@ -23,6 +24,17 @@ def takes_attention(model: object) -> bool:
     return hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS")
 
 
+def expect_the_models_own_logits(model: Any) -> None:
+    """Tokens alone would not show a wrong scale, cap or sink."""
+    ids, _ = prompts(2, 14)
+    cache = HashEvictCache(model, 64, num_threads=1)
+    forward(model, ids[:, :12], cache)
+    logits = [forward(model, ids[:, i : i + 1], cache)[:, 0] for i in (12, 13)]
+    with torch.no_grad():
+        expected = model(input_ids=ids, use_cache=False).logits
+    torch.testing.assert_close(torch.stack(logits, 1), expected[:, 12:], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_budget_gives_the_tokens_of_the_models_own_cache(family: str) -> None:
     model = tiny(family)
@@ -34,6 +46,7 @@ def test_full_budget_gives_the_tokens_of_the_models_own_cache(family: str) -> No
     expected = generate(model, ids, mask)
     cache = HashEvictCache(model, 64, num_threads=1)
     assert torch.equal(generate(model, ids, mask, cache), expected)
+    expect_the_models_own_logits(model)
     heads = cache.native.config.num_kv_heads
     assert cache.statistics().tokens_seen == 2 * heads * (2 * (12 + 15) - 5)  # padding is not among them
 
@@ -49,6 +62,7 @@ def test_layers_without_full_attention_stay_transformers_own(family: str) -> Non
     expected = generate(model, ids, mask)
     cache = HashEvictCache(model, 64, num_threads=1)
     assert torch.equal(generate(model, ids, mask, cache), expected)
+    expect_the_models_own_logits(model)
     assert [isinstance(layer, BoundedLayer) for layer in cache.layers] == [False, True]
 
 
