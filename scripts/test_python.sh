@@ -8,7 +8,7 @@
 #
 # --transformers also runs the tests that need torch and transformers, in one more environment for each VERSION
 # (default: the newest and two older ones). PyPI's torch is the CUDA build; without the CUDA libraries that only a GPU
-# needs, its environment takes 2 GB (build/python/venv-torch).
+# needs, its environment takes 3 GB (build/python/venv-torch).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"

@@ -58,6 +58,8 @@ def test_layers_without_full_attention_stay_transformers_own(family: str) -> Non
         with pytest.raises(Unsupported, match=f"'{family}': this version of transformers keeps its linear layers"):
             HashEvictCache(model, 64)
         return
+    if family == "gemma2":
+        model.set_attn_implementation("eager")  # older versions' sdpa leaves the cap out
     ids, mask = prompts(2, 12, [5, 0])
     expected = generate(model, ids, mask)
     cache = HashEvictCache(model, 64, num_threads=1)
