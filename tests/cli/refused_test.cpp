@@ -43,7 +43,7 @@ const Refused kRefused[] = {
     {{"generate", "--prompt-file", "@there"}, "it is a folder"},
     {{"generate", "--prefill-window", "0"}, "prefill window = 0"},
     {{"generate", "--centering", "prompt"}, "--prefill"},
-    {{"generate", "--policy", "importance"}, "--policy importance: expected another"},
+    {{"generate", "--policy", "importance"}, "--policy importance: expected a --profile with weights"},
     {{"generate", "--budget", "14"},
      "--budget: capacity = 14: expected 15 to 268435456, since a victim requires sinks"},
     {{"generate", "--sample-seed", "18446744073709551616"}, "--sample-seed"},
