@@ -76,7 +76,7 @@ HWY_INLINE void dot_keys(const float* const* keys, const float* queries, int hea
   HASHEVICT_UNROLL
   for (int k = 0; k < kRows; ++k) key[k] = keys[k];
   HASHEVICT_UNROLL
-  for (int i = 0; i < kRows * kVectors; ++i) sums[i] = hn::Zero(d);
+  for (FloatVector& sum : sums) sum = hn::Zero(d);
   for (int dim = 0; dim < head_dim; ++dim, queries += kPanel) {
     FloatVector query[kVectors];
     HASHEVICT_UNROLL
@@ -150,7 +150,7 @@ HWY_INLINE void add_values(const PromptBlock& block, const Panel& panel, Range r
   const Floats d;
   FloatVector sums[kRows * kVectors];
   HASHEVICT_UNROLL
-  for (int i = 0; i < kRows * kVectors; ++i) sums[i] = hn::Zero(d);
+  for (FloatVector& sum : sums) sum = hn::Zero(d);
   for (int key = range.first; key < range.end; ++key) {
     const float* const value = block.values[key] + dim;
     FloatVector weight[kVectors];
