@@ -47,12 +47,12 @@ class Profile {
   /// @throws Error invalid_argument if the mean is below the floor
   void divide(Config& config, int64_t num_tokens, int32_t floor) const;
 
-  /// @name Views of a layer's learned tensors, empty where the profile has none
+  /// @name Views of the learned tensors of layer `index`, empty where the profile has none
   /// @{
-  Tensor projection(int32_t layer) const;
-  Tensor center(int32_t layer) const;
-  Tensor importance_weight(int32_t layer) const;
-  Tensor importance_bias(int32_t layer) const;
+  Tensor projection(int32_t index) const;
+  Tensor center(int32_t index) const;
+  Tensor importance_weight(int32_t index) const;
+  Tensor importance_bias(int32_t index) const;
   /// @}
 
  private:
