@@ -3,8 +3,8 @@
 # Usage: scripts/test_python.sh [--transformers [VERSION...]]
 #
 # Builds the wheel of the Python package, installs it into a virtual environment of its own (build/python/venv), and runs
-# ruff, mypy and the tests there. The tests compare with the command `hashevict`: HASHEVICT_COMMAND names it, or else the
-# preset `release` builds it.
+# ruff, mypy and the tests there. The tests compare with the command `hashevict`: HASHEVICT_COMMAND names it, or else it
+# is built into build/python/command.
 #
 # --transformers also runs the tests that need torch and transformers, in one more environment for each VERSION
 # (default: the newest and two older ones). PyPI's torch is the CUDA build; without the CUDA libraries that only a GPU
@@ -84,9 +84,9 @@ cd "$package"  # where the settings are
 
 say "Tests without torch"
 if [[ -z ${HASHEVICT_COMMAND-} ]]; then
-  configure release >/dev/null
-  build release --target hashevict_cli >/dev/null
-  export HASHEVICT_COMMAND=$root/build/release/bin/hashevict
+  configure release -B "$work/command" -DHASHEVICT_CUDA=OFF >/dev/null
+  cmake --build "$work/command" --target hashevict_cli >/dev/null
+  export HASHEVICT_COMMAND=$work/command/bin/hashevict
 fi
 cd "$work"  # not beside the sources, whose folder would shadow the installed package
 pytest=(-m pytest -q -p no:cacheprovider --rootdir "$package" -c "$package/pyproject.toml" "$package/tests")
