@@ -22,7 +22,7 @@ const char* launch_encode(const EncodeParams& params, const Queue& queue) {
                                   simt::shared_bytes<float>(params.head_dim)};
       return simt::launch(encode_step<kBits>, extents, params, queue);
     }
-    const int32_t tiles = static_cast<int32_t>((int64_t{params.tokens} + kTileTokens - 1) / kTileTokens);
+    const int32_t tiles = core::num_parts(params.tokens, kTileTokens);
     const simt::Extents extents{tiles, params.heads, kEncodeThreads, encode_tile_bytes(params.head_dim)};
     return simt::launch(encode_bulk<kBits>, extents, params, queue);
   });

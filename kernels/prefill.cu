@@ -45,7 +45,7 @@ const char* set_centers(const PrefillParams& p, const Queue& queue) {
 const char* weigh(const PrefillParams& p, const Queue& queue) {
   const Layer& layer = p.evict.layer;
   if (!layer.rule.weighs_keys) return nullptr;
-  const int32_t blocks = static_cast<int32_t>((int64_t{p.evict.batch.tokens} + kWeighThreads - 1) / kWeighThreads);
+  const int32_t blocks = core::num_parts(p.evict.batch.tokens, kWeighThreads);
   return simt::launch(prefill_weigh, {blocks, layer.shape.num_kv_heads, kWeighThreads, 0}, p, queue);
 }
 
@@ -107,7 +107,7 @@ const char* launch_prefill(const PrefillParams& given, const Queue& queue) {
   for (const auto part : {set_centers, weigh, encode, choose, attend, store_survivors}) {
     if (const char* const error = part(params, queue)) return error;
   }
-  const int32_t blocks = static_cast<int32_t>((int64_t{params.evict.batch.rows} + kCountThreads - 1) / kCountThreads);
+  const int32_t blocks = core::num_parts(params.evict.batch.rows, kCountThreads);
   return simt::launch(prefill_count, {blocks, 1, kCountThreads, 0}, params, queue);
 }
 

@@ -16,7 +16,7 @@ HASHEVICT_HOST_DEVICE constexpr int32_t tile_tokens(int32_t group_size) {
 
 /// Tiles that share the queries of a token.
 HASHEVICT_HOST_DEVICE constexpr int32_t tiles_of_group(int32_t group_size) {
-  return (group_size + kTileQueries - 1) / kTileQueries;
+  return core::num_parts(group_size, kTileQueries);
 }
 
 /// Tiles of a batch, whatever the lengths of its rows: row r owns those from `cu_seqlens[r] / tile_tokens + r` on, at

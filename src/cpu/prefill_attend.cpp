@@ -184,8 +184,7 @@ void store_results(const HeadTokens& prompt, TileTokens tile, const Scratch& scr
 }  // namespace
 
 int32_t num_prompt_tiles(const core::Layer& layer, int32_t num_tokens) {
-  const int32_t most = prompt_tile_tokens(layer.shape.group_size);
-  return (num_tokens + most - 1) / most;
+  return core::num_parts(num_tokens, prompt_tile_tokens(layer.shape.group_size));
 }
 
 void attend_prompt(const HeadTokens& prompt, int32_t tile, const Scratch& scratch, const int32_t* taken) {
