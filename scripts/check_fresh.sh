@@ -6,10 +6,11 @@
 # release and the mirror of this machine's apt), copies the committed tree into it, and follows the README there, with
 # no compiler, no CMake and no ccache beforehand. Needs root.
 #
-# --form plain  no CUDA compiler. First as a user without sudo, whom the script must tell what to install. Then the
-#               README's two commands in their short forms, as a user for whom root has installed the packages. Then,
-#               in a second root with only the packages of the README's section on installing, its way from a clone to
-#               find_package, with Makefiles.
+# --form plain  no CUDA compiler. First as a user without sudo, whom the scripts must tell what to install. Then with
+#               only the packages of the README's section on installing, its way from a clone to find_package, with
+#               Makefiles. Then, as a user for whom root has installed the packages that were named, the README's two
+#               commands in their short forms, and check_install.sh for both kinds of library. All this in one folder,
+#               so that each step compiles only what the ones before it did not.
 # --form cuda   mounts this machine's CUDA toolkit (copies it if mounting is refused), and scripts/test.sh runs every
 #               test. Then the library that it built is installed and a project links it.
 # Without --form it runs both; `cuda` only if this machine has nvcc.
@@ -127,24 +128,20 @@ in_root() {
 }
 
 # The path of the committed tree in a root; it contains a space.
-checkout='/home/newcomer/hash evict'
+checkout='/home/newcomer/hash evict/hashevict'
 at="cd '$checkout'"
 
-# clone ROOT FOLDER: puts the committed tree there as the user newcomer, as git clone would.
-clone() {
-  install -d "$1$2"
-  git -C "$root" archive HEAD | tar -x -C "$1$2"
-  chroot "$1" chown -R newcomer:newcomer /home/newcomer
-}
-
-# pristine NAME: a copy of the base with the committed tree in it.
+# pristine NAME: a copy of the base with the committed tree in it, as if the user newcomer had cloned it.
 pristine() {
-  cp -a "$place/base" "$place/$1"
-  chroot "$place/$1" useradd --create-home newcomer
-  clone "$place/$1" "$checkout"
+  local tree=$place/$1
+  cp -a "$place/base" "$tree"
+  chroot "$tree" useradd --create-home newcomer
+  install -d "$tree$checkout"
+  git -C "$root" archive HEAD | tar -x -C "$tree$checkout"
+  chroot "$tree" chown -R newcomer:newcomer /home/newcomer
 }
 
-# discard NAME: removes a root that passed, since three of them and a copied toolkit take more than 10 GB.
+# discard NAME: removes a root that passed, since two of them and a copied toolkit take more than 10 GB.
 discard() {
   if ((!keep)); then rm -rf --one-file-system "${place:?}/$1"; fi
 }
@@ -195,31 +192,37 @@ demo() {
 # The commands of README.md, Installing, to the letter except for sudo and the clone; then its find_package from another
 # project.
 install_by_readme() {
-  local tree=$1 commands packages folder=/home/newcomer/src
+  local tree=$1 commands packages
   # shellcheck disable=SC2016  # backquotes of Markdown
   mapfile -t commands < <(sed -n '/^## Installing/,/^## [^I]/p' "$root/README.md" | sed -n '/^```sh/,/^```/{/^```/!p}')
   packages=${commands[0]#sudo apt-get install }
-  [[ $packages != "${commands[0]}" && ${commands[1]} == 'git clone '* ]] ||
+  [[ $packages != "${commands[0]}" && ${commands[1]} == 'git clone '*' hashevict '* ]] ||
     die "README.md, Installing: expected sudo apt-get install, then git clone, then what to do there"
   install_packages "$tree" "$packages"
-  clone "$tree" "$folder/hashevict"
-  in_root "$tree" newcomer "set -eux; cd $folder; $(printf '%s\n' "${commands[@]:2}")
+  in_root "$tree" newcomer "set -eux; $at/..; $(printf '%s\n' "${commands[@]:2}")
     cmake -S hashevict/tests/consumer/cpp -B consumer -DCMAKE_PREFIX_PATH=\$HOME/hashevict
     cmake --build consumer
     ctest --test-dir consumer --output-on-failure --no-tests=error"
+}
+
+check_installs() {
+  install_packages "$1" "pkg-config binutils gcc"
+  local kind
+  for kind in static shared; do
+    in_root "$1" newcomer "$at && scripts/check_install.sh $kind --build build/release -DHASHEVICT_CUDA=OFF"
+  done
 }
 
 plain_form() {
   local tree=$place/plain
   pristine plain
   part "plain: a user without sudo is told what to install" refused_without_sudo "$tree"
+  part "plain: installing as the README says, and find_package" install_by_readme "$tree"
   part "plain: root installs the packages named" install_what_was_named "$tree"
   part "plain: scripts/demo.sh --quick" demo "$tree"
   part "plain: scripts/test.sh --short" in_root "$tree" newcomer "$at && scripts/test.sh --short"
+  part "plain: scripts/check_install.sh, static and shared" check_installs "$tree"
   discard plain
-  pristine readme
-  part "plain: installing as the README says, and find_package" install_by_readme "$place/readme"
-  discard readme
 }
 
 # The packages that another project needs to use an installed library with the CUDA backend.

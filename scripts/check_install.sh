@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Usage: scripts/check_install.sh static|shared [CMAKE ARGUMENT...]
+# Usage: scripts/check_install.sh static|shared [--build FOLDER] [CMAKE ARGUMENT...]
 #
 # Installs the library and the command, moves the installed tree elsewhere, and builds and runs the consumers in
 # tests/consumer against it: through find_package in C++ and in plain C, and through pkg-config in C. find_package must
 # reject a package of another ABI. For the shared library it also checks the exported symbols and the ABI in its name.
 # Then it builds the library inside another project, in C (static) or in hostile C++ (shared): see check_subproject.sh.
+#
+# --build FOLDER  where to build. Objects of the static library are those of the shared one, so both can share a folder.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
@@ -15,16 +17,23 @@ case ${1-} in
   shared) preset=release-shared ;;
   *) die "say static or shared; try --help" ;;
 esac
+kind=$1
+shift
+folder=$root/build/$preset
+if [[ ${1-} == --build ]]; then
+  folder=$(realpath -m "${2:?}")
+  shift 2
+fi
 ensure_packages "${library_packages[@]}" "${tools_packages[@]}" gcc pkg-config binutils
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 prefix=$work/moved
 
-say "Installing ($1) and moving"
-configure "$preset" "${@:2}" >/dev/null
-build "$preset"
-cmake --install "$root/build/$preset" --prefix "$work/installed" >/dev/null
+say "Installing ($kind) and moving"
+configure "$preset" -B "$folder" "$@" >/dev/null
+cmake --build "$folder"
+cmake --install "$folder" --prefix "$work/installed" >/dev/null
 mv "$work/installed" "$prefix"
 if grep -rlIF -e "$work/installed" -e "$root" "$prefix"; then
   die "the installed files above know where they were built or installed"
@@ -76,16 +85,16 @@ say "Installed command"
 "$prefix/bin/hashevict" --version | tee "$work/version"
 grep -qF "$version" "$work/version" || die "the command and hashevict.pc disagree on the version"
 
-if [[ $1 == shared ]]; then
+if [[ $kind == shared ]]; then
   "$root/scripts/check_symbols.sh" "$library_dir/libhashevict.so"
   soname=$(objdump -p "$library_dir/libhashevict.so" | awk '$1 == "SONAME" { print $2 }')
   [[ $soname == libhashevict.so.$abi ]] || die "the library is called $soname: expected libhashevict.so.$abi"
 fi
 
-case $1 in
+case $kind in
   static) language=c ;;
   shared) language=cpp ;;
 esac
 "$root/scripts/check_subproject.sh" "$language" | tee "$work/subproject"
 [[ $(tail -n 1 "$work/subproject") == "$installed_says" ]] || die "codes differ between subproject and installed library"
-echo "install: $1 library relocatable, usable from C++, C and pkg-config"
+echo "install: $kind library relocatable, usable from C++, C and pkg-config"

@@ -3,21 +3,25 @@
 # Usage: scripts/lint.sh [FILE...]
 #
 # Runs clang-tidy (with the checks of .clang-tidy; findings are errors) over the given files, or over all files of the
-# library, the tools and the laboratory that the build compiles.
+# library and the tools that the build compiles.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
 
 ensure_packages "${library_packages[@]}" "${tools_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}" \
-  clang clang-tidy
+  clang clang-tidy python3
 configure clang-release >/dev/null
+build=$root/build/clang-release
 
 files=("$@")
 if (($# == 0)); then
-  mapfile -t files < <(sed -n 's/^ *"file": "\(.*\.cpp\)".*/\1/p' "$root/build/clang-release/compile_commands.json" |
-    grep -E "^$root/(src|tools|lab/eval)/" | sort -u)
-  ((${#files[@]} > 0)) || die "no file of src, tools or lab in compile_commands.json"
+  mapfile -t files < <(sed -n 's/^ *"file": "\(.*\.cpp\)".*/\1/p' "$build/compile_commands.json" |
+    grep -E "^$root/(src|tools)/" | sort -u)
+  ((${#files[@]} > 0)) || die "no file of src or tools in compile_commands.json"
 fi
-printf '%s\0' "${files[@]}" |
-  xargs -0 -n 1 -P "$(nproc)" clang-tidy --quiet -p "$root/build/clang-release"
+for i in "${!files[@]}"; do files[i]=$(realpath "${files[i]}"); done
+groups=$("$root/scripts/group_sources.py" "$build/compile_commands.json" "$build/lint" "${files[@]}")
+# A group includes source files, which is what the one check forbids.
+xargs -d '\n' -n 1 -P "$(nproc)" \
+  clang-tidy --quiet -p "$build/lint" --checks=-bugprone-suspicious-include <<<"$groups"
 echo "clang-tidy: ${#files[@]} files clean"
