@@ -81,7 +81,7 @@ class Stream:
         excess = lengths.sum() - self.capacities.sum() if self.rule.shares_slots else lengths - self.capacities
         if (excess <= 0).all():
             return
-        scores = self._evictable_scores(t, lengths > 0)
+        scores = self._evictable_scores(t, (excess > 0) & (lengths > 0))
         if self.rule.shares_slots:
             self._evict_shared(t, scores, int(excess))
         else:
@@ -90,7 +90,8 @@ class Stream:
 
     def lengths(self) -> NDArray[np.intp]:
         """Tokens that each head holds."""
-        return (self.positions != EMPTY).sum(1)
+        counts: NDArray[np.intp] = (self.positions != EMPTY).sum(1)
+        return counts
 
     def _allocate(self, slots: int) -> None:
         heads, group = self.rule.shape.num_kv_heads, self.rule.shape.group_size
