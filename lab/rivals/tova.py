@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rivals.rule import Floats, Ints, LayerShape, Rule
-from rivals.stream import EMPTY, Stream
+from rivals.stream import Stream
 
 
 class Tova(Rule):
@@ -39,9 +39,9 @@ class Tova(Rule):
         self.by_slot["last"][:] = weights
 
     def scores(self, stream: Stream, t: int, full: NDArray[np.bool_]) -> Floats:
-        sums, holders = np.zeros(t + 1), np.zeros(t + 1)  # by position; empty slots count at the last one
+        # By position. Empty slots, -1, add to the last entry, which no held token has.
+        sums, holders = np.zeros(t + 1), np.zeros(t + 1)
         for positions, last in zip(stream.positions, self.by_slot["last"], strict=True):
             sums[positions] += last
             holders[positions] += 1.0
-        assert EMPTY == -1
         return -(sums / np.maximum(holders, 1.0))[stream.positions]

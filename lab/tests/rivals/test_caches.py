@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from rivals.cache import SimulatedCache, SimulatedLayer
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from hashevict import HashEvictCache, Rule
 from hashevict.errors import Error, InvalidArgument, Unsupported
 from hashevict.transformers.scores import HeadScores
 
@@ -156,6 +158,16 @@ def test_kvzip_keeps_the_keys_that_the_repetition_needs(rng: np.random.Generator
             plain.step(nothing, nothing[:, 0], nothing[:, 0], found[layer, :, t])
         deaths = [[plain.death(head, t) for t in range(50)] for head in range(HEADS)]
         np.testing.assert_array_equal(simulation(cache, layer).deaths, deaths)
+
+
+def test_streaming_llm_is_the_librarys_window_with_sinks(rng: np.random.Generator, model: Any) -> None:
+    single, tokens = copy.deepcopy(model).float(), ids(rng, 60)
+    theirs = HashEvictCache(
+        single, 20, rule=Rule(policy="window", num_sink_tokens=4), prompt_attention="streamed", num_threads=1
+    )
+    expected = logits(single, tokens, theirs)
+    ours = rivals.POLICIES["streaming_llm"](single, Context(np.full((LAYERS, HEADS), 20, np.int32)))
+    torch.testing.assert_close(logits(single, tokens, ours), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_reset_cache_starts_anew(rng: np.random.Generator, model: Any) -> None:
