@@ -144,18 +144,25 @@ def test_a_capacity_for_all_tokens_gives_exactly_full_attention(
     assert torch.equal(logits(model, tokens, cache), logits(model, tokens))
 
 
-def test_kvzip_keeps_the_keys_that_the_repetition_needs(rng: np.random.Generator, model: Any) -> None:
-    tokens = ids(rng, 50)
-    cache = rivals.POLICIES["kvzip"](model, Context(np.full((LAYERS, HEADS), 21, np.int32)))
-    logits(model, tokens, cache)
-    twice = [*tokens[0].tolist(), *tokens[0].tolist()]
-    with HeadScores(model, cache.shape) as scores, torch.no_grad():
-        found = scores.read(twice, range(50), 50).scores
+@pytest.mark.parametrize("prompt", [0, 40])
+def test_kvzip_keeps_the_keys_that_the_repetition_needs(rng: np.random.Generator, model: Any, prompt: int) -> None:
+    tokens, capacities = ids(rng, 50), np.full((LAYERS, HEADS), 21, np.int32)
+    cache = rivals.POLICIES["kvzip"](model, Context(capacities, mode="known" if prompt else "streamed"))
+    passes = [(0, prompt), (prompt, 50)] if prompt else [(0, 50)]
+    given = []
+    for start, end in passes:
+        logits(model, tokens[:, start:end], cache, start)
+        twice = 2 * tokens[0, :end].tolist()
+        with HeadScores(model, cache.shape) as scores, torch.no_grad():
+            given.append(scores.read(twice, range(end), end).scores[:, :, start:])
+    found = np.concatenate(given, axis=2)
     for layer in range(LAYERS):
         plain = oracle.Layer("kvzip", [21, 21], 1.0)
         nothing = np.zeros((HEADS, GROUP, SIZE))
         for t in range(50):
-            plain.step(nothing, nothing[:, 0], nothing[:, 0], found[layer, :, t])
+            if t == prompt > 0:
+                plain.compress()
+            plain.step(nothing, nothing[:, 0], nothing[:, 0], found[layer, :, t], evict=t >= prompt)
         deaths = [[plain.death(head, t) for t in range(50)] for head in range(HEADS)]
         np.testing.assert_array_equal(simulation(cache, layer).deaths, deaths)
 
