@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/scan_kernel.hpp"
 
-#include <algorithm>
-#include <type_traits>
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scan_kernel.cpp"
 #include <hwy/foreach_target.h>
@@ -11,13 +8,12 @@
 #include <hwy/highway.h>
 
 #include "cpu/hamming-inl.hpp"
-#include "cpu/philox-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// Turns distances into scores, with the rule's accumulator. The compiler vectorises these plain loops for this target,
-/// since none of the arrays overlap.
+/// Turns distances, if the rule has a probe, into scores, with the rule's accumulator. The compiler vectorises these
+/// plain loops for this target, since none of the arrays overlap.
 template <class Rule>
 HWY_INLINE void apply_rule(const ScanSlots& args) {
   using Accumulator = typename Rule::Accumulator;
@@ -44,7 +40,10 @@ HWY_INLINE void apply_rule(const ScanSlots& args) {
       scores[j] = Rule::score(accumulator, scores[j], positions[j], facts);
     }
   } else {
-    for (int32_t j = 0; j < num_slots; ++j) scores[j] = Rule::score({}, scores[j], positions[j], facts);
+    constexpr bool kMeasures = Rule::kProbe != core::Probe::none;
+    for (int32_t j = 0; j < num_slots; ++j) {
+      scores[j] = Rule::score({}, kMeasures ? scores[j] : 0, positions[j], facts);
+    }
   }
 }
 
@@ -58,16 +57,8 @@ void ScoreSlots(const ScanSlots& args) {
       HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
       return;
     }
-#if HWY_TARGET != HWY_SCALAR
-    if constexpr (std::is_same_v<Rule, core::Random>) {
-      score_at_random(args.facts, args.positions, args.num_slots, args.scores);
-      return;
-    }
-#endif
     if constexpr (Rule::kProbe != core::Probe::none) {
       HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes, fetched, args.scores);
-    } else {
-      std::fill_n(args.scores, args.num_slots, 0U);
     }
     apply_rule<Rule>(args);
   });
