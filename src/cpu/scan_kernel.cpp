@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/scan_kernel.hpp"
 
+#include <algorithm>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scan_kernel.cpp"
 #include <hwy/foreach_target.h>
 // This comment keeps clang-format from sorting: Highway requires this order
 #include <hwy/highway.h>
 
+#include "cpu/block_maxima-inl.hpp"
 #include "cpu/hamming-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -47,21 +50,59 @@ HWY_INLINE void apply_rule(const ScanSlots& args) {
   }
 }
 
-void ScoreSlots(const ScanSlots& args) {
+template <class Rule>
+HWY_INLINE void score_block(const ScanSlots& args) {
   const int32_t* const fetched = args.many_protected ? args.positions : nullptr;
-  core::visit_rule(args.rule, [&](auto rule) HWY_ATTR {
-    using Rule = decltype(rule);
-    if constexpr (Rule::kCountsEqualBits) {
-      uint8_t complement[kMaxCodeBytes];  // of the single probe
-      for (int32_t i = 0; i < args.code_bytes; ++i) complement[i] = static_cast<uint8_t>(~args.probes[i]);
-      HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
-      return;
-    }
+  if constexpr (Rule::kCountsEqualBits) {
+    uint8_t complement[kMaxCodeBytes];  // of the single probe
+    for (int32_t i = 0; i < args.code_bytes; ++i) complement[i] = static_cast<uint8_t>(~args.probes[i]);
+    HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
+  } else {
     if constexpr (Rule::kProbe != core::Probe::none) {
       HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes, fetched, args.scores);
     }
     apply_rule<Rule>(args);
+  }
+  if (args.many_protected) {
+    *args.block_maxima = largest_evictable(args.scores, args.positions, args.num_slots, args.evictable);
+  } else {
+    find_block_maxima(args.scores, args.num_slots, args.block_maxima);
+  }
+}
+
+/// Part of an array of slots, which may not exist.
+template <class T>
+T* part_of(T* items, int64_t first) {
+  return items == nullptr ? nullptr : items + first;
+}
+
+/// Slots [first, first + kBlockSlots), or those that are left.
+template <class Rule>
+ScanSlots block_of(const ScanSlots& all, int32_t first) {
+  constexpr int64_t kBytes = core::kHasAccumulator<Rule> ? sizeof(typename Rule::Accumulator) : 0;
+  ScanSlots block = all;
+  block.codes = part_of(all.codes, int64_t{first} * all.code_bytes);
+  block.positions = part_of(all.positions, first);
+  block.accumulators = part_of(all.accumulators, first * kBytes);
+  block.importances = part_of(all.importances, first);
+  block.importance_slopes = part_of(all.importance_slopes, first);
+  block.scores = all.scores + first;
+  block.block_maxima = all.block_maxima + first / kBlockSlots;
+  block.num_slots = std::min(kBlockSlots, all.num_slots - first);
+  return block;
+}
+
+/// Block by block, so that scores are still in the first-level cache when their largest is found.
+void ScoreSlots(const ScanSlots& args) {
+  core::visit_rule(args.rule, [&](auto rule) HWY_ATTR {
+    using Rule = decltype(rule);
+    for (int32_t first = 0; first < args.num_slots; first += kBlockSlots)
+      score_block<Rule>(block_of<Rule>(args, first));
   });
+}
+
+void FindBlockMaxima(const uint32_t* scores, int32_t num_slots, uint32_t* maxima) {
+  find_block_maxima(scores, num_slots, maxima);
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE
@@ -71,10 +112,15 @@ HWY_AFTER_NAMESPACE();
 namespace hashevict::cpu {
 
 HWY_EXPORT(ScoreSlots);
+HWY_EXPORT(FindBlockMaxima);
 HWY_EXPORT(HammingDistances);
 
 void score_slots(const ScanSlots& args) {
   HWY_DYNAMIC_DISPATCH(ScoreSlots)(args);
+}
+
+void find_block_maxima(const uint32_t* scores, int32_t num_slots, uint32_t* block_maxima) {
+  HWY_DYNAMIC_DISPATCH(FindBlockMaxima)(scores, num_slots, block_maxima);
 }
 
 void hamming_distances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,
