@@ -130,7 +130,7 @@ nlohmann::json attend_over_bandwidth(const std::string& name, int rounds, int32_
 struct Codes {
   std::vector<uint8_t> codes, probe;
   std::vector<int32_t> positions;
-  std::vector<uint32_t> scores;
+  std::vector<uint32_t> scores, maxima;
   int32_t bytes, num_slots;
 
   Codes(int32_t num_codes, int32_t bits) : bytes{bits / 8}, num_slots{num_codes} {
@@ -142,13 +142,29 @@ struct Codes {
     for (uint8_t& byte : probe) byte = static_cast<uint8_t>(generator());
     positions.resize(size);
     scores.resize(size);
+    maxima.resize(static_cast<std::size_t>(cpu::num_blocks(num_codes)));
     for (int32_t i = 0; i < num_codes; ++i) positions[static_cast<std::size_t>(i)] = i;
   }
 
   /// Finds the farthest code by the library's scan.
   int32_t scan() {
-    cpu::hamming_distances(codes.data(), bytes, num_slots, probe.data(), 1, scores.data());
-    return cpu::select_slot({scores.data(), positions.data(), num_slots, 0, num_slots, true, false});
+    const cpu::PositionRange all{0, num_slots};
+    cpu::score_slots({.rule = core::RuleKind::farthest_from_key,
+                      .facts = {.token_position = num_slots, .hash_bits = 8 * bytes, .draw = 0},
+                      .codes = codes.data(),
+                      .positions = positions.data(),
+                      .accumulators = nullptr,
+                      .importances = nullptr,
+                      .importance_slopes = nullptr,
+                      .num_slots = num_slots,
+                      .code_bytes = bytes,
+                      .probes = probe.data(),
+                      .num_probes = 1,
+                      .scores = scores.data(),
+                      .block_maxima = maxima.data(),
+                      .evictable = all,
+                      .many_protected = false});
+    return cpu::select_slot({scores.data(), maxima.data(), positions.data(), num_slots, all, true});
   }
 };
 

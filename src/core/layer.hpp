@@ -91,7 +91,10 @@ inline int32_t tokens_seen(const Layer& layer, int32_t sequence) {
 
 /// The facts about the step of the token at `position` that rules may use.
 HASHEVICT_HOST_DEVICE inline StepFacts step_facts(const Layer& layer, int32_t kv_head, int32_t position) {
-  return {position, layer.rule.hash_bits, layer.index, layer.shape.kv_head_offset + kv_head, layer.rule.seed};
+  const RuleSettings& rule = layer.rule;
+  const int32_t global_head = layer.shape.kv_head_offset + kv_head;
+  return {position, rule.hash_bits,
+          rule.facts.reads_seed ? random_word(rule.seed, position, layer.index, global_head) : 0};
 }
 
 }  // namespace hashevict::core

@@ -28,10 +28,27 @@ enum class Probe {
 struct StepFacts {
   int32_t token_position;  ///< position of the new token
   int32_t hash_bits;
-  int32_t layer;
-  int32_t kv_head;  ///< global index
-  uint64_t seed;
+  uint32_t draw;  ///< random_word() of the step and the head; 0 where the rule does not read the seed
 };
+
+/// The random word of a step and a head: no state, and no other sequence or head changes it.
+/// @param kv_head global index
+HASHEVICT_HOST_DEVICE constexpr uint32_t random_word(uint64_t seed, int32_t token_position, int32_t layer,
+                                                     int32_t kv_head) {
+  constexpr uint32_t kStreamTag = 0x52414E44;  // keeps these numbers apart from the projection's
+  return philox4x32_10(
+             {static_cast<uint32_t>(token_position), 0, static_cast<uint32_t>(layer), static_cast<uint32_t>(kv_head)},
+             static_cast<uint32_t>(seed) ^ kStreamTag, static_cast<uint32_t>(seed >> 32))
+      .x;
+}
+
+/// A permutation of all words in which each bit of the result depends on each bit of `x`: `lowbias32` of C. Wellons,
+/// "Prospecting for hash functions", 2018.
+HASHEVICT_HOST_DEVICE constexpr uint32_t mix_bits(uint32_t x) {
+  x = (x ^ x >> 16) * 0x7FEB352DU;
+  x = (x ^ x >> 15) * 0x846CA68BU;
+  return x ^ x >> 16;
+}
 
 struct NoAccumulator {};
 
@@ -67,7 +84,7 @@ struct RuleDefaults {
   /// Whether accumulators depend on later keys alone, so that prompt modes without steps can compute them. The probe of
   /// such a rule is the new key.
   static constexpr bool kNeedsNoSteps = false;
-  /// Whether scores use the seed directly, apart from the projection.
+  /// Whether scores use the seed apart from the projection: StepFacts::draw.
   static constexpr bool kReadsSeed = false;
   /// Whether the score counts equal bits: the distance from the complement of the probe.
   static constexpr bool kCountsEqualBits = false;
@@ -135,17 +152,14 @@ struct Oldest : RuleDefaults {
   }
 };
 
-/// Baseline: a counter-based random number per (step, position, layer, head). It has no state and ignores the batch.
+/// Baseline: a random number per (step, position, layer, head), the same in every batch. Positions are mixed with one
+/// random word of the step, since a generator for each slot would cost as much as attention over it.
 struct Random : RuleDefaults {
   static constexpr Probe kProbe = Probe::none;
   static constexpr bool kReadsSeed = true;
-  static constexpr uint32_t kStreamTag = 0x52414E44;  // keeps these numbers apart from the projection's
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t /*distance*/, int32_t position,
                                               const StepFacts& step) {
-    return philox4x32_10({static_cast<uint32_t>(step.token_position), static_cast<uint32_t>(position),
-                          static_cast<uint32_t>(step.layer), static_cast<uint32_t>(step.kv_head)},
-                         static_cast<uint32_t>(step.seed) ^ kStreamTag, static_cast<uint32_t>(step.seed >> 32))
-        .x;
+    return mix_bits(static_cast<uint32_t>(position) ^ step.draw);
   }
 };
 
@@ -243,6 +257,7 @@ constexpr RuleFacts facts_of(RuleKind kind) {
                   "accumulators that need no steps depend on distances to later keys alone");
     static_assert(!Rule::kAccumulates || kHasAccumulator<Rule>, "update() needs an accumulator to change");
     static_assert(!Rule::kNeedsNoSteps || Rule::kAccumulates, "only what changes may need steps or not");
+    static_assert(!Rule::kNeedsNoSteps || !Rule::kReadsSeed, "a random word belongs to a step");
     static_assert(!Rule::kCountsEqualBits ||
                       (!kHasAccumulator<Rule> && Rule::kProbe != Probe::none && Rule::kProbe != Probe::queries),
                   "equal bits are counted against one code, and are the score");

@@ -23,8 +23,9 @@ namespace hashevict::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int32_t kMaxCodeBytes = 16;
-constexpr size_t kCodesAhead = 1024;    // bytes; attention of other heads has evicted the codes from the caches
-constexpr int32_t kProbesPerPass = 31;  // a probe adds up to 8 to a byte, which must stay below 256
+constexpr size_t kCodesAhead = 1024;     // bytes; attention of other heads has evicted the codes from the caches
+constexpr size_t kPositionsAhead = 256;  // slots; likewise
+constexpr int32_t kProbesPerPass = 31;   // a probe adds up to 8 to a byte, which must stay below 256
 
 #if HWY_TARGET == HWY_SCALAR
 
@@ -51,38 +52,44 @@ HWY_INLINE hn::Vec<D> broadcast_code(D d, const uint8_t* code) {
   return hn::Load(d, bytes);
 }
 
-/// Runs one pass for short codes and several probes. The sum of a nibble's distances to all probes depends on the
-/// nibble alone, so a table of 16 sums per nibble replaces the loop over probes. Bytes of other tables are looked up as
-/// 0.
+/// The sums of the distances from each nibble to nibble `index` of all probes, in every 128 bits of a vector.
+template <int kBytes, class D>
+HWY_INLINE hn::Vec<D> nibble_sums(D d, const uint8_t* probes, int32_t num_probes, int index) {
+  HWY_ALIGN static constexpr uint8_t kBitsSet[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
+  const hn::CappedTag<uint8_t, 16> block;
+  const auto bits_set = hn::Load(block, kBitsSet);
+  auto sums = hn::Zero(block);
+  for (int32_t p = 0; p < num_probes; ++p) {
+    const int nibble = probes[p * kBytes + index / 2] >> (4 * (index % 2)) & 15;
+    const auto different = hn::Xor(hn::Iota(block, uint8_t{0}), hn::Set(block, static_cast<uint8_t>(nibble)));
+    sums = hn::Add(sums, hn::TableLookupBytes(bits_set, different));
+  }
+  HWY_ALIGN uint8_t table[16];
+  hn::Store(sums, block, table);
+  return hn::LoadDup128(d, table);
+}
+
+/// Runs one pass for codes of one or two bytes and several probes. The sum of a nibble's distances to all probes
+/// depends on the nibble alone, so a table of 16 sums per nibble replaces the loop over probes.
 template <int kBytes>
 HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_t* probes, int32_t num_probes,
                            const int32_t* positions, bool first_pass, uint32_t* distances) {
+  static_assert(kBytes <= 2);
   const hn::CappedTag<uint8_t, kMaxVectorBytes> d;
-  HWY_ALIGN uint8_t tables[kBytes * 2][16] = {};
-  for (int32_t t = 0; t < kBytes * 2; ++t) {
-    for (int32_t p = 0; p < num_probes; ++p) {
-      const int probe = probes[p * kBytes + t / 2] >> (4 * (t % 2)) & 15;
-      for (int x = 0; x < 16; ++x) {
-        tables[t][x] = static_cast<uint8_t>(tables[t][x] + __builtin_popcount(static_cast<unsigned>(probe ^ x)));
-      }
-    }
-  }
-  HWY_ALIGN uint8_t other_bytes[kBytes][HWY_MAX_BYTES];
-  for (size_t byte = 0; byte < kBytes; ++byte) {
-    for (size_t i = 0; i < hn::Lanes(d); ++i) other_bytes[byte][i] = i % kBytes == byte ? 0 : 0x80;
-  }
+  hn::Vec<decltype(d)> tables[kBytes * 2];
+  for (int i = 0; i < kBytes * 2; ++i) tables[i] = nibble_sums<kBytes>(d, probes, num_probes, i);
   const auto nibble = hn::Set(d, uint8_t{15});
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += hn::Lanes(d) / kBytes) {
-    if (positions != nullptr) hwy::Prefetch(positions + slot);
+    hwy::Prefetch(codes + slot * kBytes + kCodesAhead);
+    if (positions != nullptr) hwy::Prefetch(positions + slot + kPositionsAhead);
     const auto code = hn::LoadU(d, codes + slot * kBytes);
     const auto low = hn::And(code, nibble);
     const auto high = hn::And(hn::ShiftRight<4>(code), nibble);
-    auto counts = hn::Zero(d);
-    for (size_t byte = 0; byte < kBytes; ++byte) {
-      const auto others = hn::Load(d, other_bytes[byte]);
-      const auto low_sums = hn::TableLookupBytesOr0(hn::LoadDup128(d, tables[2 * byte]), hn::Or(low, others));
-      const auto high_sums = hn::TableLookupBytesOr0(hn::LoadDup128(d, tables[2 * byte + 1]), hn::Or(high, others));
-      counts = hn::Add(counts, hn::Add(low_sums, high_sums));
+    // As if all bytes were the first of their codes; then as if all were the second.
+    auto counts = hn::Add(hn::TableLookupBytes(tables[0], low), hn::TableLookupBytes(tables[1], high));
+    if constexpr (kBytes == 2) {
+      const auto second = hn::Add(hn::TableLookupBytes(tables[2], low), hn::TableLookupBytes(tables[3], high));
+      counts = hn::OddEven(second, counts);
     }
     add_counts<kBytes>(d, counts, first_pass, distances + slot);
   }
@@ -101,8 +108,8 @@ HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uin
   }
   constexpr size_t kVectors = kBytes <= 4 ? 1 : kBytes / 4;
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += kVectors * slots_per_vector) {
-    if (positions != nullptr) hwy::Prefetch(positions + slot);
     hwy::Prefetch(codes + slot * kBytes + kCodesAhead);
+    if (positions != nullptr) hwy::Prefetch(positions + slot + kPositionsAhead);
     hn::Vec<decltype(d)> code[kVectors], counts[kVectors];
     for (size_t i = 0; i < kVectors; ++i) {
       code[i] = hn::LoadU(d, codes + (slot + i * slots_per_vector) * kBytes);

@@ -2,7 +2,6 @@
 #include "cpu/scan_kernel.hpp"
 
 #include <algorithm>
-#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scan_kernel.cpp"
@@ -10,14 +9,14 @@
 // This comment keeps clang-format from sorting: Highway requires this order
 #include <hwy/highway.h>
 
+#include "cpu/block_maxima-inl.hpp"
 #include "cpu/hamming-inl.hpp"
-#include "cpu/philox-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// Turns distances into scores, with the rule's accumulator. The compiler vectorises these plain loops for this target,
-/// since none of the arrays overlap.
+/// Turns distances, if the rule has a probe, into scores, with the rule's accumulator. The compiler vectorises these
+/// plain loops for this target, since none of the arrays overlap.
 template <class Rule>
 HWY_INLINE void apply_rule(const ScanSlots& args) {
   using Accumulator = typename Rule::Accumulator;
@@ -44,33 +43,66 @@ HWY_INLINE void apply_rule(const ScanSlots& args) {
       scores[j] = Rule::score(accumulator, scores[j], positions[j], facts);
     }
   } else {
-    for (int32_t j = 0; j < num_slots; ++j) scores[j] = Rule::score({}, scores[j], positions[j], facts);
+    constexpr bool kMeasures = Rule::kProbe != core::Probe::none;
+    for (int32_t j = 0; j < num_slots; ++j) {
+      scores[j] = Rule::score({}, kMeasures ? scores[j] : 0, positions[j], facts);
+    }
   }
 }
 
-void ScoreSlots(const ScanSlots& args) {
+template <class Rule>
+HWY_INLINE void score_block(const ScanSlots& args) {
   const int32_t* const fetched = args.many_protected ? args.positions : nullptr;
-  core::visit_rule(args.rule, [&](auto rule) HWY_ATTR {
-    using Rule = decltype(rule);
-    if constexpr (Rule::kCountsEqualBits) {
-      uint8_t complement[kMaxCodeBytes];  // of the single probe
-      for (int32_t i = 0; i < args.code_bytes; ++i) complement[i] = static_cast<uint8_t>(~args.probes[i]);
-      HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
-      return;
-    }
-#if HWY_TARGET != HWY_SCALAR
-    if constexpr (std::is_same_v<Rule, core::Random>) {
-      score_at_random(args.facts, args.positions, args.num_slots, args.scores);
-      return;
-    }
-#endif
+  if constexpr (Rule::kCountsEqualBits) {
+    uint8_t complement[kMaxCodeBytes];  // of the single probe
+    for (int32_t i = 0; i < args.code_bytes; ++i) complement[i] = static_cast<uint8_t>(~args.probes[i]);
+    HammingDistances(args.codes, args.code_bytes, args.num_slots, complement, 1, fetched, args.scores);
+  } else {
     if constexpr (Rule::kProbe != core::Probe::none) {
       HammingDistances(args.codes, args.code_bytes, args.num_slots, args.probes, args.num_probes, fetched, args.scores);
-    } else {
-      std::fill_n(args.scores, args.num_slots, 0U);
     }
     apply_rule<Rule>(args);
+  }
+  if (args.many_protected) {
+    *args.block_maxima = largest_evictable(args.scores, args.positions, args.num_slots, args.evictable);
+  } else {
+    find_block_maxima(args.scores, args.num_slots, args.block_maxima);
+  }
+}
+
+/// Part of an array of slots, which may not exist.
+template <class T>
+T* part_of(T* items, int64_t first) {
+  return items == nullptr ? nullptr : items + first;
+}
+
+/// Slots [first, first + kBlockSlots), or those that are left.
+template <class Rule>
+ScanSlots block_of(const ScanSlots& all, int32_t first) {
+  constexpr int64_t kBytes = core::kHasAccumulator<Rule> ? sizeof(typename Rule::Accumulator) : 0;
+  ScanSlots block = all;
+  block.codes = part_of(all.codes, int64_t{first} * all.code_bytes);
+  block.positions = part_of(all.positions, first);
+  block.accumulators = part_of(all.accumulators, first * kBytes);
+  block.importances = part_of(all.importances, first);
+  block.importance_slopes = part_of(all.importance_slopes, first);
+  block.scores = all.scores + first;
+  block.block_maxima = all.block_maxima + first / kBlockSlots;
+  block.num_slots = std::min(kBlockSlots, all.num_slots - first);
+  return block;
+}
+
+/// Block by block, so that scores are still in the first-level cache when their largest is found.
+void ScoreSlots(const ScanSlots& args) {
+  core::visit_rule(args.rule, [&](auto rule) HWY_ATTR {
+    using Rule = decltype(rule);
+    for (int32_t first = 0; first < args.num_slots; first += kBlockSlots)
+      score_block<Rule>(block_of<Rule>(args, first));
   });
+}
+
+void FindBlockMaxima(const uint32_t* scores, int32_t num_slots, uint32_t* maxima) {
+  find_block_maxima(scores, num_slots, maxima);
 }
 
 }  // namespace hashevict::cpu::HWY_NAMESPACE
@@ -80,10 +112,15 @@ HWY_AFTER_NAMESPACE();
 namespace hashevict::cpu {
 
 HWY_EXPORT(ScoreSlots);
+HWY_EXPORT(FindBlockMaxima);
 HWY_EXPORT(HammingDistances);
 
 void score_slots(const ScanSlots& args) {
   HWY_DYNAMIC_DISPATCH(ScoreSlots)(args);
+}
+
+void find_block_maxima(const uint32_t* scores, int32_t num_slots, uint32_t* block_maxima) {
+  HWY_DYNAMIC_DISPATCH(FindBlockMaxima)(scores, num_slots, block_maxima);
 }
 
 void hamming_distances(const uint8_t* codes, int32_t code_bytes, int32_t num_slots, const uint8_t* probes,

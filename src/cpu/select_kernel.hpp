@@ -10,12 +10,11 @@ namespace hashevict::cpu {
 /// Arguments of select_slot(): scores, the range of evictable positions, and the tie rule.
 struct SelectSlot {
   const uint32_t* scores;    ///< [num_slots]
+  uint32_t* block_maxima;    ///< [num_blocks(num_slots)] of all or of evictable slots; overwritten
   const int32_t* positions;  ///< [num_slots]
   int32_t num_slots;         ///< a multiple of kScanSlots
-  int32_t first_position;    ///< evictable: first_position <= position < end_position
-  int32_t end_position;
-  bool oldest_first;    ///< ties go to the smallest position; else to the lowest slot
-  bool many_protected;  ///< the largest score often belongs to a protected slot; a hint that affects speed alone
+  PositionRange evictable;
+  bool oldest_first;  ///< ties go to the smallest position; else to the lowest slot
 };
 
 /// Selects the evictable slot with the largest score, or -1 if no slot is evictable.

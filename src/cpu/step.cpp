@@ -57,7 +57,13 @@ bool protects_many(const Head& head, int32_t num_slots) {
   return head.prompt_length > 0 || head.recent_window > num_slots / 16;
 }
 
-/// Writes the scores of the first `num_slots` slots to scratch.scores and updates their accumulators.
+/// The positions that the step of a token may evict before it has to touch pinned ones.
+PositionRange unpinned_range(const Head& head, int32_t token_position) {
+  return {std::max(head.num_sink_tokens, head.prompt_length), token_position - head.recent_window};
+}
+
+/// Writes the scores of the first `num_slots` slots and the largest of each block to scratch memory, and updates
+/// accumulators.
 void scan(const Head& head, const Token& token, int32_t num_slots, const Scratch& scratch) {
   const Probes probes = probes_of(head, token, scratch);
   score_slots({.rule = head.layer->rule.kind,
@@ -72,33 +78,35 @@ void scan(const Head& head, const Token& token, int32_t num_slots, const Scratch
                .probes = probes.codes,
                .num_probes = probes.count,
                .scores = scratch.scores,
+               .block_maxima = scratch.block_maxima,
+               .evictable = unpinned_range(head, token.position),
                .many_protected = protects_many(head, num_slots)});
 }
 
 /// Selects the victim by the scores of scan(). A pinned position is evicted only if no other slot can be.
 int32_t select_by_rule(const Head& head, int32_t token_position, int32_t num_slots, const Scratch& scratch) {
   SelectSlot select{.scores = scratch.scores,
+                    .block_maxima = scratch.block_maxima,
                     .positions = head.positions,
                     .num_slots = num_slots,
-                    .first_position = std::max(head.num_sink_tokens, head.prompt_length),
-                    .end_position = token_position - head.recent_window,
-                    .oldest_first = head.layer->rule.oldest_first,
-                    .many_protected = protects_many(head, num_slots)};
+                    .evictable = unpinned_range(head, token_position),
+                    .oldest_first = head.layer->rule.oldest_first};
   const int32_t unpinned = select_slot(select);
   if (unpinned >= 0 || head.prompt_length == 0) return unpinned;
-  select.first_position = head.num_sink_tokens;
+  select.evictable.first = head.num_sink_tokens;
+  find_block_maxima(scratch.scores, num_slots, scratch.block_maxima);
   return select_slot(select);
 }
 
 int32_t select_oldest(const Head& head, int32_t num_slots, const Scratch& scratch) {
   for (int32_t j = 0; j < num_slots; ++j) scratch.scores[j] = ~static_cast<uint32_t>(head.positions[j]);
+  find_block_maxima(scratch.scores, num_slots, scratch.block_maxima);
   return select_slot({.scores = scratch.scores,
+                      .block_maxima = scratch.block_maxima,
                       .positions = head.positions,
                       .num_slots = num_slots,
-                      .first_position = head.num_sink_tokens,
-                      .end_position = INT32_MAX,
-                      .oldest_first = true,
-                      .many_protected = false});
+                      .evictable = {head.num_sink_tokens, INT32_MAX},
+                      .oldest_first = true});
 }
 
 /// The slot, or the one that kernels take where there is none. A config leaves a victim at every step, but a loaded

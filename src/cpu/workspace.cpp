@@ -60,6 +60,7 @@ class Parts {
 Scratch take_scratch(Parts& parts, const Sizes& s) {
   const int64_t rows = kEncodeTokens * (1 + s.group);
   return Scratch{.scores = parts.take<uint32_t>({s.candidates}),
+                 .block_maxima = parts.take<uint32_t>({num_blocks(static_cast<int32_t>(s.padded_capacity))}),
                  .sources = parts.take<int32_t>({s.padded_capacity}),
                  .rows = parts.take<float>({rows, s.head_dim}),
                  .centered = parts.take<float>({rows, s.head_dim}),

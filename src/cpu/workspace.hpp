@@ -24,13 +24,14 @@ int32_t attend_tokens(const core::Shape& shape);
 /// The memory of one worker while it works on one head. Sizes are those of the head that needs most.
 struct Scratch {
   // A token's step.
-  uint32_t* scores;  ///< [padded capacity + max_batch_tokens]
-  int32_t* sources;  ///< [capacity] the token that a slot will be filled from
-  float* rows;       ///< [kEncodeTokens, 1 + group, head_dim] a token's key, then its queries
-  float* centered;   ///< like rows
-  float* vector;     ///< [head_dim]
-  uint8_t* codes;    ///< [kEncodeTokens, 1 + group, code_bytes]
-  uint8_t* probe;    ///< [code_bytes]
+  uint32_t* scores;        ///< [padded capacity + max_batch_tokens]
+  uint32_t* block_maxima;  ///< [num_blocks(padded capacity)] of scores
+  int32_t* sources;        ///< [capacity] the token that a slot will be filled from
+  float* rows;             ///< [kEncodeTokens, 1 + group, head_dim] a token's key, then its queries
+  float* centered;         ///< like rows
+  float* vector;           ///< [head_dim]
+  uint8_t* codes;          ///< [kEncodeTokens, 1 + group, code_bytes]
+  uint8_t* probe;          ///< [code_bytes]
   // Attention.
   float* attend_queries;      ///< [attend_tokens, group, head_dim]
   float* attend_out;          ///< [attend_tokens, group, head_dim]

@@ -64,11 +64,11 @@ TEST_P(Scan, SumsLargestDistances) {
 }
 
 TEST_P(Scan, DrawsTheNumbersOfRuleRandom) {
-  for (const uint64_t seed : {uint64_t{0}, 0x123456789ABCDEF0U, ~uint64_t{0}}) {
-    const core::StepFacts facts{static_cast<int32_t>(random_() >> 1), 16, 3, 1000, seed};
+  for (const uint32_t draw : {0U, 0x12345678U, ~0U}) {
+    const core::StepFacts facts{static_cast<int32_t>(random_() >> 1), 16, draw};
     std::vector<int32_t> positions(192);
     for (int32_t& position : positions) position = static_cast<int32_t>(random_());
-    std::vector<uint32_t> got(192);
+    std::vector<uint32_t> got(192), maxima(1);
     score_slots({.rule = core::RuleKind::random,
                  .facts = facts,
                  .codes = nullptr,
@@ -81,9 +81,11 @@ TEST_P(Scan, DrawsTheNumbersOfRuleRandom) {
                  .probes = nullptr,
                  .num_probes = 0,
                  .scores = got.data(),
+                 .block_maxima = maxima.data(),
+                 .evictable = {0, INT32_MAX},
                  .many_protected = false});
     for (size_t j = 0; j < positions.size(); ++j) {
-      EXPECT_EQ(got[j], core::Random::score({}, 0, positions[j], facts)) << "seed " << seed << ", slot " << j;
+      EXPECT_EQ(got[j], core::Random::score({}, 0, positions[j], facts)) << "draw " << draw << ", slot " << j;
     }
   }
 }
@@ -93,7 +95,7 @@ int32_t plain_selection(const SelectSlot& args) {
   int32_t best = -1;
   for (int32_t slot = 0; slot < args.num_slots; ++slot) {
     const int32_t position = args.positions[slot];
-    if (position < 0 || position < args.first_position || position >= args.end_position) continue;
+    if (position < 0 || position < args.evictable.first || position >= args.evictable.end) continue;
     const bool larger = best < 0 || args.scores[slot] > args.scores[best];
     const bool older =
         args.oldest_first && !larger && args.scores[slot] == args.scores[best] && position < args.positions[best];
@@ -102,30 +104,68 @@ int32_t plain_selection(const SelectSlot& args) {
   return best;
 }
 
-/// Few different scores, so that ties are common; positions in random order, some slots empty.
+/// Few different scores, so that ties are common, or so many that block after block has a protected slot in front;
+/// positions in random order, some slots empty.
 TEST_P(Scan, SelectsTheLargestEvictableScore) {
-  for (const int32_t num_slots : {0, 64, 192, 1024}) {
-    std::vector<uint32_t> scores(static_cast<size_t>(num_slots));
+  for (const int32_t num_slots : {0, 64, 192, 1024, 1088, 12288}) {
+    std::vector<uint32_t> scores(static_cast<size_t>(num_slots)), maxima(static_cast<size_t>(num_blocks(num_slots)));
     std::vector<int32_t> positions(static_cast<size_t>(num_slots));
-    for (const uint32_t values : {1U, 3U, 1000U}) {
+    for (const uint32_t values : {1U, 3U, 1000U, 1U << 20}) {
       for (size_t i = 0; i < scores.size(); ++i) {
         scores[i] = static_cast<uint32_t>(random_()) % values;
         positions[i] = static_cast<int32_t>(i);
       }
       std::shuffle(positions.begin(), positions.end(), random_);
       for (size_t i = 0; i + 5 < positions.size(); i += 17) positions[i] = -1;
-      for (const int32_t first : {0, 4, num_slots / 2}) {
+      for (const int32_t first : {0, 4, num_slots / 2, num_slots - 20}) {
         for (const int32_t end : {0, first, first + 1, num_slots - 7, INT32_MAX}) {
           for (const bool oldest : {false, true}) {
-            SelectSlot args{scores.data(), positions.data(), num_slots, first, end, oldest, false};
-            const int32_t expected = plain_selection(args);
-            ASSERT_EQ(select_slot(args), expected) << num_slots << " slots, " << first << " to " << end;
-            args.many_protected = true;
-            ASSERT_EQ(select_slot(args), expected) << num_slots << " slots, " << first << " to " << end;
+            find_block_maxima(scores.data(), num_slots, maxima.data());
+            const SelectSlot args{scores.data(), maxima.data(), positions.data(), num_slots, {first, end}, oldest};
+            ASSERT_EQ(select_slot(args), plain_selection(args)) << num_slots << " slots, " << first << " to " << end;
           }
         }
       }
     }
+  }
+}
+
+/// Of all slots, or of the evictable ones, which are then found at once.
+TEST_P(Scan, FindsTheLargestScoreOfEachBlock) {
+  constexpr int32_t kSlots = 2 * kBlockSlots + 128;
+  const std::vector<uint8_t> slots = codes(kSlots, 4);
+  const std::vector<uint8_t> probe = codes(1, 4);
+  std::vector<int32_t> positions(kSlots);
+  for (int32_t i = 0; i < kSlots; ++i) positions[static_cast<size_t>(i)] = i;
+  std::shuffle(positions.begin(), positions.end(), random_);
+  const PositionRange evictable{100, kSlots / 2};
+  for (const bool many_protected : {false, true}) {
+    std::vector<uint32_t> scores(kSlots), maxima(3), expected(3, 0);
+    score_slots({.rule = core::RuleKind::farthest_from_key,
+                 .facts = {kSlots, 32, 0},
+                 .codes = slots.data(),
+                 .positions = positions.data(),
+                 .accumulators = nullptr,
+                 .importances = nullptr,
+                 .importance_slopes = nullptr,
+                 .num_slots = kSlots,
+                 .code_bytes = 4,
+                 .probes = probe.data(),
+                 .num_probes = 1,
+                 .scores = scores.data(),
+                 .block_maxima = maxima.data(),
+                 .evictable = evictable,
+                 .many_protected = many_protected});
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      const auto at = static_cast<size_t>(slot);
+      ASSERT_EQ(scores[at], distance(slots.data() + slot * 4, probe.data(), 4)) << "slot " << slot;
+      const bool counts = !many_protected || (positions[at] >= evictable.first && positions[at] < evictable.end);
+      uint32_t& largest = expected[at / kBlockSlots];
+      if (counts) largest = std::max(largest, scores[at]);
+    }
+    EXPECT_EQ(maxima, expected) << "many protected: " << many_protected;
+    const SelectSlot args{scores.data(), maxima.data(), positions.data(), kSlots, evictable, true};
+    EXPECT_EQ(select_slot(args), plain_selection(args)) << "many protected: " << many_protected;
   }
 }
 
@@ -136,9 +176,10 @@ TEST_P(Scan, SelectsAmongScoresOfAllBits) {
   for (int32_t i = 0; i < 64; ++i) positions[static_cast<size_t>(i)] = i;
   scores[17] = 0x80000000U;
   scores[40] = ~0U;
-  SelectSlot args{scores.data(), positions.data(), 64, 0, INT32_MAX, false, false};
+  uint32_t maximum = ~0U;
+  SelectSlot args{scores.data(), &maximum, positions.data(), 64, {0, INT32_MAX}, false};
   EXPECT_EQ(select_slot(args), 40);
-  args.end_position = 40;
+  args.evictable.end = 40;
   EXPECT_EQ(select_slot(args), 17);
 }
 

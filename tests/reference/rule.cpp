@@ -14,9 +14,16 @@ namespace {
 std::uint32_t random_score(const Settings& settings, const Step& step, std::int32_t position) {
   const auto seed_low = static_cast<std::uint32_t>(settings.seed);
   const auto seed_high = static_cast<std::uint32_t>(settings.seed >> 32);
-  return philox4x32_10({static_cast<std::uint32_t>(step.position), static_cast<std::uint32_t>(position),
-                        static_cast<std::uint32_t>(settings.layer), step.global_head},
-                       {seed_low ^ 0x52414E44U, seed_high})[0];
+  const std::uint32_t drawn = philox4x32_10(
+      {static_cast<std::uint32_t>(step.position), 0, static_cast<std::uint32_t>(settings.layer), step.global_head},
+      {seed_low ^ 0x52414E44U, seed_high})[0];
+  std::uint32_t x = static_cast<std::uint32_t>(position) ^ drawn;
+  x ^= x >> 16;
+  x *= 0x7FEB352DU;
+  x ^= x >> 15;
+  x *= 0x846CA68BU;
+  x ^= x >> 16;
+  return x;
 }
 
 std::uint32_t bits_set(const Code& code) {
