@@ -71,7 +71,7 @@ hashevict_add_mutant(
   KERNEL decode
   FROM "(v + 1 < end ? v + 1 : v) * head_dim};"
   TO "v * head_dim};"
-  EXPECTED "FAILED.*Splits")
+  EXPECTED "FAILED.*TensorCores")
 hashevict_add_mutant(
   unscaled_parts
   FILE kernels/detail/attend_fold.cuh
