@@ -10,12 +10,8 @@ namespace {
 /// Calls `visitor(kernel, dynamic shared memory of a block)` with the kernel for queries of a type.
 template <class Visitor>
 auto visit_attend(const Layer& layer, DType query_dtype, const Visitor& visitor) {
-  const bool mma = uses_mma(layer.shape.group_size, query_dtype, layer.shape.format.dtype);
-  return visit_tile(layer.shape.group_size, mma, [&](auto tile) {
-    using Tile = decltype(tile);
-    const int32_t bytes = attend_bytes<Tile::kQueries>(layer.shape.head_dim);
-    return visit_rows<Tile::kQueries, Tile::kMma>(layer.shape.format.dtype, layer.shape.head_dim,
-                                                  [&](auto shape) { return visitor(attend<decltype(shape)>, bytes); });
+  return visit_shape(layer.shape, query_dtype, [&](auto shape) {
+    return visitor(attend<decltype(shape)>, attend_bytes<decltype(shape)::kTile>(layer.shape.head_dim));
   });
 }
 

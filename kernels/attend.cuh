@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/attend_fold.cuh"
 #include "kernels/detail/attend_inputs.cuh"
-#include "kernels/detail/attend_partials.cuh"
 #include "kernels/detail/head.cuh"
 
 namespace hashevict::kernels {
@@ -13,11 +13,14 @@ struct AttendItem {
   int32_t kv_head;
   int32_t split;          ///< of the head; all of them from 0 on, where a block takes all
   int32_t first_split;    ///< of the head, among those of the layer
+  int32_t split_bits;     ///< binary logarithm of the slots of a split
   int32_t sequence;       ///< -1: the block has no work
   bool refused;           ///< keys that the query must see have been evicted
   int32_t length;         ///< valid slots of the head
   int32_t last_position;  ///< slots of later positions are hidden from the query
   bool masked;            ///< some valid slots may hold later positions
+
+  HASHEVICT_DEVICE int32_t num_splits() const { return core::splits_of(length, split_bits); }
 };
 
 /// The work of a block: a split, or a head with all its splits.
@@ -26,8 +29,10 @@ HASHEVICT_DEVICE AttendItem item_of(const AttendParams& p, int32_t block) {
   const int32_t blocks = p.split != 0 ? layer.num_splits : layer.shape.num_kv_heads;
   core::Split split{block % blocks, 0};
   if (p.split != 0) split = simt::load(layer.state.splits + block % blocks);
-  AttendItem item{block / blocks, split.kv_head, split.index, 0, -1, false, 0, 0, false};
-  item.first_split = settings_of(layer, item.kv_head).first_split;
+  AttendItem item{block / blocks, split.kv_head, split.index, 0, 0, -1, false, 0, 0, false};
+  const core::HeadSettings own = settings_of(layer, item.kv_head);
+  item.first_split = own.first_split;
+  item.split_bits = own.split_bits();
   const Row row = row_of_token(p.batch, item.token);
   if (row.sequence < 0) return item;
   const int32_t last = row.first_token + row.num_tokens - 1;
@@ -52,7 +57,7 @@ struct Running {
 template <int32_t kTile>
 HASHEVICT_HOST_DEVICE constexpr int32_t attend_bytes(int32_t head_dim) {
   return attend_split_bytes<kTile>(head_dim) + 2 * simt::shared_bytes<float>(2 * kTile) +
-         simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int32_t>(1);
+         simt::shared_bytes<float>(kTile * head_dim) + fold_bytes<kTile>() + simt::shared_bytes<int32_t>(1);
 }
 
 /// The work of one block of attend().
@@ -73,12 +78,12 @@ struct AttendBlock {
   }
 
   HASHEVICT_DEVICE void attend(int32_t split) const {
-    const int32_t first_slot = split * kSplitSlots;
+    const int32_t first_slot = split << item.split_bits;
     const Head head =
         head_of(p.layer, item.sequence, item.kv_head);  // rebuilt for each use: a stored Head would cost registers
-    stage_offsets(head.address, first_slot, item.length, item.masked ? head.positions : nullptr, item.last_position,
-                  shared);
-    attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, item.length), shared, HeldOut{});
+    const VisibleSlots visible{head.address, item.length, item.masked ? head.positions : nullptr, item.last_position};
+    attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, 1 << item.split_bits, item.length), shared,
+                 HeldOut{}, [&](int32_t slot) { return visible.offset(first_slot + slot); });
   }
 
   /// Number of queries in the tile that starts at query `tile` of the group.
@@ -91,81 +96,109 @@ struct AttendBlock {
 /// A query whose keys were evicted has no result: its output becomes NaN, so that nobody takes it for one.
 template <class Shape>
 HASHEVICT_DEVICE void refuse(const AttendBlock<Shape>& block) {
-  for_elements(block.p.layer.shape.group_size, block.p.layer.shape.head_dim, [&](int32_t q, int32_t e) {
-    store_result({block.p.out, block.p.lse}, block.item.token, block.first_query_head(q), e,
-                 {kNotANumber, kNotANumber, kNotANumber});
+  const PartialQuad nothing{kNotANumber, kNotANumber, {kNotANumber, kNotANumber, kNotANumber, kNotANumber}};
+  for_quads(block.p.layer.shape.group_size, block.p.layer.shape.head_dim, [&](int32_t q, int32_t e) {
+    store_results({block.p.out, block.p.lse}, block.item.token, block.first_query_head(q), e, nothing);
   });
 }
 
-/// One block runs through all splits of its token.
+/// Merges the result of a split into those of the splits before it; behind the last one, writes the results.
 template <class Shape>
-HASHEVICT_DEVICE void attend_alone(const AttendBlock<Shape>& block, int32_t num_splits) {
+HASHEVICT_DEVICE void merge_split(const AttendBlock<Shape>& block, int32_t tile, int32_t split, int32_t num_splits) {
   const int32_t head_dim = block.p.layer.shape.head_dim;
-  for (int32_t tile = 0; tile < block.p.layer.shape.group_size; tile += Shape::kTile) {
+  for_quads(block.queries(tile), head_dim, [&](int32_t q, int32_t e) {
+    const int32_t i = q * head_dim + e;
+    const int32_t old = split % 2 * Shape::kTile + q;
+    PartialQuad all = empty_quad();
+    if (split > 0) {
+      all.maximum = block.running.maxima.load(old);
+      all.sum = block.running.sums.load(old);
+      block.running.values.load_many(i, all.values);
+    }
+    all = merge(all, split_partial<Shape::kTile>(block.shared, head_dim, q, e));
+    if (split + 1 == num_splits) {
+      store_results({block.p.out, block.p.lse}, block.item.token, block.first_query_head(tile + q), e, all);
+      return;
+    }
+    block.running.values.store_many(i, all.values);
+    if (e != 0) return;
+    block.running.maxima.store((split + 1) % 2 * Shape::kTile + q, all.maximum);
+    block.running.sums.store((split + 1) % 2 * Shape::kTile + q, all.sum);
+  });
+}
+
+/// The last block of a head merges its splits. Begins behind a barrier.
+template <class Shape>
+HASHEVICT_DEVICE void merge_splits(const AttendBlock<Shape>& block, const HeadPartials& partials, int32_t num_splits,
+                                   const FoldShared& fold) {
+  const int32_t group_size = block.p.layer.shape.group_size;
+  const int32_t head_dim = block.p.layer.shape.head_dim;
+  for (int32_t tile = 0; tile < group_size; tile += Shape::kTile) {
+    for (int32_t q = simt::warp(); q < block.queries(tile); q += kAttendWarps) {
+      const bool has_split = simt::lane() < num_splits;
+      const int64_t n = int64_t{simt::lane()} * group_size + tile + q;
+      const float maximum = has_split ? simt::load_relaxed(partials.maxima + n) : kNegativeInfinity;
+      const float sum = has_split ? simt::load_relaxed(partials.sums + n) : 0.0F;
+      find_steps(fold, q, 0, kNegativeInfinity, maximum, sum);
+    }
+    simt::block_sync();
+    for_quads(block.queries(tile), head_dim, [&](int32_t q, int32_t e) {
+      const float* const values = partials.values + (tile + q) * head_dim + e;
+      store_results({block.p.out, block.p.lse}, block.item.token, block.first_query_head(tile + q), e,
+                    fold_splits(fold, q, values, int64_t{group_size} * head_dim, num_splits));
+    });
+    simt::block_sync();
+  }
+}
+
+/// A block takes one split, and the last block of the head merges all of them; or one block runs through all splits.
+template <class Shape>
+HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, const FoldShared& fold,
+                                   const simt::SharedArray<int32_t>& is_last) {
+  const Layer& layer = block.p.layer;
+  const int32_t num_splits = block.item.num_splits();
+  const int32_t end = alone ? num_splits : block.item.split + 1;
+  const HeadPartials partials = partials_of(block.p.partials, layer, block.item.token, block.item.first_split);
+  HASHEVICT_NO_UNROLL
+  for (int32_t tile = 0; tile < layer.shape.group_size; tile += Shape::kTile) {
     block.stage_tile(tile);
-    for (int32_t split = 0; split < num_splits; ++split) {
+    HASHEVICT_NO_UNROLL
+    for (int32_t split = alone ? 0 : block.item.split; split < end; ++split) {
       block.attend(split);
-      for_elements(block.queries(tile), head_dim, [&](int32_t q, int32_t e) {
-        const int32_t i = q * head_dim + e;
-        const int32_t old = split % 2 * Shape::kTile + q;
-        Partial all = empty_partial();
-        if (split > 0) {
-          all = {block.running.maxima.load(old), block.running.sums.load(old), block.running.values.load(i)};
-        }
-        all = merge(all, split_partial<Shape::kTile>(block.shared, head_dim, q, e));
-        if (split + 1 == num_splits) {
-          store_result({block.p.out, block.p.lse}, block.item.token, block.first_query_head(tile + q), e, all);
-          return;
-        }
-        block.running.values.store(i, all.value);
-        if (e != 0) return;
-        block.running.maxima.store((split + 1) % 2 * Shape::kTile + q, all.maximum);
-        block.running.sums.store((split + 1) % 2 * Shape::kTile + q, all.sum);
+      if (alone) {
+        merge_split(block, tile, split, num_splits);
+        continue;
+      }
+      for_quads(block.queries(tile), layer.shape.head_dim, [&](int32_t q, int32_t e) {
+        store_partial(partials, int64_t{split} * layer.shape.group_size + tile + q, layer.shape.head_dim, e,
+                      split_partial<Shape::kTile>(block.shared, layer.shape.head_dim, q, e));
       });
     }
   }
-}
-
-/// Each block takes one split; the last block of the head merges all splits.
-template <class Shape>
-HASHEVICT_DEVICE void attend_together(const AttendBlock<Shape>& block, int32_t split, int32_t num_splits,
-                                      const simt::SharedArray<int32_t>& is_last) {
-  const Layer& layer = block.p.layer;
-  const HeadPartials partials = partials_of(block.p.partials, layer, block.item.token, block.item.first_split);
-  for (int32_t tile = 0; tile < layer.shape.group_size; tile += Shape::kTile) {
-    block.stage_tile(tile);
-    block.attend(split);
-    for_elements(block.queries(tile), layer.shape.head_dim, [&](int32_t q, int32_t e) {
-      store_partial(partials, split, tile + q, e,
-                    split_partial<Shape::kTile>(block.shared, layer.shape.head_dim, q, e));
-    });
-  }
+  if (alone) return;
   const int64_t ticket = int64_t{block.item.token} * layer.shape.num_kv_heads + block.item.kv_head;
   if (!is_last_block(layer.state.token_tickets + ticket, num_splits, is_last)) return;
-  for_elements(layer.shape.group_size, layer.shape.head_dim, [&](int32_t q, int32_t e) {
-    store_result({block.p.out, block.p.lse}, block.item.token, block.first_query_head(q), e,
-                 merge_partials(partials, num_splits, q, e));
-  });
+  merge_splits(block, partials, num_splits, fold);
 }
 
 /// Attention of query tokens over the slots of a layer. Grid: tokens x KV heads, times the splits of a full layer if
 /// `split`; 128 threads.
-/// Threads: a block takes one token, one head and one split of 256 slots, or all splits in turn; see attend_split.cuh
-/// and attend_mma.cuh.
+/// Threads: a block takes one token, one head and one split, or all splits in turn; see attend_split.cuh,
+/// attend_mma.cuh and attend_fold.cuh.
 /// Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a query and
 /// split through L2.
 /// Bound: memory.
 /// Races: no block writes the layer's keys, values or positions. Blocks exchange partial results by relaxed accesses
 /// around the head's ticket. The last block merges them in the order in which a single block runs through the splits,
 /// so both ways give the same bits. Blocks whose split lies behind the end return.
-/// Budget: 168 registers up to 2 queries at a time, and on tensor cores up to head_dim 64; 255 else. No spills. 28 KiB
+/// Budget: 168 registers up to 2 queries at a time, and on tensor cores up to head_dim 64; 255 else. No spills. 37 KiB
 /// of shared memory at head_dim 128 and 8 queries.
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   simt::wait_for_launch_before();
   const AttendItem item = item_of(p, simt::block_x());
-  const int32_t num_splits = splits_of(item.length);
+  const int32_t num_splits = item.num_splits();
   if (item.sequence < 0 || item.split >= num_splits) return;
   const int32_t head_dim = p.layer.shape.head_dim;
   simt::SharedMemory memory;
@@ -173,14 +206,13 @@ attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   const auto maxima = memory.take<float>(2 * Shape::kTile);
   const auto sums = memory.take<float>(2 * Shape::kTile);
   const auto values = memory.take<float>(Shape::kTile * head_dim);
+  const FoldShared fold = take_fold_shared<Shape::kTile>(memory);
   const auto is_last = memory.take<int32_t>(1);
   const AttendBlock<Shape> block{p, item, shared, {maxima, sums, values}};
   if (item.refused) {
     if (item.split == 0) refuse(block);
-  } else if (p.split == 0 || num_splits == 1) {
-    attend_alone(block, num_splits);
   } else {
-    attend_together(block, item.split, num_splits, is_last);
+    attend_block(block, p.split == 0 || num_splits == 1, fold, is_last);
   }
 }
 

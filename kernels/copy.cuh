@@ -7,10 +7,10 @@
 namespace hashevict::kernels {
 
 inline constexpr int32_t kCopyThreads = 256;
-inline constexpr int32_t kCopySlots = 32;  ///< slots that a block copies
+inline constexpr int32_t kCopyParts = 8;  ///< blocks that share a split
 
 /// Copies keys and values from the slots of one sequence to those of another. Grid: (splits of all
-/// heads, tiles of kCopySlots slots in each); kCopyThreads threads.
+/// heads, kCopyParts in each); kCopyThreads threads.
 /// Threads: neighbours move neighbouring units of 16 bytes of a row, or single elements where rows are not aligned.
 /// Bytes: keys and values of the valid slots, read once and written once. Bound: memory.
 /// Races: the two sequences share no memory, and each block writes its own slots alone.
@@ -18,11 +18,11 @@ inline constexpr int32_t kCopySlots = 32;  ///< slots that a block copies
 HASHEVICT_KERNEL(kCopyThreads) copy_slots(HASHEVICT_GRID_CONSTANT CopyParams p) {
   simt::wait_for_launch_before();
   const Layer& layer = p.layer;
-  const SlotRange range = slot_range(layer, simt::block_x(), simt::block_y(), kCopySlots);
+  const SlotRange range = slot_range(layer, simt::block_x(), simt::block_y(), kCopyParts);
   const int32_t seen = simt::load(layer.state.tokens_seen + counter_of(layer, p.source, range.kv_head));
   const int32_t length = settings_of(layer, range.kv_head).length(seen);
   const int32_t first = range.first;
-  const int32_t count = length - first < kCopySlots ? length - first : kCopySlots;
+  const int32_t count = length - first < range.count ? length - first : range.count;
   if (count <= 0) return;
   if (!has_pages(layer, p.source, seen) || !has_pages(layer, p.target, seen)) return;
   const core::SlotAddress source = head_of(layer, p.source, range.kv_head).address;

@@ -13,9 +13,8 @@ namespace {
 /// Calls `visitor(kernel, dynamic shared memory of a block)` with the kernel for queries of a type.
 template <class Visitor>
 auto visit_decode(const Layer& layer, DType query_dtype, const Visitor& visitor) {
-  const bool mma = uses_mma(layer.shape.group_size, query_dtype, layer.shape.format.dtype);
-  return visit_tile(layer.shape.group_size, mma, [&](auto tile) {
-    return visitor(decode<decltype(tile)>, decode_bytes<decltype(tile)::kQueries>(layer));
+  return visit_shape(layer.shape, query_dtype, [&](auto shape) {
+    return visitor(decode<decltype(shape)>, decode_bytes<decltype(shape)>(layer));
   });
 }
 
@@ -37,10 +36,9 @@ const char* launch_decode(const DecodeParams& params, const Queue& queue) {
 
 int32_t attention_shared_bytes(const Layer& layer) {
   // The type of the queries is not known here. Assume that of the keys: tensor cores need the most shared memory.
-  const bool mma = uses_mma(layer.shape.group_size, layer.shape.format.dtype, layer.shape.format.dtype);
-  return visit_tile(layer.shape.group_size, mma, [&](auto tile) {
-    constexpr int32_t kTile = decltype(tile)::kQueries;
-    return std::max(decode_bytes<kTile>(layer), attend_bytes<kTile>(layer.shape.head_dim));
+  return visit_shape(layer.shape, layer.shape.format.dtype, [&](auto shape) {
+    using Shape = decltype(shape);
+    return std::max(decode_bytes<Shape>(layer), attend_bytes<Shape::kTile>(layer.shape.head_dim));
   });
 }
 

@@ -5,86 +5,76 @@
 
 namespace hashevict::kernels {
 
-/// Blocks per multiprocessor that the kernel is compiled for. Room for a third block would make tiles of four queries
-/// spill around the calls.
-template <int32_t kTile>
-inline constexpr int32_t kDecodeBlocks = kTile >= 4 ? 2 : 3;
-
-template <int32_t kTile>
-int32_t decode_bytes(const Layer& layer) {
-  return decode_shared_bytes(layer) + attend_split_bytes<kTile>(layer.shape.head_dim);
-}
-
-/// Attention of a tile of the group's queries over one split, without the candidate; the candidate's logits are written
-/// separately. Not inlined into the kernel, which needs its registers for itself: each tile size has one kernel but
-/// many instances of this function.
 template <class Shape>
-HASHEVICT_NOINLINE void attend_tile(const DecodeParams& p, DecodeItem item, int32_t split, int32_t tile,
-                                    int32_t candidate) {
-  const Layer& layer = p.evict.layer;
-  simt::SharedMemory memory;
-  take_step_shared(memory, layer);
-  take_decode_shared(memory, layer);
-  const AttendShared shared = take_attend_shared<Shape::kTile>(memory, layer.shape.head_dim);
-  const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.first_split);
-  const int32_t first_slot = split * kSplitSlots;
-  const int32_t left = layer.shape.group_size - tile;
-  const int32_t queries = left < Shape::kTile ? left : Shape::kTile;
-  const HeldOut held_out{candidate < 0 ? -1 : candidate - first_slot,
-                         partials.logits + int64_t{split} * layer.shape.group_size + tile, queries};
-  stage_offsets(head_of(layer, item.sequence, item.kv_head).address, first_slot, length_before(item), nullptr, 0,
-                shared);
-  stage_queries<Shape::kTile>(p.evict.q, item.token, item.kv_head * layer.shape.group_size + tile, queries,
-                              layer.shape.head_dim, shared);
-  attend_split(Shape{}, split_input(layer, p.softmax, first_slot, length_before(item)), shared, held_out);
-  for_elements(queries, layer.shape.head_dim, [&](int32_t q, int32_t e) {
-    store_partial(partials, split, tile + q, e, split_partial<Shape::kTile>(shared, layer.shape.head_dim, q, e));
-  });
+int32_t decode_bytes(const Layer& layer) {
+  const int32_t head_dim = layer.shape.head_dim;
+  return step_bytes(layer) + decode_shared_bytes<Shape>(head_dim) + attend_split_bytes<Shape::kTile>(head_dim);
 }
 
-/// Finds the candidate of one split, then attends over the other slots.
-template <class Tile>
-HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item, int32_t split) {
+/// The arrays of one block of decode().
+struct DecodeArrays {
+  StepShared step;
+  DecodeShared finish;
+  AttendShared attend;
+};
+
+template <class Shape>
+HASHEVICT_DEVICE DecodeArrays take_decode_arrays(const Layer& layer) {
+  simt::SharedMemory memory;
+  const StepShared step = take_step_shared(memory, layer);
+  const DecodeShared finish = take_decode_shared<Shape>(memory, layer.shape.head_dim);
+  return {step, finish, take_attend_shared<Shape::kTile>(memory, layer.shape.head_dim)};
+}
+
+/// Finds the candidate of one split, then attends over its other slots; the candidate's logits are written separately.
+template <class Shape>
+HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item, int32_t split,
+                                   const DecodeArrays& arrays) {
   const Layer& layer = p.evict.layer;
-  const Candidate candidate = visit_bits(
-      layer.rule.hash_bits, [&](auto bits) { return find_candidate<decltype(bits)::value>(p.evict, item, split); });
+  const int32_t group_size = layer.shape.group_size;
+  const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.first_split);
+  const int32_t first_slot = split << item.split_bits;
+  const VisibleSlots visible{head_of(layer, item.sequence, item.kv_head).address, item.length(), nullptr, 0};
+  prefetch_rows(layer, visible, first_slot);
+  const Candidate candidate = find_candidate(p.evict, item, split, arrays.step, arrays.finish.candidates);
   if (simt::thread_index() == 0) {
-    const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.first_split);
     simt::store_relaxed(partials.keys + split, candidate.key);
     simt::store_relaxed(partials.slots + split, candidate.slot);
   }
-  for (int32_t tile = 0; tile < layer.shape.group_size; tile += Tile::kQueries) {
-    visit_rows<Tile::kQueries, Tile::kMma>(layer.shape.format.dtype, layer.shape.head_dim, [&](auto shape) {
-      attend_tile<decltype(shape)>(p, item, split, tile, candidate.slot);
+  const int32_t byte = simt::thread_index() * simt::kCacheLine;
+  if (candidate.slot >= 0 && byte < layer.shape.format.row_bytes()) {  // the last block reads it if the candidate stays
+    simt::prefetch(static_cast<const unsigned char*>(layer.values) + visible.address(candidate.slot) + byte);
+  }
+  HASHEVICT_NO_UNROLL
+  for (int32_t tile = 0; tile < group_size; tile += Shape::kTile) {
+    const int32_t queries = group_size - tile < Shape::kTile ? group_size - tile : Shape::kTile;
+    const int64_t first_query = int64_t{split} * group_size + tile;
+    stage_queries<Shape::kTile>(p.evict.q, item.token, item.kv_head * group_size + tile, queries, layer.shape.head_dim,
+                                arrays.attend);
+    attend_split(Shape{}, split_input(layer, p.softmax, first_slot, 1 << item.split_bits, item.length()), arrays.attend,
+                 HeldOut{candidate.slot < 0 ? -1 : candidate.slot - first_slot, partials.logits + first_query, queries},
+                 [&](int32_t slot) { return visible.offset(first_slot + slot); });
+    for_quads(queries, layer.shape.head_dim, [&](int32_t q, int32_t e) {
+      store_partial(partials, first_query + q, layer.shape.head_dim, e,
+                    split_partial<Shape::kTile>(arrays.attend, layer.shape.head_dim, q, e));
     });
   }
 }
 
-/// One block takes the tokens of a row in order, each through all splits. The results have the same bits as those of
-/// one block per split.
-template <class Tile>
-HASHEVICT_DEVICE void decode_row(const DecodeParams& p, DecodeItem item, int32_t num_tokens) {
-  for (int32_t i = 0; i < num_tokens; ++i, ++item.token, ++item.position) {
-    const int32_t num_splits = splits_of(length_before(item));
-    for (int32_t split = 0; split < num_splits; ++split) decode_split<Tile>(p, item, split);
-    finish_token(p, item, num_splits);
-  }
-}
-
 /// Eviction and attention in one launch. Grid: rows x the splits of all KV heads of a layer, as construction listed
-/// them; 128 threads. A block takes one split of 256 slots: it encodes the token, scans the codes of its slots for a
-/// candidate, and attends over the other slots (attend_split.cuh). The last block of the head picks the victim among
-/// the candidates, merges the splits in order, adds the candidates that stay and the new token, and only then
-/// overwrites the victim's slot. Bytes: keys, values, codes and positions of the valid slots once; G (2 + head_dim)
-/// floats a split through L2. Bound: memory, after the latency of head_dim dependent fma of the code. Races: until the
-/// head's last ticket its blocks only read the head's state, except the accumulators, of which each block writes those
-/// of its own slots. After that ticket only the last block is left, so nobody reads the slot that it overwrites. Blocks
-/// behind the end also read the head's counter: they and the head's last block take a second ticket, and the last of
-/// these moves the counters on. Heads share nothing. A row of several tokens is taken by the first block of each head,
-/// which alone reads the counter; the other blocks leave. Budget: 168 registers up to 2 queries at a time, 255 above,
-/// no spills; 33 KiB of shared memory at head_dim 128 and 8 queries.
-template <class Tile>
-HASHEVICT_KERNEL(kAttendThreads, kDecodeBlocks<Tile::kQueries>)
+/// them; 128 threads. A block takes one split: it encodes the token, scans the codes of its slots for a candidate, and
+/// attends over the other slots (attend_split.cuh, attend_mma.cuh). The last block of the head picks the victim among
+/// the candidates, merges the splits in order, adds the candidates that stay and the new token (decode_finish.cuh), and
+/// only then overwrites the victim's slot. Bytes: keys, values, codes and positions of the valid slots once; G (2 +
+/// head_dim) floats a split through L2. Bound: memory, after the latency of head_dim dependent fma of the code. Races:
+/// until the head's last ticket its blocks only read the head's state, except the accumulators, of which each block
+/// writes those of its own slots. After that ticket only the last block is left, so nobody reads the slot that it
+/// overwrites. Blocks behind the end also read the head's counter: they and the head's last block take a second ticket,
+/// and the last of these moves the counters on. Heads share nothing. A row of several tokens is taken by the first
+/// block of each head, which alone reads the counter and takes all splits in turn, with the same bits; the other blocks
+/// leave. Budget: kernels/budgets.txt; 46 KiB of shared memory at head_dim 128 and 8 queries.
+template <class Shape>
+HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
@@ -94,28 +84,31 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   if (row.sequence < 0 || row.num_tokens == 0 || (row.num_tokens > 1 && split.index > 0)) return;
   const int32_t before = simt::load_relaxed(layer.state.tokens_seen + counter_of(layer, row.sequence, split.kv_head));
   if (!has_pages_for(layer, row.sequence, before, row.num_tokens)) return;
-  const DecodeItem item{row.sequence, split.kv_head, row.first_token, before, own.capacity, own.first_split};
-  const int32_t num_splits = splits_of(length_before(item));
+  DecodeItem item{row.sequence, split.kv_head,   row.first_token, before,
+                  own.capacity, own.first_split, own.split_bits()};
+  const DecodeArrays arrays = take_decode_arrays<Shape>(layer);
+  const bool alone = row.num_tokens > 1;
   int32_t tickets = 1;
-  if (row.num_tokens > 1) {
-    decode_row<Tile>(p, item, row.num_tokens);
-  } else {
-    tickets += own.num_splits() - num_splits;
-    if (split.index < num_splits) {
-      decode_split<Tile>(p, item, split.index);
-      simt::SharedMemory memory;
-      take_step_shared(memory, layer);
-      const DecodeShared shared = take_decode_shared(memory, layer);
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = 0; i < row.num_tokens; ++i, ++item.token, ++item.position) {
+    const int32_t num_splits = item.num_splits();
+    const int32_t end = alone || split.index >= num_splits ? num_splits : split.index + 1;
+    HASHEVICT_NO_UNROLL
+    for (int32_t s = split.index; s < end; ++s) decode_split<Shape>(p, item, s, arrays);
+    if (!alone) {
+      tickets += own.num_splits() - num_splits;
+      if (split.index >= num_splits) {
+        simt::block_sync();
+        break;
+      }
       const int64_t ticket = 2 * counter_of(layer, item.sequence, item.kv_head);
-      if (!is_last_block(layer.state.tickets + ticket, num_splits, shared.is_last)) return;
-      finish_token(p, item, num_splits);
-    } else {
-      simt::block_sync();
+      if (!is_last_block(layer.state.tickets + ticket, num_splits, arrays.finish.is_last)) return;
     }
+    finish_token<Shape>(p, item, arrays.step, arrays.finish);
   }
   if (simt::thread_index() != 0) return;
-  if (tickets > 1 && !is_last_to_count(layer, item.sequence, item.kv_head, tickets)) return;
-  count_tokens(layer, item.sequence, item.kv_head, before + row.num_tokens, item.capacity);
+  if (tickets > 1 && !is_last_to_count(layer, row.sequence, split.kv_head, tickets)) return;
+  count_tokens(layer, row.sequence, split.kv_head, before + row.num_tokens, own.capacity);
 }
 
 }  // namespace hashevict::kernels

@@ -16,7 +16,7 @@ HASHEVICT_DEVICE void take_token(const EvictParams& p, const Head& head, const S
   const core::StepFacts facts = core::step_facts(p.layer, head.kv_head, position);
   const int32_t slot = find_slot<kEvictThreads, Rule, kBits>(p.layer, head, shared, facts);
   if (simt::thread_index() == 0) {
-    replace<Rule, kBits>(head, shared, p.slots, p.victims, token, position, slot);
+    replace<Rule, kBits>(p, head, shared, token, position, slot);
   }
   if (p.store != 0) store_rows(p.layer, head, p.k, p.v, token, slot);
   simt::block_sync();

@@ -14,8 +14,7 @@ using core::DType;
 using core::Head;
 using core::Layer;
 
-// Slots of one split of attention. The size is fixed, so that a head's result depends on its own length alone.
-using core::kSplitSlots;
+using core::kMostSplits;
 
 /// Vectors to read: `[tokens, heads, head_dim]` of any float type.
 struct Vectors {
@@ -81,7 +80,9 @@ struct EvictParams {
 /// Partial results of the splits, for the block that combines them; workspace. Items are tokens for attend and
 /// sequences for decode, at most num_sequences in both cases.
 struct Partials {
-  float* states;   ///< [items, N, G, 2 + head_dim]: maximum logit, sum of weights, weighted values
+  float* values;   ///< [items, N, G, head_dim], weighted
+  float* maxima;   ///< [items, N, G] of the logits
+  float* sums;     ///< [items, N, G] of the weights
   uint64_t* keys;  ///< [items, N] of each split's candidate; 0: no candidate
   int32_t* slots;  ///< [items, N] of the candidates
   float* logits;   ///< [items, N, G] of the candidates

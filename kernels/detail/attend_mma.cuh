@@ -61,11 +61,23 @@ struct MmaState {
   float values[Shape::kDims / 16][4];
 };
 
-/// Loads eight elements of a row, or zeros if the slot is not to be read.
-template <class Shape, bool kAligned>
-HASHEVICT_DEVICE Piece<Shape::kDtype> load_mma_piece(const void* data, int64_t offset, int32_t dim, int32_t head_dim) {
-  if (offset < 0 || dim >= head_dim) return {};
-  return load_piece<Shape::kDtype, kAligned>(data, offset, dim);
+/// Loads eight elements of each of several rows, or zeros if the slot is not to be read.
+template <class Shape, int32_t kRows>
+HASHEVICT_DEVICE void load_mma_pieces(Piece<Shape::kDtype> (&pieces)[kRows], const SplitInput& input, const void* data,
+                                      const int64_t (&offsets)[kRows], const int32_t (&dims)[kRows]) {
+  const auto load = [&](auto aligned) {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kRows; ++i) {
+      pieces[i] = {};
+      if (offsets[i] < 0 || dims[i] >= input.head_dim) continue;
+      pieces[i] = load_piece<Shape::kDtype, decltype(aligned)::value>(data, offsets[i], dims[i]);
+    }
+  };
+  if (input.aligned) {
+    load(std::true_type{});
+  } else {
+    load(std::false_type{});
+  }
 }
 
 /// Logits of a turn: [row, row + 8] by [query(0), query(1)], in this order.
@@ -105,11 +117,15 @@ class MmaQueries {
     float elements[kPieceElements] = {};
     if (dim < head_dim_) shared_.queries.load_many(lane.row * head_dim_ + dim, elements);
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) words[i] = low_halves(narrow(elements[2 * i]), narrow(elements[2 * i + 1]));
+    for (int32_t i = 0; i < 4; ++i) words[i] = narrow_both(elements[2 * i], elements[2 * i + 1]);
   }
-  /// Exact: the element was widened from this type.
-  static HASHEVICT_DEVICE uint32_t narrow(float element) {
-    return Shape::kIsBfloat ? narrow_to_bfloat(element) : narrow_to_half(element);
+  /// Exact: the elements were widened from this type.
+  static HASHEVICT_DEVICE uint32_t narrow_both(float low, float high) {
+    if constexpr (Shape::kIsBfloat) {
+      return high_halves(simt::bits_of_float(low), simt::bits_of_float(high));
+    } else {
+      return low_halves(narrow_to_half(low), narrow_to_half(high));
+    }
   }
 
   const AttendShared& shared_;
@@ -118,32 +134,36 @@ class MmaQueries {
 };
 
 /// Dot products of a turn's keys with all queries.
-template <class Shape, bool kAligned>
-HASHEVICT_DEVICE void mma_dots(const SplitInput& input, const AttendShared& shared, int32_t first_slot,
-                               const MmaQueries<Shape>& queries, MmaLogits<Shape>& dots) {
+template <class Shape>
+HASHEVICT_DEVICE void mma_dots(const SplitInput& input, const AttendShared& shared, const Stage& stage,
+                               int32_t first_slot, const MmaQueries<Shape>& queries, MmaLogits<Shape>& dots) {
   constexpr int32_t kChunks = Shape::kDims / kKeyDims;
   constexpr int32_t kTogether = kChunks < 4 ? kChunks : 4;  // chunks whose loads are in flight at a time
   const MmaLane lane = mma_lane();
-  const int64_t offsets[2] = {shared.offsets.load(first_slot + lane.row),
-                              shared.offsets.load(first_slot + lane.row + 8)};
+  const int32_t first = stage.offsets + first_slot + lane.row;
+  const int64_t upper_offset = shared.offsets.load(first);
+  const int64_t lower_offset = shared.offsets.load(first + 8);
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) dots.values[i] = 0.0F;
   HASHEVICT_NO_UNROLL
   for (int32_t base = 0; base < kChunks; base += kTogether) {
-    Piece<Shape::kDtype> keys[kTogether][2];
+    Piece<Shape::kDtype> keys[2 * kTogether];
+    int64_t offsets[2 * kTogether];
+    int32_t dims[2 * kTogether];
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < 2 * kTogether; ++i) {
-      const int32_t dim = (base + i / 2) * kKeyDims + lane.pair * kPieceElements;
-      keys[i / 2][i % 2] = load_mma_piece<Shape, kAligned>(input.keys, offsets[i % 2], dim, input.head_dim);
+      offsets[i] = i % 2 == 0 ? upper_offset : lower_offset;
+      dims[i] = (base + i / 2) * kKeyDims + lane.pair * kPieceElements;
     }
+    load_mma_pieces<Shape>(keys, input, input.keys, offsets, dims);
     HASHEVICT_UNROLL
     for (int32_t c = 0; c < kTogether; ++c) {
       uint32_t words[4];
       queries.get(base + c, words);
       HASHEVICT_UNROLL
       for (int32_t i = 0; i < 4; i += 2) {
-        const uint32_t* const upper = keys[c][0].parts[0].words + i;
-        const uint32_t* const lower = keys[c][1].parts[0].words + i;
+        const uint32_t* const upper = keys[2 * c].parts[0].words + i;
+        const uint32_t* const lower = keys[2 * c + 1].parts[0].words + i;
         simt::mma<Shape::kIsBfloat>(dots.values, {upper[0], lower[0], upper[1], lower[1]}, {words[i], words[i + 1]});
       }
     }
@@ -153,29 +173,51 @@ HASHEVICT_DEVICE void mma_dots(const SplitInput& input, const AttendShared& shar
 /// Turns dots into logits; a slot that does not count gets -infinity. The logits of the held-out slot are written
 /// separately.
 template <class Shape>
-HASHEVICT_DEVICE void mma_logits(const SplitInput& input, const AttendShared& shared, int32_t first_slot,
-                                 const HeldOut& held_out, MmaLogits<Shape>& dots) {
+HASHEVICT_DEVICE void mma_logits(const SplitInput& input, const AttendShared& shared, const Stage& stage,
+                                 int32_t first_slot, const HeldOut& held_out, MmaLogits<Shape>& dots) {
   const MmaLane lane = mma_lane();
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) {
     const int32_t slot = first_slot + MmaLogits<Shape>::slot(lane, i);
     float logit = logit_of(input.softmax, dots.values[i]);
-    if (slot == held_out.index) {
+    if (slot == stage.held_out) {
       const int32_t query = lane.query(i % 2);
       if (query < held_out.num_queries) simt::store_relaxed(held_out.logits + query, logit);
       logit = kNegativeInfinity;
     }
-    if (shared.offsets.load(slot) < 0) logit = kNegativeInfinity;
+    if (shared.offsets.load(stage.offsets + slot) < 0) logit = kNegativeInfinity;
     dots.values[i] = logit;
   }
 }
 
-/// values += weights * values of a turn, 64 dimensions at a time.
-template <class Shape, bool kAligned>
-HASHEVICT_DEVICE void mma_values(const SplitInput& input, const AttendShared& shared, int32_t first_slot,
-                                 int32_t held_out, const MmaLogits<Shape>& weights,
-                                 float (&values)[Shape::kDims / 16][4]) {
+/// The values of a turn: a lane's eight elements of four slots, for each 64 dimensions.
+template <class Shape>
+struct MmaValues {
+  Piece<Shape::kDtype> rows[Shape::kDims / kValueDims][4];
+};
+
+/// Starts to load the values of a turn. Nothing waits for them until mma_values().
+template <class Shape>
+HASHEVICT_DEVICE void load_mma_values(const SplitInput& input, const AttendShared& shared, const Stage& stage,
+                                      int32_t first_slot, MmaValues<Shape>& values) {
   const MmaLane lane = mma_lane();
+  int64_t offsets[4];
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 4; ++i) {
+    const int32_t slot = first_slot + 2 * lane.pair + i % 2 + i / 2 * 8;
+    offsets[i] = slot == stage.held_out ? int64_t{-1} : shared.offsets.load(stage.offsets + slot);
+  }
+  HASHEVICT_UNROLL
+  for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
+    const int32_t dim = c * kValueDims + lane.row * kPieceElements;
+    load_mma_pieces<Shape>(values.rows[c], input, input.values, offsets, {dim, dim, dim, dim});
+  }
+}
+
+/// sums += weights * values of a turn, 64 dimensions at a time.
+template <class Shape>
+HASHEVICT_DEVICE void mma_values(const MmaLogits<Shape>& weights, const MmaValues<Shape>& values,
+                                 float (&sums)[Shape::kDims / 16][4]) {
   uint32_t parts[Shape::kParts][2];
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 2; ++i) {
@@ -188,30 +230,18 @@ HASHEVICT_DEVICE void mma_values(const SplitInput& input, const AttendShared& sh
       parts[p][i] = simt::transpose(low_halves(low, take_part<Shape::kIsBfloat>(second)));
     }
   }
-  int64_t offsets[4];
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 4; ++i) {
-    const int32_t slot = first_slot + 2 * lane.pair + i % 2 + i / 2 * 8;
-    offsets[i] = slot == held_out ? int64_t{-1} : shared.offsets.load(slot);
-  }
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
-    Piece<Shape::kDtype> rows[4];
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) {
-      rows[i] = load_mma_piece<Shape, kAligned>(input.values, offsets[i], c * kValueDims + lane.row * kPieceElements,
-                                                input.head_dim);
-    }
     HASHEVICT_UNROLL
     for (int32_t j = 0; j < 4; ++j) {
       uint32_t words[4];
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < 4; ++i) words[i] = rows[i].parts[0].words[j];
+      for (int32_t i = 0; i < 4; ++i) words[i] = values.rows[c][i].parts[0].words[j];
       const uint32_t transposed[4] = {low_halves(words[0], words[1]), high_halves(words[0], words[1]),
                                       low_halves(words[2], words[3]), high_halves(words[2], words[3])};
       HASHEVICT_UNROLL
       for (int32_t p = 0; p < Shape::kParts; ++p) {
-        simt::mma<Shape::kIsBfloat>(values[4 * c + j], transposed, parts[p]);
+        simt::mma<Shape::kIsBfloat>(sums[4 * c + j], transposed, parts[p]);
       }
     }
   }
@@ -269,19 +299,34 @@ HASHEVICT_DEVICE void mma_weights(MmaLogits<Shape>& logits, MmaState<Shape>& sta
   }
 }
 
-template <class Shape, bool kAligned>
-HASHEVICT_DEVICE void attend_mma(const SplitInput& input, const AttendShared& shared, const HeldOut& held_out) {
-  const MmaQueries<Shape> queries{shared, input.head_dim};
-  MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
+template <class Shape>
+HASHEVICT_DEVICE void attend_mma_stage(const SplitInput& input, const AttendShared& shared, const Stage& stage,
+                                       const HeldOut& held_out, const MmaQueries<Shape>& queries,
+                                       MmaState<Shape>& state) {
   // Not unrolled: rows of several turns would not fit into registers.
   HASHEVICT_NO_UNROLL
-  for (int32_t slot = simt::warp() * kMmaSlots; slot < input.num_slots; slot += kAttendWarps * kMmaSlots) {
+  for (int32_t slot = simt::warp() * kMmaSlots; slot < stage.num_slots; slot += kAttendWarps * kMmaSlots) {
     MmaLogits<Shape> logits;
-    mma_dots<Shape, kAligned>(input, shared, slot, queries, logits);
-    mma_logits<Shape>(input, shared, slot, held_out, logits);
+    MmaValues<Shape> values;
+    if constexpr (Shape::kLoadsTogether) load_mma_values(input, shared, stage, slot, values);
+    mma_dots<Shape>(input, shared, stage, slot, queries, logits);
+    mma_logits<Shape>(input, shared, stage, slot, held_out, logits);
     mma_weights<Shape>(logits, state);
-    mma_values<Shape, kAligned>(input, shared, slot, held_out.index, logits, state.values);
+    if constexpr (!Shape::kLoadsTogether) load_mma_values(input, shared, stage, slot, values);
+    mma_values(logits, values, state.values);
   }
+}
+
+/// attend_split() for these shapes.
+template <DType kDtype, int32_t kDims, class FindOffset>
+HASHEVICT_DEVICE void attend_split(MmaShape<kDtype, kDims> /*shape*/, const SplitInput& input,
+                                   const AttendShared& shared, const HeldOut& held_out, const FindOffset& find_offset) {
+  using Shape = MmaShape<kDtype, kDims>;
+  simt::block_sync();
+  const MmaQueries<Shape> queries{shared, input.head_dim};
+  MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
+  for_stages(input.num_slots, shared, held_out, find_offset,
+             [&](const Stage& stage) { attend_mma_stage<Shape>(input, shared, stage, held_out, queries, state); });
   HASHEVICT_UNROLL
   for (int32_t q = 0; q < 2; ++q) {
     float sum[1] = {state.sums[q]};
@@ -289,19 +334,6 @@ HASHEVICT_DEVICE void attend_mma(const SplitInput& input, const AttendShared& sh
     state.sums[q] = sum[0];
   }
   store_mma_warp<Shape>(shared, input.head_dim, state);
-}
-
-/// attend_split() for these shapes.
-template <DType kDtype, int32_t kDims>
-HASHEVICT_DEVICE void attend_split(MmaShape<kDtype, kDims> /*shape*/, const SplitInput& input,
-                                   const AttendShared& shared, const HeldOut& held_out) {
-  using Shape = MmaShape<kDtype, kDims>;
-  simt::block_sync();
-  if (input.aligned) {
-    attend_mma<Shape, true>(input, shared, held_out);
-  } else {
-    attend_mma<Shape, false>(input, shared, held_out);
-  }
   simt::block_sync();
 }
 

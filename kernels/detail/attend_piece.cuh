@@ -33,7 +33,7 @@ HASHEVICT_DEVICE Piece<kDtype> load_piece(const void* data, int64_t offset, int3
   Piece<kDtype> piece;
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < (kAligned ? kParts : 0); ++i) {
-    piece.parts[i] = simt::load16(address + i * 16);
+    piece.parts[i] = simt::load16_once(address + i * 16);
   }
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < (kAligned ? 0 : 4 * kParts); ++i) {

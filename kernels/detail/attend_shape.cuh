@@ -10,6 +10,7 @@ namespace hashevict::kernels {
 
 inline constexpr int32_t kAttendThreads = 128;
 inline constexpr int32_t kAttendWarps = kAttendThreads / simt::kWarpSize;
+inline constexpr int32_t kStageSlots = 256;  ///< slots of a split whose addresses lie in shared memory at a time
 
 /// The compile-time parameters of attention: the type of keys and values, the lanes that share a row, and the queries
 /// that share a pass over the slots.
@@ -21,7 +22,7 @@ struct AttendShape {
   static constexpr int32_t kGroups = kAttendThreads / kLanes;  ///< lane groups of a block, each with a slot of its own
   /// Slots that a lane group takes per turn: enough loads in flight to cover the latency of memory. Fewer where rows or
   /// queries take many registers.
-  static constexpr int32_t kTurn = kTile == 8 || kDtype == DType::float32 || 4 * kTile > kLanes ? 2 : 4;
+  static constexpr int32_t kTurn = kDtype == DType::float32 || 4 * kTile > kLanes ? 2 : 4;
   static constexpr int32_t kTurnSlots = kTurn * kGroups;  ///< slots that a block takes per turn
   static constexpr int32_t kDots =
       kTile * kTurn;  ///< dots of a lane group per turn; the slots of a query are neighbours
@@ -30,7 +31,7 @@ struct AttendShape {
   static constexpr int32_t kSpread = kDots > kLanes ? 1 : kLanes / kDots;  ///< lanes that hold the same dot
   static constexpr int32_t kQueryLanes = kSpread * kTurn / kHeld;          ///< lanes that hold a query's dots
   static constexpr int32_t kBlocks = kTile >= 4 ? 2 : 3;  ///< blocks per multiprocessor that the kernel is compiled for
-  static_assert(kSplitSlots % kTurnSlots == 0);
+  static_assert(kStageSlots % kTurnSlots == 0);
 
   /// The lane of a group that holds a dot after the reduction.
   static HASHEVICT_HOST_DEVICE constexpr int32_t lane_of(int32_t dot) { return dot / kHeld * kSpread; }
@@ -46,6 +47,8 @@ struct MmaShape {
   static constexpr bool kIsBfloat = kDtype == DType::bfloat16;
   static constexpr int32_t kParts = kIsBfloat ? 3 : 2;
   static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;
+  /// Whether values are loaded along with keys, before the softmax. The longest rows leave no registers for that.
+  static constexpr bool kLoadsTogether = kDims <= 128;
 };
 
 /// Whether tensor cores are used. Smaller groups have too little arithmetic per key to gain, and queries of another
@@ -54,53 +57,40 @@ HASHEVICT_HOST_DEVICE constexpr bool uses_mma(int32_t group_size, DType query_dt
   return group_size >= 4 && query_dtype == dtype && (dtype == DType::float16 || dtype == DType::bfloat16);
 }
 
-/// The queries of a group that share one pass over the slots, and whether tensor cores take them. visit_tile() passes
-/// one to its visitor.
-template <int32_t kQueriesValue, bool kMmaValue>
-struct Tile {
-  static constexpr int32_t kQueries = kQueriesValue;
-  static constexpr bool kMma = kMmaValue;
-};
-
-template <class Visitor>
-decltype(auto) visit_tile(int32_t group_size, bool mma, const Visitor& visitor) {
-  if (mma) return visitor(Tile<8, true>{});
-  if (group_size == 1) return visitor(Tile<1, false>{});
-  if (group_size == 2) return visitor(Tile<2, false>{});
-  if (group_size <= 4) return visitor(Tile<4, false>{});
-  return visitor(Tile<8, false>{});
-}
-
 /// Calls `visitor(AttendShape<...>{})` for the number of lanes that a row needs.
-HASHEVICT_EXEC_CHECK_DISABLE
 template <DType kDtype, int32_t kTile, class Visitor>
-HASHEVICT_HOST_DEVICE decltype(auto) visit_lanes(int32_t head_dim, const Visitor& visitor) {
+decltype(auto) visit_lanes(int32_t head_dim, const Visitor& visitor) {
   if (head_dim <= 8 * kPieceElements) return visitor(AttendShape<kDtype, 8, kTile>{});
   if (head_dim <= 16 * kPieceElements) return visitor(AttendShape<kDtype, 16, kTile>{});
   return visitor(AttendShape<kDtype, 32, kTile>{});
 }
 
-HASHEVICT_EXEC_CHECK_DISABLE
+/// For the number of queries that share a pass over the slots. A group of more takes several passes.
 template <DType kDtype, class Visitor>
-HASHEVICT_HOST_DEVICE decltype(auto) visit_dims(int32_t head_dim, const Visitor& visitor) {
+decltype(auto) visit_tiles(const core::Shape& shape, const Visitor& visitor) {
+  if (shape.group_size == 1) return visit_lanes<kDtype, 1>(shape.head_dim, visitor);
+  if (shape.group_size == 2) return visit_lanes<kDtype, 2>(shape.head_dim, visitor);
+  return visit_lanes<kDtype, 4>(shape.head_dim, visitor);
+}
+
+template <DType kDtype, class Visitor>
+decltype(auto) visit_dims(int32_t head_dim, const Visitor& visitor) {
   if (head_dim <= 64) return visitor(MmaShape<kDtype, 64>{});
   if (head_dim <= 128) return visitor(MmaShape<kDtype, 128>{});
   return visitor(MmaShape<kDtype, 256>{});
 }
 
-/// Calls `visitor(shape)` for a type and size of rows. Together with visit_tile() this is the only list of instances.
-/// With `kMma` the type has 16 bits and the tile is MmaShape's.
-HASHEVICT_EXEC_CHECK_DISABLE
-template <int32_t kTile, bool kMma, class Visitor>
-HASHEVICT_HOST_DEVICE decltype(auto) visit_rows(DType dtype, int32_t head_dim, const Visitor& visitor) {
-  if constexpr (kMma) {
-    if (dtype == DType::float16) return visit_dims<DType::float16>(head_dim, visitor);
-    return visit_dims<DType::bfloat16>(head_dim, visitor);
-  } else {
-    if (dtype == DType::float16) return visit_lanes<DType::float16, kTile>(head_dim, visitor);
-    if (dtype == DType::bfloat16) return visit_lanes<DType::bfloat16, kTile>(head_dim, visitor);
-    return visit_lanes<DType::float32, kTile>(head_dim, visitor);
+/// Calls `visitor(shape)` for a cache and queries of a type. This is the only list of instances: 33 a kernel.
+template <class Visitor>
+decltype(auto) visit_shape(const core::Shape& shape, DType query_dtype, const Visitor& visitor) {
+  const DType dtype = shape.format.dtype;
+  if (uses_mma(shape.group_size, query_dtype, dtype)) {
+    if (dtype == DType::float16) return visit_dims<DType::float16>(shape.head_dim, visitor);
+    return visit_dims<DType::bfloat16>(shape.head_dim, visitor);
   }
+  if (dtype == DType::float16) return visit_tiles<DType::float16>(shape, visitor);
+  if (dtype == DType::bfloat16) return visit_tiles<DType::bfloat16>(shape, visitor);
+  return visit_tiles<DType::float32>(shape, visitor);
 }
 
 }  // namespace hashevict::kernels

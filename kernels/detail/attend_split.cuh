@@ -8,15 +8,16 @@
 /// Attention of a tile of queries over one split of a head's slots, by one block.
 ///
 /// A lane owns eight neighbouring elements of every row. So kLanes lanes, a lane group, take a slot together, and the
-/// groups of a block take neighbouring slots side by side. Every group keeps an online softmax over its own slots. The
-/// reduction of a turn's dots leaves each lane with its share of them instead of all; the lane turns them into weights
-/// and hands these out again. In the end the groups are merged in a fixed order.
+/// groups of a block take neighbouring slots side by side. A split is taken in stages of kStageSlots slots; while one
+/// is attended over, threads look up where the rows of the next one lie. Every group keeps an online softmax over its
+/// own slots. The reduction of a turn's dots leaves each lane with its share of them instead of all; the lane turns
+/// them into weights and hands these out again. In the end the groups are merged in a fixed order.
 namespace hashevict::kernels {
 
 /// A block's arrays in shared memory.
 struct AttendShared {
   simt::SharedArray<float> queries;    ///< [kTile, head_dim]
-  simt::SharedArray<int64_t> offsets;  ///< [kSplitSlots] offset of a slot's row in bytes; -1: must not be read
+  simt::SharedArray<int64_t> offsets;  ///< [2, kStageSlots] offset of a slot's row in bytes; -1: must not be read
   simt::SharedArray<float> maxima;     ///< [kAttendWarps, kTile]
   simt::SharedArray<float> sums;       ///< [kAttendWarps, kTile]
   simt::SharedArray<float> values;     ///< [kAttendWarps, kTile, head_dim]
@@ -24,7 +25,7 @@ struct AttendShared {
 
 template <int32_t kTile>
 HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim) {
-  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(kSplitSlots) +
+  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(2 * kStageSlots) +
          2 * simt::shared_bytes<float>(kAttendWarps * kTile) +
          simt::shared_bytes<float>(kAttendWarps * kTile * head_dim);
 }
@@ -32,7 +33,7 @@ HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim) {
 template <int32_t kTile>
 HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int32_t head_dim) {
   const auto queries = memory.take<float>(kTile * head_dim);
-  const auto offsets = memory.take<int64_t>(kSplitSlots);
+  const auto offsets = memory.take<int64_t>(2 * kStageSlots);
   const auto maxima = memory.take<float>(kAttendWarps * kTile);
   const auto sums = memory.take<float>(kAttendWarps * kTile);
   return {queries, offsets, maxima, sums, memory.take<float>(kAttendWarps * kTile * head_dim)};
@@ -46,6 +47,13 @@ struct SplitInput {
   int32_t head_dim;
   int32_t num_slots;  ///< slots of the split
   Softmax softmax;
+};
+
+/// Some slots of a split whose addresses are in shared memory.
+struct Stage {
+  int32_t offsets;    ///< index of the first one's offset
+  int32_t num_slots;  ///< at most kStageSlots
+  int32_t held_out;   ///< index of the slot that is held out; out of range: none is
 };
 
 /// A slot excluded from the sums; its logits are written separately.
@@ -132,21 +140,10 @@ HASHEVICT_DEVICE void start(LaneState<Shape>& state, const AttendShared& shared,
   }
 }
 
-/// Loads all rows of a turn before any of them is used.
+/// Loads the rows at `offsets` of a turn. Slots that do not count get zeros: their memory may hold anything.
 template <class Shape, bool kAligned>
-HASHEVICT_DEVICE void load_turn(Turn<Shape>& turn, const SplitInput& input, const AttendShared& shared,
-                                int32_t turn_slot, int32_t held_out) {
+HASHEVICT_DEVICE void load_rows(Turn<Shape>& turn, const SplitInput& input, const int64_t (&offsets)[Shape::kTurn]) {
   const int32_t first = first_element<Shape>();
-  turn.visible = 0;
-  turn.held_out = 0;
-  int64_t offsets[Shape::kTurn];
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < Shape::kTurn; ++i) {
-    const int32_t slot = turn_slot + i * Shape::kGroups + simt::thread_index() / Shape::kLanes;
-    offsets[i] = shared.offsets.load(slot);
-    if (offsets[i] >= 0) turn.visible |= 1U << i;
-    if (slot == held_out) turn.held_out |= 1U << i;
-  }
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < Shape::kTurn; ++i) {
     turn.keys[i] = {};
@@ -155,9 +152,30 @@ HASHEVICT_DEVICE void load_turn(Turn<Shape>& turn, const SplitInput& input, cons
   }
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < Shape::kTurn; ++i) {
-    turn.values[i] = {};  // slots that do not count get zeros: their memory may hold anything
+    turn.values[i] = {};
     if (offsets[i] < 0 || first >= input.head_dim || (turn.held_out >> i & 1U) != 0) continue;
     turn.values[i] = load_piece<Shape::kDtype, kAligned>(input.values, offsets[i], first);
+  }
+}
+
+/// Loads all rows of a turn before any of them is used.
+template <class Shape>
+HASHEVICT_DEVICE void load_turn(Turn<Shape>& turn, const SplitInput& input, const AttendShared& shared,
+                                const Stage& stage, int32_t turn_slot) {
+  turn.visible = 0;
+  turn.held_out = 0;
+  int64_t offsets[Shape::kTurn];
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < Shape::kTurn; ++i) {
+    const int32_t slot = turn_slot + i * Shape::kGroups + simt::thread_index() / Shape::kLanes;
+    offsets[i] = shared.offsets.load(stage.offsets + slot);
+    if (offsets[i] >= 0) turn.visible |= 1U << i;
+    if (slot == stage.held_out) turn.held_out |= 1U << i;
+  }
+  if (input.aligned) {
+    load_rows<Shape, true>(turn, input, offsets);
+  } else {
+    load_rows<Shape, false>(turn, input, offsets);
   }
 }
 
@@ -283,12 +301,12 @@ HASHEVICT_DEVICE void store_warp(LaneState<Shape>& state, const AttendShared& sh
   }
 }
 
-template <class Shape, bool kAligned>
-HASHEVICT_DEVICE void attend_slots(const SplitInput& input, const AttendShared& shared, const HeldOut& held_out,
-                                   LaneState<Shape>& state) {
-  for (int32_t slot = 0; slot < input.num_slots; slot += Shape::kTurnSlots) {
+template <class Shape>
+HASHEVICT_DEVICE void attend_stage(const SplitInput& input, const AttendShared& shared, const Stage& stage,
+                                   const HeldOut& held_out, LaneState<Shape>& state) {
+  for (int32_t slot = 0; slot < stage.num_slots; slot += Shape::kTurnSlots) {
     Turn<Shape> turn;
-    load_turn<Shape, kAligned>(turn, input, shared, slot, held_out.index);
+    load_turn<Shape>(turn, input, shared, stage, slot);
     float dots[Shape::kDots];
     dot_turn<Shape>(turn, state, dots);
     const float rescale = weigh_turn<Shape>(turn, input.softmax, held_out, state, dots);
@@ -296,40 +314,68 @@ HASHEVICT_DEVICE void attend_slots(const SplitInput& input, const AttendShared& 
   }
 }
 
-/// Attends over one split for the tile's queries. The caller has filled `shared.queries` and `shared.offsets`; any
-/// threads may have written them. split_partial() reads the result, until the next split starts.
-template <DType kDtype, int32_t kLanes, int32_t kTile>
+/// Calls `attend(stage)` for the stages of a split. The offsets of the next stage are looked up before `attend` and
+/// stored behind it, so that nothing waits for them.
+/// @param find_offset (slot of the split) the offset of its row in bytes, or -1; slots behind the end included
+template <class FindOffset, class Attend>
+HASHEVICT_DEVICE void for_stages(int32_t num_slots, const AttendShared& shared, const HeldOut& held_out,
+                                 const FindOffset& find_offset, const Attend& attend) {
+  constexpr int32_t kEach = kStageSlots / kAttendThreads;
+  HASHEVICT_NO_UNROLL
+  for (int32_t first = -kStageSlots; first < num_slots; first += kStageSlots) {
+    const int32_t next = first + kStageSlots;
+    int64_t offsets[kEach];
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kEach; ++i) {
+      offsets[i] = next < num_slots ? find_offset(next + i * kAttendThreads + simt::thread_index()) : int64_t{-1};
+    }
+    if (first >= 0) {
+      const int32_t left = num_slots - first;
+      attend(Stage{first % (2 * kStageSlots), left < kStageSlots ? left : kStageSlots, held_out.index - first});
+    }
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kEach; ++i) {
+      const int32_t at = next % (2 * kStageSlots);
+      shared.offsets.store(at + i * kAttendThreads + simt::thread_index(), offsets[i]);
+    }
+    simt::block_sync();
+  }
+}
+
+/// Attends over one split for the tile's queries. The caller has filled `shared.queries`; any threads may have written
+/// them. split_partial() reads the result, until the next split starts.
+template <DType kDtype, int32_t kLanes, int32_t kTile, class FindOffset>
 HASHEVICT_DEVICE void attend_split(AttendShape<kDtype, kLanes, kTile> /*shape*/, const SplitInput& input,
-                                   const AttendShared& shared, const HeldOut& held_out) {
+                                   const AttendShared& shared, const HeldOut& held_out, const FindOffset& find_offset) {
   using Shape = AttendShape<kDtype, kLanes, kTile>;
   simt::block_sync();
   LaneState<Shape> state;
   start<Shape>(state, shared, input.head_dim);
-  if (input.aligned) {
-    attend_slots<Shape, true>(input, shared, held_out, state);
-  } else {
-    attend_slots<Shape, false>(input, shared, held_out, state);
-  }
+  for_stages(input.num_slots, shared, held_out, find_offset,
+             [&](const Stage& stage) { attend_stage<Shape>(input, shared, stage, held_out, state); });
   store_warp<Shape>(state, shared, input.head_dim);
   simt::block_sync();
 }
 
-/// The split's result for query `q` of the tile, element `e`.
+/// The split's result for query `q` of the tile, elements [e, e + 4).
 template <int32_t kTile>
-HASHEVICT_DEVICE Partial split_partial(const AttendShared& shared, int32_t head_dim, int32_t q, int32_t e) {
+HASHEVICT_DEVICE PartialQuad split_partial(const AttendShared& shared, int32_t head_dim, int32_t q, int32_t e) {
   float maximum = kNegativeInfinity;
   HASHEVICT_UNROLL
   for (int32_t w = 0; w < kAttendWarps; ++w) {
     maximum = simt::maximum(maximum, shared.maxima.load(w * kTile + q));
   }
   const float reference = reference_of(maximum);
-  Partial all{maximum, 0.0F, 0.0F};
+  PartialQuad all{maximum, 0.0F, {}};
   HASHEVICT_UNROLL
   for (int32_t w = 0; w < kAttendWarps; ++w) {
     const int32_t row = w * kTile + q;
     const float weight = weight_of(shared.maxima.load(row), reference);
     all.sum = simt::fma(shared.sums.load(row), weight, all.sum);
-    all.value = simt::fma(shared.values.load(row * head_dim + e), weight, all.value);
+    float values[4];
+    shared.values.load_many(row * head_dim + e, values);
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 4; ++i) all.values[i] = simt::fma(values[i], weight, all.values[i]);
   }
   return all;
 }

@@ -40,19 +40,28 @@ struct Partial {
   float value;    ///< weighted sum of the values' element
 };
 
+/// The same for four neighbouring elements.
+struct PartialQuad {
+  float maximum;
+  float sum;
+  float values[4];
+};
+
 /// The result over no slots.
-HASHEVICT_DEVICE Partial empty_partial() {
-  return {kNegativeInfinity, 0.0F, 0.0F};
+HASHEVICT_DEVICE PartialQuad empty_quad() {
+  return {kNegativeInfinity, 0.0F, {}};
 }
 
 /// The result over the slots of both. Merging the same parts in the same order gives the same bits.
-HASHEVICT_DEVICE Partial merge(const Partial& a, const Partial& b) {
+HASHEVICT_DEVICE PartialQuad merge(const PartialQuad& a, const PartialQuad& b) {
   const float maximum = simt::maximum(a.maximum, b.maximum);
   const float reference = reference_of(maximum);
   const float of_a = weight_of(a.maximum, reference);
   const float of_b = weight_of(b.maximum, reference);
-  return {maximum, simt::fma(a.sum, of_a, simt::multiply(b.sum, of_b)),
-          simt::fma(a.value, of_a, simt::multiply(b.value, of_b))};
+  PartialQuad all{maximum, simt::fma(a.sum, of_a, simt::multiply(b.sum, of_b)), {}};
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 4; ++i) all.values[i] = simt::fma(a.values[i], of_a, simt::multiply(b.values[i], of_b));
+  return all;
 }
 
 /// The outputs of attention.
@@ -80,6 +89,13 @@ HASHEVICT_DEVICE void store_result(const Results& to, int64_t token, int32_t que
   store_element(to.out.data, to.out.dtype,
                 token * to.out.stride[0] + query_head * to.out.stride[1] + e * to.out.stride[2], result_of(all));
   if (e == 0) store_lse(to.lse, token, query_head, all);
+}
+
+/// Writes elements [e, e + 4).
+HASHEVICT_DEVICE void store_results(const Results& to, int64_t token, int32_t query_head, int32_t e,
+                                    const PartialQuad& all) {
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 4; ++i) store_result(to, token, query_head, e + i, {all.maximum, all.sum, all.values[i]});
 }
 
 }  // namespace hashevict::kernels

@@ -1,47 +1,94 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/attend_fold.cuh"
 #include "kernels/detail/attend_inputs.cuh"
-#include "kernels/detail/attend_partials.cuh"
 #include "kernels/detail/decode_step.cuh"
 
 /// The work of a head's last block, once every split has left its partial result and its candidate.
+///
+/// Each lane of every warp takes a split, so all warps find the victim by themselves and nothing waits for a barrier.
+/// The rows of the candidates that stay are then on their way to shared memory, each once and 16 bytes at a time, while
+/// warps score the new token and find the factors of the merge (attend_fold.cuh).
 namespace hashevict::kernels {
 
 /// Shared memory of decode() beside the token's codes and attention.
 struct DecodeShared {
-  simt::SharedArray<float> logits;    ///< [G] of the new token
-  simt::SharedArray<int32_t> chosen;  ///< [1] the new token's slot
+  FoldShared fold;
+  simt::SharedArray<uint32_t> losers;  ///< [kMostSplits, words of a row] values of the candidates that stay
+  WarpCandidates candidates;
   simt::SharedArray<int32_t> is_last;
 };
 
-HASHEVICT_HOST_DEVICE inline int32_t decode_shared_bytes(const Layer& layer) {
-  return step_bytes(layer) + simt::shared_bytes<float>(layer.shape.group_size) + 2 * simt::shared_bytes<int32_t>(1);
+/// Words of a row of values.
+template <class Shape>
+HASHEVICT_HOST_DEVICE constexpr int32_t words_of_row(int32_t head_dim) {
+  return head_dim * size_of(Shape::kDtype) / 4;
 }
 
-/// Lies behind the token's codes.
-HASHEVICT_DEVICE DecodeShared take_decode_shared(simt::SharedMemory& memory, const Layer& layer) {
-  const auto logits = memory.take<float>(layer.shape.group_size);
-  const auto chosen = memory.take<int32_t>(1);
-  return {logits, chosen, memory.take<int32_t>(1)};
+template <class Shape>
+HASHEVICT_HOST_DEVICE constexpr int32_t decode_shared_bytes(int32_t head_dim) {
+  return fold_bytes<Shape::kTile>() + simt::shared_bytes<uint32_t>(kMostSplits * words_of_row<Shape>(head_dim)) +
+         simt::shared_bytes<uint64_t>(kAttendWarps) + simt::shared_bytes<int32_t>(kAttendWarps) +
+         simt::shared_bytes<int32_t>(1);
 }
 
-/// Chooses the token's slot: the next free one, or the candidate with the largest key among all splits. All threads
-/// find it in `shared.chosen` after their next barrier.
-HASHEVICT_DEVICE void choose_slot(const Head& head, const DecodeItem& item, const HeadPartials& partials,
-                                  int32_t num_splits, const DecodeShared& shared) {
-  if (!is_full(item)) {
-    if (simt::thread_index() == 0) shared.chosen.store(0, item.position);
-    return;
+template <class Shape>
+HASHEVICT_DEVICE DecodeShared take_decode_shared(simt::SharedMemory& memory, int32_t head_dim) {
+  const FoldShared fold = take_fold_shared<Shape::kTile>(memory);
+  const auto losers = memory.take<uint32_t>(kMostSplits * words_of_row<Shape>(head_dim));
+  const auto keys = memory.take<uint64_t>(kAttendWarps);
+  const auto slots = memory.take<int32_t>(kAttendWarps);
+  return {fold, losers, {keys, slots}, memory.take<int32_t>(1)};
+}
+
+/// Starts to copy the rows of all losers to shared memory; the rows of other splits become zeros. Before they are used,
+/// each thread waits for its copies and the block meets.
+/// @param offset of the row of the candidate of the split that the lane takes; -1: it is no loser
+template <class Shape>
+HASHEVICT_DEVICE void stage_losers(const Layer& layer, int32_t num_splits, int64_t offset,
+                                   const simt::SharedArray<uint32_t>& losers) {
+  constexpr int32_t kWords = Piece<Shape::kDtype>::kParts * 4;
+  const int32_t pieces = layer.shape.head_dim / kPieceElements;
+  const bool aligned = rows_are_aligned(layer);
+  HASHEVICT_NO_UNROLL
+  for (int32_t base = simt::thread_index() - simt::lane(); base < num_splits * pieces; base += kAttendThreads) {
+    const int32_t unit = base + simt::lane();
+    const int32_t split = unit / pieces;
+    const int64_t from = simt::shuffle(simt::kFullMask, offset, split < num_splits ? split : 0);
+    if (split >= num_splits) continue;
+    const int32_t e = unit % pieces * kPieceElements;
+    if (from >= 0 && aligned) {
+      const auto* const row = static_cast<const unsigned char*>(layer.values) + from + e * size_of(Shape::kDtype);
+      HASHEVICT_UNROLL
+      for (int32_t k = 0; k < kWords; k += 4) losers.start_copy(unit * kWords + k, row + 4 * k);
+      continue;
+    }
+    Piece<Shape::kDtype> piece{};
+    if (from >= 0) piece = load_piece<Shape::kDtype, false>(layer.values, from, e);
+    HASHEVICT_UNROLL
+    for (int32_t k = 0; k < kWords; k += 4) losers.store_many(unit * kWords + k, piece.parts[k / 4].words);
   }
-  Candidate best{0, head.num_sink_tokens};
-  for (int32_t split = simt::thread_index(); split < num_splits; split += kAttendThreads) {
-    const uint64_t key = simt::load_relaxed(partials.keys + split);
-    if (key > best.key) best = {key, candidate_of(partials, split, item.capacity)};
+}
+
+/// Elements [e, e + 4) of a loser's value.
+template <class Shape>
+HASHEVICT_DEVICE void load_loser(const simt::SharedArray<uint32_t>& losers, int32_t split, int32_t head_dim, int32_t e,
+                                 float (&values)[kQuad]) {
+  const int32_t row = split * words_of_row<Shape>(head_dim);
+  if constexpr (Shape::kDtype == DType::float32) {
+    uint32_t words[kQuad];
+    losers.load_many(row + e, words);
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kQuad; ++i) values[i] = simt::float_from_bits(words[i]);
+  } else {
+    uint32_t words[kQuad / 2];
+    losers.load_many(row + e / 2, words);
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kQuad; ++i) {
+      values[i] = widen(static_cast<uint16_t>(i % 2 == 0 ? words[i / 2] & 0xFFFFU : words[i / 2] >> 16), Shape::kDtype);
+    }
   }
-  const uint64_t winner = simt::block_max<kAttendThreads>(best.key);
-  // No key at all: possible only if two rows name one sequence, or a forged state was loaded.
-  if (winner == 0 ? simt::thread_index() == 0 : best.key == winner) shared.chosen.store(0, best.slot);
 }
 
 /// An element of a token's vector, rounded to the type of the cache.
@@ -51,70 +98,86 @@ HASHEVICT_DEVICE float stored_element(const Vectors& x, DType dtype, const Decod
   return dtype == x.dtype ? value : round_to(dtype, value);
 }
 
-/// Logits of the new token; a warp takes a query.
-HASHEVICT_DEVICE void score_token(const DecodeParams& p, const DecodeItem& item, const DecodeShared& shared) {
+/// A warp finds the new token's logit for a query; all lanes get it.
+HASHEVICT_DEVICE float score_token(const DecodeParams& p, const DecodeItem& item, int32_t query_head) {
   const Layer& layer = p.evict.layer;
   const Vectors& q = p.evict.q;
-  for (int32_t query = simt::warp(); query < layer.shape.group_size; query += kAttendWarps) {
-    const int64_t head = int64_t{item.kv_head} * layer.shape.group_size + query;
-    float dot = 0.0F;
-    for (int32_t e = simt::lane(); e < layer.shape.head_dim; e += simt::kWarpSize) {
-      const float of_query =
-          load_element(q.data, q.dtype, item.token * q.stride[0] + head * q.stride[1] + e * q.stride[2]);
-      dot = simt::fma(of_query, stored_element(p.evict.k, layer.shape.format.dtype, item, e), dot);
-    }
-    for (int32_t step = simt::kWarpSize / 2; step > 0; step /= 2) {
-      dot = simt::add(dot, simt::shuffle_xor(simt::kFullMask, dot, step));
-    }
-    if (simt::lane() == 0) shared.logits.store(query, logit_of(p.softmax, dot));
+  float dot = 0.0F;
+  HASHEVICT_NO_UNROLL
+  for (int32_t e = simt::lane(); e < layer.shape.head_dim; e += simt::kWarpSize) {
+    const float of_query =
+        load_element(q.data, q.dtype, item.token * q.stride[0] + query_head * q.stride[1] + e * q.stride[2]);
+    dot = simt::fma(of_query, stored_element(p.evict.k, layer.shape.format.dtype, item, e), dot);
   }
-}
-
-/// A single slot, or the new token, as a partial result.
-HASHEVICT_DEVICE Partial partial_of(float logit, float value) {
-  return {logit, 1.0F, value};
-}
-
-/// An element of the value at byte `offset`. Plain load: an earlier token of the row may have written it.
-HASHEVICT_DEVICE float load_value(const Layer& layer, int64_t offset, int32_t e) {
-  return load_element(static_cast<const unsigned char*>(layer.values) + offset, layer.shape.format.dtype, e);
-}
-
-/// Adds the losing candidates, which their splits left out.
-HASHEVICT_DEVICE Partial add_losers(Partial all, const DecodeParams& p, const Head& head, const HeadPartials& partials,
-                                    int32_t num_splits, int32_t victim, int32_t query, int32_t e) {
-  for (int32_t split = 0; split < num_splits; ++split) {
-    if (simt::load_relaxed(partials.keys + split) == 0) continue;
-    const int32_t slot = candidate_of(partials, split, head.capacity);
-    if (slot == victim) continue;
-    const float logit = simt::load_relaxed(partials.logits + int64_t{split} * partials.group_size + query);
-    all = merge(all, partial_of(logit, load_value(p.evict.layer, head.address(slot), e)));
+  HASHEVICT_UNROLL
+  for (int32_t step = simt::kWarpSize / 2; step > 0; step /= 2) {
+    dot = simt::add(dot, simt::shuffle_xor(simt::kFullMask, dot, step));
   }
-  return all;
+  return logit_of(p.softmax, dot);
 }
 
 /// Chooses the token's slot, writes the results, then overwrites the slot. Begins and ends with a barrier.
-HASHEVICT_NOINLINE void finish_token(const DecodeParams& p, DecodeItem item, int32_t num_splits) {
+template <class Shape>
+HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item, const StepShared& step,
+                                   const DecodeShared& shared) {
   const Layer& layer = p.evict.layer;
-  simt::SharedMemory memory;
-  take_step_shared(memory, layer);
-  const DecodeShared shared = take_decode_shared(memory, layer);
+  const int32_t group_size = layer.shape.group_size;
+  const int32_t head_dim = layer.shape.head_dim;
+  const int32_t num_splits = item.num_splits();
   const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.first_split);
   const Head head = head_of(layer, item.sequence, item.kv_head);
   simt::block_sync();
-  choose_slot(head, item, partials, num_splits, shared);
-  score_token(p, item, shared);
-  simt::block_sync();
-  const int32_t slot = shared.chosen.load(0);
-  for_elements(layer.shape.group_size, layer.shape.head_dim, [&](int32_t query, int32_t e) {
-    Partial all = merge_partials(partials, num_splits, query, e);
-    if (is_full(item)) all = add_losers(all, p, head, partials, num_splits, slot, query, e);
-    all =
-        merge(all, partial_of(shared.logits.load(query), stored_element(p.evict.v, layer.shape.format.dtype, item, e)));
-    store_result({p.out, p.lse}, item.token, item.kv_head * layer.shape.group_size + query, e, all);
-  });
-  simt::block_sync();
-  visit_bits(layer.rule.hash_bits, [&](auto bits) { overwrite<decltype(bits)::value>(p.evict, item, slot); });
+  const bool has_split = simt::lane() < num_splits;
+  const int32_t num_losers = item.is_full() ? num_splits : 0;
+  int32_t slot = item.position;
+  bool loses = false;
+  if (item.is_full()) {
+    Candidate own{0, 0};
+    if (has_split) {
+      own = {simt::load_relaxed(partials.keys + simt::lane()), candidate_of(partials, simt::lane(), item.capacity)};
+    }
+    const Candidate best = best_of_warp(own);
+    // No key at all: possible only if two rows name one sequence, or a forged state was loaded.
+    slot = best.key == 0 ? head.num_sink_tokens : best.slot;
+    loses = own.key != 0 && own.slot != slot;
+    stage_losers<Shape>(layer, num_splits, loses ? head.address(own.slot) : int64_t{-1}, shared.losers);
+  }
+  HASHEVICT_NO_UNROLL
+  for (int32_t tile = 0; tile < group_size; tile += Shape::kTile) {
+    const int32_t queries = group_size - tile < Shape::kTile ? group_size - tile : Shape::kTile;
+    const int32_t first_head = item.kv_head * group_size + tile;
+    HASHEVICT_NO_UNROLL
+    for (int32_t q = simt::warp(); q < queries; q += kAttendWarps) {
+      const int64_t n = int64_t{simt::lane()} * group_size + tile + q;
+      const float maximum = has_split ? simt::load_relaxed(partials.maxima + n) : kNegativeInfinity;
+      const float sum = has_split ? simt::load_relaxed(partials.sums + n) : 0.0F;
+      const float logit = loses ? simt::load_relaxed(partials.logits + n) : kNegativeInfinity;
+      const float of_token = score_token(p, item, first_head + q);
+      const float of_splits = find_steps(shared.fold, q, 0, kNegativeInfinity, maximum, sum);
+      const float before = find_steps(shared.fold, q, kMostSplits, of_splits, logit, loses ? 1.0F : 0.0F);
+      if (simt::lane() == 0) {
+        shared.fold.store(q, 2 * kMostSplits, fold_step(before, simt::maximum(before, of_token), of_token, 1.0F));
+      }
+    }
+    simt::wait_for_copies();
+    simt::block_sync();
+    for_quads(queries, head_dim, [&](int32_t q, int32_t e) {
+      PartialQuad all = fold_splits(shared.fold, q, partials.values + (tile + q) * head_dim + e,
+                                    int64_t{group_size} * head_dim, num_splits);
+      float values[kQuad];
+      HASHEVICT_NO_UNROLL
+      for (int32_t split = 0; split < num_losers; ++split) {
+        load_loser<Shape>(shared.losers, split, head_dim, e, values);
+        fold(all, shared.fold.load(q, kMostSplits + split), values);
+      }
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < kQuad; ++i) values[i] = stored_element(p.evict.v, Shape::kDtype, item, e + i);
+      fold(all, shared.fold.load(q, 2 * kMostSplits), values);
+      store_results({p.out, p.lse}, item.token, first_head + q, e, all);
+    });
+    simt::block_sync();
+  }
+  overwrite(p.evict, head, item, slot, step);
   simt::block_sync();
 }
 

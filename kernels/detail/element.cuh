@@ -46,6 +46,17 @@ HASHEVICT_DEVICE bool is_aligned(const void* data, DType dtype, int64_t index) {
   return is_aligned(static_cast<const unsigned char*>(data) + index * size_of(dtype));
 }
 
+/// Eight elements of a vector of the call from element `e` on, widened.
+HASHEVICT_DEVICE void load_eight_of(const Vectors& x, int64_t place, int32_t e, float (&values)[8]) {
+  const int64_t index = place + e * x.stride[2];
+  if (x.stride[2] == 1 && is_aligned(x.data, x.dtype, index)) return load_eight(x.data, x.dtype, index, values);
+  const auto* address = static_cast<const unsigned char*>(x.data) + index * size_of(x.dtype);
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 8; ++i, address += x.stride[2] * size_of(x.dtype)) {
+    values[i] = load_element(address, x.dtype, 0);
+  }
+}
+
 /// Whether every vector starts at a multiple of 16 bytes.
 HASHEVICT_DEVICE bool vectors_are_aligned(const Vectors& x) {
   const uint64_t elements = static_cast<uint64_t>(x.stride[0]) | static_cast<uint64_t>(x.stride[1]);

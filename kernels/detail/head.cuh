@@ -71,12 +71,14 @@ HASHEVICT_DEVICE core::HeadSettings settings_of(const Layer& layer, int32_t kv_h
 struct SlotRange {
   int32_t kv_head;
   int32_t first;
+  int32_t count;  ///< of which the last may lie behind the head's end
 };
 
-/// Part `part` of split `split` of a layer, where blocks take `slots` slots.
-HASHEVICT_DEVICE SlotRange slot_range(const Layer& layer, int32_t split, int32_t part, int32_t slots) {
+/// One of `parts` equal parts of a split of a layer.
+HASHEVICT_DEVICE SlotRange slot_range(const Layer& layer, int32_t split, int32_t part, int32_t parts) {
   const core::Split all = simt::load(layer.state.splits + split);
-  return {all.kv_head, all.index * kSplitSlots + part * slots};
+  const int32_t slots = settings_of(layer, all.kv_head).split_slots();
+  return {all.kv_head, all.index * slots + part * (slots / parts), slots / parts};
 }
 
 /// Whether the table holds the pages that a sequence needs once it has seen `tokens` tokens. Only a CSR table limits
@@ -87,6 +89,7 @@ HASHEVICT_DEVICE bool has_pages(const Layer& layer, int32_t sequence, int32_t to
   if (table.offsets == nullptr) return true;
   const int32_t* const offsets = table.offsets + table.row(sequence, 0);
   bool all = true;
+  HASHEVICT_NO_UNROLL
   for (int32_t kv_head = 0; kv_head == 0 || kv_head < table.num_heads; ++kv_head) {
     const int32_t first = simt::load(offsets + kv_head);
     const int32_t end = simt::load(offsets + kv_head + 1);

@@ -7,7 +7,9 @@
 namespace hashevict::kernels {
 
 inline constexpr int32_t kAccumulateThreads =
-    128;  ///< threads of a block: each has one slot, and each stages one key per turn
+    128;  ///< threads of a block: each has one slot at a time, and each stages one key per turn
+inline constexpr int32_t kAccumulateParts = 2;  ///< blocks that share a split
+static_assert(kAccumulateParts * kAccumulateThreads <= 1 << core::kSplitBits);
 
 template <int32_t kBits>
 HASHEVICT_HOST_DEVICE constexpr int32_t accumulate_bytes() {
@@ -49,10 +51,10 @@ HASHEVICT_DEVICE void accumulate(const Prompt& prompt, const simt::SharedArray<u
 }
 
 /// Updates accumulators after a selection, for rules whose accumulators need no steps: each survivor takes in all later
-/// keys of the prompt. Grid: (rows * splits of all heads, tiles of kAccumulateThreads slots in each),
+/// keys of the prompt. Grid: (rows * splits of all heads, kAccumulateParts in each),
 /// kAccumulateThreads threads.
 /// Threads: a slot each, its code in registers; keys go through shared memory, read by broadcast.
-/// Bytes: codes of slots once, of the prompt once a tile, from L2.
+/// Bytes: codes of slots once, of the prompt once for kAccumulateThreads slots, from L2.
 /// Bound: arithmetic, one distance a slot and later key.
 /// Races: a thread writes its own slot's accumulator alone; barriers enclose each turn of keys.
 /// Budget: up to 2 KiB shared, below 64 registers, no spills.
@@ -61,16 +63,18 @@ HASHEVICT_KERNEL(kAccumulateThreads)
 prefill_accumulate(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
-  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits, simt::block_y(), kAccumulateThreads);
+  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits, simt::block_y(), kAccumulateParts);
   const PrefillRow row = prefill_row(p, simt::block_x() / layer.num_splits, range.kv_head);
-  if (row.plan != Plan::one_shot || range.first >= row.capacity) return;
+  if (row.plan != Plan::one_shot) return;
   const Head head = head_of(layer, row.sequence, range.kv_head);
   const Prompt prompt{p, row, head};
   const auto keys = simt::SharedMemory{}.take<uint32_t>(kAccumulateThreads * kCodeWords<kBits>);
   core::visit_rule(layer.rule.kind, [&](auto example) {
     using Rule = decltype(example);
     if constexpr (Rule::kNeedsNoSteps) {
-      accumulate<Rule, kBits>(prompt, keys, range.first);
+      for (int32_t i = 0; i < range.count && range.first + i < row.capacity; i += kAccumulateThreads) {
+        accumulate<Rule, kBits>(prompt, keys, range.first + i);
+      }
     }
   });
 }

@@ -9,8 +9,8 @@
 namespace hashevict::kernels {
 
 inline constexpr int32_t kGatherThreads = 256;
-inline constexpr int32_t kGatherSlots = 64;  ///< slots that a block takes
-inline constexpr int32_t kMovedUnits = 4;    ///< units that a thread holds at a time
+inline constexpr int32_t kGatherParts = 4;  ///< blocks that share a split
+inline constexpr int32_t kMovedUnits = 4;   ///< units that a thread holds at a time
 
 /// Fills the rows of slots [first, first + count) at `base` with their tokens' vectors. Vectors of the cache's type
 /// with dense elements are copied as they are, others element by element.
@@ -44,8 +44,8 @@ HASHEVICT_DEVICE void gather_rows(const PrefillParams& p, const PrefillRow& row,
   }
 }
 
-/// Stores keys and values of the tokens that survived their own prompt. Grid: (rows * splits of all heads, tiles
-/// of kGatherSlots slots in each), kGatherThreads threads.
+/// Stores keys and values of the tokens that survived their own prompt. Grid: (rows * splits of all heads,
+/// kGatherParts in each), kGatherThreads threads.
 /// Threads: neighbours move neighbouring units of 16 bytes of a row, or single elements.
 /// Bytes: survivors' keys and values, read once and written once. Bound: memory; sources are whole rows, so every byte
 /// read is used.
@@ -54,12 +54,12 @@ HASHEVICT_DEVICE void gather_rows(const PrefillParams& p, const PrefillRow& row,
 HASHEVICT_KERNEL(kGatherThreads, 4) prefill_gather(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
-  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits, simt::block_y(), kGatherSlots);
+  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits, simt::block_y(), kGatherParts);
   const PrefillRow row = prefill_row(p, simt::block_x() / layer.num_splits, range.kv_head);
   const int32_t left = length_after(row) - range.first;
   if (!takes_tokens(row) || left <= 0) return;
   const Head head = head_of(layer, row.sequence, range.kv_head);
-  const int32_t count = left < kGatherSlots ? left : kGatherSlots;
+  const int32_t count = left < range.count ? left : range.count;
   gather_rows(p, row, head, p.evict.k, layer.keys, range.first, count);
   gather_rows(p, row, head, p.evict.v, layer.values, range.first, count);
 }

@@ -205,12 +205,4 @@ HASHEVICT_DEVICE int32_t staged_element(int32_t i) {
   return (simt::thread_index() % kStagingLanes + i * kStagingLanes) * kPieceElements;
 }
 
-/// Eight elements of a vector of the call from element `e` on, widened.
-HASHEVICT_DEVICE void load_eight_of(const Vectors& x, int64_t place, int32_t e, float (&values)[8]) {
-  const int64_t index = place + e * x.stride[2];
-  if (x.stride[2] == 1 && is_aligned(x.data, x.dtype, index)) return load_eight(x.data, x.dtype, index, values);
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 8; ++i) values[i] = load_element(x.data, x.dtype, index + i * x.stride[2]);
-}
-
 }  // namespace hashevict::kernels

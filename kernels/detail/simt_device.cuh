@@ -4,7 +4,6 @@
 #include <cuda_fp16.h>
 
 #include <cub/block/block_reduce.cuh>
-#include <cuda/atomic>
 #include <cuda/functional>
 #include <cuda/std/bit>
 
@@ -117,16 +116,59 @@ HASHEVICT_DEVICE void store(T* address, T value) {
 HASHEVICT_DEVICE Bytes16 load16(const void* address) {
   return *static_cast<const Bytes16*>(address);
 }
+HASHEVICT_DEVICE void prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
+}
+// Volatile, so that it stays behind the barriers before it and in front of those after it.
+HASHEVICT_DEVICE Bytes16 load16_once(const void* address) {
+  Bytes16 value;
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.words[0]), "=r"(value.words[1]), "=r"(value.words[2]), "=r"(value.words[3])
+               : "l"(__cvta_generic_to_global(address)));
+  return value;
+}
 HASHEVICT_DEVICE void store16(void* address, Bytes16 value) {
   *static_cast<Bytes16*>(address) = value;
 }
+// cuda::atomic_ref would use generic addresses.
 template <class T>
 HASHEVICT_DEVICE T load_relaxed(const T* address) {
-  return cuda::atomic_ref<T, cuda::thread_scope_device>{*const_cast<T*>(address)}.load(cuda::memory_order_relaxed);
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  const size_t global = __cvta_generic_to_global(address);
+  if constexpr (sizeof(T) == 8) {
+    uint64_t bits;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(bits) : "l"(global) : "memory");
+    return cuda::std::bit_cast<T>(bits);
+  } else {
+    uint32_t bits;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(bits) : "l"(global) : "memory");
+    return cuda::std::bit_cast<T>(bits);
+  }
 }
 template <class T>
 HASHEVICT_DEVICE void store_relaxed(T* address, T value) {
-  cuda::atomic_ref<T, cuda::thread_scope_device>{*address}.store(value, cuda::memory_order_relaxed);
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  const size_t global = __cvta_generic_to_global(address);
+  if constexpr (sizeof(T) == 8) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(global), "l"(cuda::std::bit_cast<uint64_t>(value))
+                 : "memory");
+  } else {
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(global), "r"(cuda::std::bit_cast<uint32_t>(value))
+                 : "memory");
+  }
+}
+HASHEVICT_DEVICE Bytes16 load16_relaxed(const void* address) {
+  Bytes16 value;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.words[0]), "=r"(value.words[1]), "=r"(value.words[2]), "=r"(value.words[3])
+               : "l"(__cvta_generic_to_global(address))
+               : "memory");
+  return value;
+}
+HASHEVICT_DEVICE void store16_relaxed(void* address, Bytes16 value) {
+  asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)),
+               "r"(value.words[0]), "r"(value.words[1]), "r"(value.words[2]), "r"(value.words[3])
+               : "memory");
 }
 HASHEVICT_DEVICE uint32_t atomic_increment(uint32_t* address, uint32_t last) {
   return atomicInc(address, last);

@@ -27,9 +27,9 @@ struct StepShape {
 
 HASHEVICT_HOST_DEVICE inline StepShape step_shape(const Layer& layer) {
   const bool queries = layer.rule.facts.needs_queries;
-  const int32_t vectors = queries ? 1 + layer.shape.group_size : 1;
+  const int32_t vectors = queries ? 1 + layer.shape.group_size : 2;
   const int32_t staged = vectors < kStagedVectors ? vectors : kStagedVectors;
-  const int32_t codes = queries ? vectors : 2;
+  const int32_t codes = vectors;
   return {staged * layer.shape.head_dim, layer.shape.head_dim, codes * code_words(layer.rule.hash_bits),
           layer.rule.facts.needs_importance ? 2 : 0};
 }
@@ -294,21 +294,33 @@ HASHEVICT_DEVICE void store_number(const Numbers<int32_t>& numbers, int64_t toke
   simt::store(numbers.data + token * numbers.stride[0] + kv_head * numbers.stride[1], value);
 }
 
-/// One thread overwrites a slot's code, position, accumulator and importance, and reports the slot and the victim.
-template <class Rule, int32_t kBits>
-HASHEVICT_DEVICE void replace(const Head& head, const StepShared& shared, const Numbers<int32_t>& slots,
-                              const Numbers<int32_t>& victims, int64_t token, int32_t position, int32_t slot) {
+/// One thread overwrites a slot's position, and reports the slot and the victim.
+HASHEVICT_DEVICE void replace_position(const EvictParams& p, const Head& head, int64_t token, int32_t position,
+                                       int32_t slot) {
   const int32_t victim = simt::load(head.positions + slot);
-  store_number(slots, token, head.kv_head, slot);
-  store_number(victims, token, head.kv_head, victim);
+  store_number(p.slots, token, head.kv_head, slot);
+  store_number(p.victims, token, head.kv_head, victim);
   simt::store(head.positions + slot, position);
-  store_code(head.codes, slot, shared_code<kBits>(shared.codes, 0));
+}
+
+/// One thread overwrites a slot's accumulator and importance.
+template <class Rule>
+HASHEVICT_DEVICE void replace_accumulator(const Head& head, const StepShared& shared, int32_t slot) {
   if constexpr (core::kHasAccumulator<Rule>) {
     simt::store(accumulator_at<Rule>(head, slot), Rule::start());
   }
   if constexpr (core::kReadsImportance<Rule>) {
     store_importance(head, slot, {shared.importance.load(0), shared.importance.load(1)});
   }
+}
+
+/// One thread overwrites a slot's code, position, accumulator and importance, and reports the slot and the victim.
+template <class Rule, int32_t kBits>
+HASHEVICT_DEVICE void replace(const EvictParams& p, const Head& head, const StepShared& shared, int64_t token,
+                              int32_t position, int32_t slot) {
+  replace_position(p, head, token, position, slot);
+  store_code(head.codes, slot, shared_code<kBits>(shared.codes, 0));
+  replace_accumulator<Rule>(head, shared, slot);
 }
 
 /// Copies a token's vector to the row of a slot, 16 bytes at a time where both ends are aligned.
@@ -319,11 +331,13 @@ HASHEVICT_DEVICE void store_row(const Layer& layer, const Head& head, const Vect
   if (dense && is_aligned(input.data, input.dtype, source) && is_aligned(row)) {
     const auto* const from = static_cast<const unsigned char*>(input.data) + source * format.element_bytes();
     auto* const to = static_cast<unsigned char*>(row);
+    HASHEVICT_NO_UNROLL
     for (int32_t i = simt::thread_index() * 16; i < format.row_bytes(); i += simt::block_threads() * 16) {
       simt::store16(to + i, simt::load16(from + i));
     }
     return;
   }
+  HASHEVICT_NO_UNROLL
   for (int32_t e = simt::thread_index(); e < layer.shape.head_dim; e += simt::block_threads()) {
     if (dense && input.dtype != DType::float32) {  // bits are copied: a NaN would not survive two conversions
       simt::store(static_cast<uint16_t*>(row) + e, simt::load(static_cast<const uint16_t*>(input.data) + source + e));
@@ -336,8 +350,11 @@ HASHEVICT_DEVICE void store_row(const Layer& layer, const Head& head, const Vect
 HASHEVICT_DEVICE void store_rows(const Layer& layer, const Head& head, const Vectors& k, const Vectors& v,
                                  int64_t token, int32_t slot) {
   const int64_t target = head.address(slot);
-  store_row(layer, head, k, token, static_cast<unsigned char*>(layer.keys) + target);
-  store_row(layer, head, v, token, static_cast<unsigned char*>(layer.values) + target);
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = 0; i < 2; ++i) {
+    const Vectors input = i == 0 ? k : v;
+    store_row(layer, head, input, token, static_cast<unsigned char*>(i == 0 ? layer.keys : layer.values) + target);
+  }
 }
 
 }  // namespace hashevict::kernels

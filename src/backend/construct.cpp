@@ -80,7 +80,7 @@ void write_parameters(Backend& backend) {
     if (layer.state.splits != nullptr) {
       std::vector<core::Split>& own = splits.emplace_back();
       for (std::size_t i = 0; i < heads.size(); ++i) {
-        core::add_splits(static_cast<int32_t>(i), heads[i].capacity, core::kSplitSlots, own);
+        core::add_splits(static_cast<int32_t>(i), heads[i].capacity, heads[i].split_slots(), own);
       }
       transfers.write(layer.state.splits, own.data(), {own.size() * sizeof(core::Split)});
     }

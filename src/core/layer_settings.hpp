@@ -49,8 +49,22 @@ struct RuleSettings {
   }
 };
 
-inline constexpr int32_t kPadding = 64;      ///< slots: whole vectors on any SIMD target, for every code width
-inline constexpr int32_t kSplitSlots = 256;  ///< slots of one work item of a launch
+inline constexpr int32_t kPadding = 64;     ///< slots: whole vectors on any SIMD target, for every code width
+inline constexpr int32_t kSplitBits = 8;    ///< a launch divides a head into splits of 2^kSplitBits slots or more
+inline constexpr int32_t kMostSplits = 32;  ///< splits of a head: one for each lane of the warp that merges them
+
+/// Binary logarithm of the slots of a head's splits. It depends on the capacity alone, and so do the bits of a result:
+/// not on the batch or the device. Long heads have 17 to 32 splits.
+HASHEVICT_HOST_DEVICE constexpr int32_t split_bits_of(int32_t capacity) {
+  int32_t bits = kSplitBits;
+  while ((capacity - 1) >> bits >= kMostSplits) ++bits;
+  return bits;
+}
+
+/// Splits of `length` slots. No slots count as one split, so that one block writes the result over none.
+HASHEVICT_HOST_DEVICE constexpr int32_t splits_of(int32_t length, int32_t split_bits) {
+  return length == 0 ? 1 : ((length - 1) >> split_bits) + 1;
+}
 
 /// One KV head's slots and protected zones, with fractions resolved, and their place among those of its layer.
 /// Counts of other heads are of one sequence.
@@ -66,7 +80,9 @@ struct alignas(16) HeadSettings {
   [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t padded_capacity() const {
     return num_parts(capacity, kPadding) * kPadding;
   }
-  [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t num_splits() const { return num_parts(capacity, kSplitSlots); }
+  [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t split_bits() const { return split_bits_of(capacity); }
+  [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t split_slots() const { return 1 << split_bits(); }
+  [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t num_splits() const { return splits_of(capacity, split_bits()); }
   /// Valid slots once the head has seen so many tokens.
   [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t length(int32_t tokens_seen) const {
     return tokens_seen < capacity ? tokens_seen : capacity;

@@ -108,14 +108,10 @@ HeadSettings resolve_head_of(const hashevict_shape& shape, const hashevict_rule&
 }
 
 /// Adds a head to the totals of its layer, and gives it its place there.
-void place_head(LayerSettings& layer, HeadSettings& head, int32_t num_kv_heads) {
+void place_head(LayerSettings& layer, HeadSettings& head) {
   head.first_split = layer.num_splits;
   head.first_slot = layer.padded_slots;
-  const int64_t splits = int64_t{layer.num_splits} + head.num_splits();
-  require(splits <= INT32_MAX,
-          "config.shape.num_kv_heads = {}: expected fewer than 2^31 splits of {} slots over the heads of a layer",
-          num_kv_heads, kSplitSlots);
-  layer.num_splits = static_cast<int32_t>(splits);
+  layer.num_splits += head.num_splits();  // of at most 2^22 heads
   layer.num_slots += head.capacity;
   layer.padded_slots += head.padded_capacity();
   layer.min_capacity = layer.max_capacity == 0 ? head.capacity : std::min(layer.min_capacity, head.capacity);
@@ -129,7 +125,7 @@ void resolve_layers(Settings& settings, const hashevict_config& c) {
     layer.rule = resolve_rule(rule, c.shape.num_kv_heads);
     for (int32_t kv_head = 0; kv_head < c.shape.num_kv_heads; ++kv_head) {
       HeadSettings head = resolve_head_of(c.shape, rule, index, kv_head);
-      place_head(layer, head, c.shape.num_kv_heads);
+      place_head(layer, head);
       settings.heads.push_back(head);
     }
     settings.layers.push_back(layer);

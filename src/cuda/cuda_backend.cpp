@@ -30,10 +30,9 @@ void check_device(const core::Settings& settings) {
                 settings.execution.max_batch_tokens, kMaxBlocks / heads, heads);
   for (const core::LayerSettings& shape : settings.layers) {
     const auto splits = core::checked_product({settings.shape.num_sequences, shape.num_splits});
-    core::require(
-        splits <= kMaxBlocks,
-        "config.shape.num_sequences = {}: expected fewer than 2^31 splits of {} slots over all heads on a CUDA device",
-        settings.shape.num_sequences, kernels::kSplitSlots);
+    core::require(splits <= kMaxBlocks,
+                  "config.shape.num_sequences = {}: expected fewer than 2^31 splits over all heads on a CUDA device",
+                  settings.shape.num_sequences);
   }
 }
 

@@ -25,7 +25,9 @@ Workspace::Layout Workspace::lay_out(const core::Settings& settings) {
   const int64_t tokens = settings.execution.max_batch_tokens;
   Layout layout{};
   core::Carver attend;
-  layout.states = attend.take<float>({items, splits, shape.group_size, 2 + shape.head_dim});
+  layout.values = attend.take<float>({items, splits, shape.group_size, shape.head_dim});
+  layout.maxima = attend.take<float>({items, splits, shape.group_size});
+  layout.sums = attend.take<float>({items, splits, shape.group_size});
   layout.keys = attend.take<uint64_t>({items, splits});
   layout.slots = attend.take<int32_t>({items, splits});
   layout.logits = attend.take<float>({items, splits, shape.group_size});
@@ -41,7 +43,9 @@ Workspace::Layout Workspace::lay_out(const core::Settings& settings) {
 }
 
 kernels::Partials Workspace::partials() const {
-  return {.states = core::part_at<float>(memory_, layout_.states),
+  return {.values = core::part_at<float>(memory_, layout_.values),
+          .maxima = core::part_at<float>(memory_, layout_.maxima),
+          .sums = core::part_at<float>(memory_, layout_.sums),
           .keys = core::part_at<uint64_t>(memory_, layout_.keys),
           .slots = core::part_at<int32_t>(memory_, layout_.slots),
           .logits = core::part_at<float>(memory_, layout_.logits)};

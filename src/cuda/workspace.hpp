@@ -23,7 +23,7 @@ class Workspace {
  private:
   /// Offsets in bytes.
   struct Layout {
-    uint64_t states, keys, slots, logits;
+    uint64_t values, maxima, sums, keys, slots, logits;
     uint64_t key_codes, query_codes, importances, scores;
     uint64_t total;
   };

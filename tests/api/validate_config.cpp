@@ -282,12 +282,6 @@ const std::vector<ConfigCase> kBadConfigs{
        c.shape.num_qo_heads = c.shape.num_kv_heads = (1 << 10) + 1;
      },
      {kInvalid, {"config.shape.num_kv_heads = 1025", "1 to 1024", "all layers have at most 2^22"}}},
-    {"SplitsOfALayerOverflow",
-     [](hashevict_config& c) {
-       c.shape.num_qo_heads = c.shape.num_kv_heads = 1 << 11;
-       c.shape.capacity = 1 << 28;
-     },
-     {kInvalid, {"config.shape.num_kv_heads = 2048", "fewer than 2^31 splits of 256 slots"}}},
     {"SizesOverflow",
      [](hashevict_config& c) {
        c.shape.num_layers = 1 << 8;

@@ -60,6 +60,27 @@ TEST_P(Sequence, ResetOfAllMakesAllNew) {
   twins.expect_same_state();
 }
 
+/// More slots than kMostSplits splits of the smallest size have on a device.
+TEST_P(Sequence, OfAPromptAboveTheSplitsOfTheSmallestSizeContinuesInItsFork) {
+  SCOPED_TRACE("seed 6");
+  Config config = small_config();
+  config.shape.num_qo_heads = config.shape.num_kv_heads = 1;
+  config.shape.head_dim = 8;
+  config.shape.capacity = 8200;
+  config.rule.policy = Policy::superseded;
+  config.rule.hash_bits = 8;
+  config.execution.max_batch_tokens = 8210;
+  Options options;
+  options.mode = PrefillMode::recent;
+  Twins twins{GetParam(), config};
+  Inputs inputs{6};
+  twins.run(Operation::prefill, {{0, inputs.draw(config, 8210)}}, options);
+  twins.cache.cache().fork(0, 1, Stream{});
+  twins.fork_oracle(0, 1);
+  twins.run(Operation::decode, {{0, inputs.draw(config, 1)}, {1, inputs.draw(config, 3)}});
+  twins.expect_same_state();
+}
+
 TEST_P(Sequence, ForkContinuesLikeItsSource) {
   for (const Policy policy : kPolicies) {
     SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy) << ", seed 3");

@@ -45,7 +45,7 @@ struct Problem {
   DType dtype = DType::float32;  // type of keys, values and queries
 
   static constexpr int32_t kHeads = 2;
-  std::vector<float> keys, values, q, out, lse, states;
+  std::vector<float> keys, values, q, out, lse, partial_values, maxima, sums;
   std::vector<int32_t> positions;
   std::vector<uint32_t> tickets;
 
@@ -107,8 +107,10 @@ struct Problem {
     };
     out.assign(q.size(), kNaN);
     lse.assign(static_cast<std::size_t>(tokens() * kHeads * group_size), kNaN);
-    const int32_t splits = (capacity + kSplitSlots - 1) / kSplitSlots;
-    states.assign(static_cast<std::size_t>(2 * kHeads * splits * group_size * (2 + head_dim)), kNaN);
+    const int32_t splits = core::splits_of(capacity, core::split_bits_of(capacity));
+    const auto rows_of_partials = static_cast<std::size_t>(2 * kHeads * splits * group_size);
+    partial_values.assign(rows_of_partials * static_cast<std::size_t>(head_dim), kNaN);
+    maxima = sums = std::vector<float>(rows_of_partials, kNaN);
     AttendParams p{};
     // Arrays that attention does not read have addresses, too: an offset from nullptr is undefined.
     alignas(16) static unsigned char unread[16];
@@ -118,7 +120,9 @@ struct Problem {
   p.layer.state.name = reinterpret_cast<Element*>(unread);
     HASHEVICT_STATE_PARTS(HASHEVICT_PART)
 #undef HASHEVICT_PART
-    p.partials = {.states = reinterpret_cast<float*>(unread),
+    p.partials = {.values = partial_values.data(),
+                  .maxima = maxima.data(),
+                  .sums = sums.data(),
                   .keys = reinterpret_cast<uint64_t*>(unread),
                   .slots = reinterpret_cast<int32_t*>(unread),
                   .logits = reinterpret_cast<float*>(unread)};
@@ -163,7 +167,6 @@ struct Problem {
     p.out = {out.data(), DType::float32, {width, head_dim, 1}};
     p.lse = {lse.data(), {kHeads * group_size, 1}};
     p.softmax = {0.3F, soft_cap};
-    p.partials.states = states.data();
     p.split = split ? 1 : 0;
     ASSERT_EQ(prepare_attend(p.layer).error, nullptr);
     ASSERT_EQ(launch_attend(p, {}), nullptr);
@@ -229,6 +232,20 @@ TEST_P(AttendKernel, SplitsAreMergedInOrderByOneBlockAndByMany) {
     problem.draw(GetParam());
     problem.run_both_ways();
     problem.expect_row(0, 1, INT32_MAX);
+    problem.expect_row(1, 0, INT32_MAX);
+  }
+}
+
+TEST(AttendOfLongHeads, TakesSplitsInStages) {
+  for (const int32_t group_size : {1, 4}) {
+    Problem problem;
+    problem.dtype = DType::bfloat16;
+    problem.head_dim = 8;
+    problem.group_size = group_size;
+    problem.capacity = 8300;  // so splits have 512 slots
+    problem.lengths = problem.tokens_seen = {8300, 700};
+    problem.draw(1);
+    problem.run_both_ways();
     problem.expect_row(1, 0, INT32_MAX);
   }
 }

@@ -157,6 +157,13 @@ void store(T* address, T value, Place place = Place::here()) {
 inline Bytes16 load16(const void* address, Place place = Place::here()) {
   return load(static_cast<const Bytes16*>(address), place);
 }
+/// Brings the 128 bytes around an address to the device's shared cache. It reads nothing and orders nothing, so other
+/// blocks may write there.
+inline void prefetch(const void* /*address*/) {}
+/// For memory that the block reads once: the caches of a multiprocessor do not keep it.
+inline Bytes16 load16_once(const void* address, Place place = Place::here()) {
+  return load16(address, place);
+}
 inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
   store(static_cast<Bytes16*>(address), value, place);
 }
@@ -174,6 +181,13 @@ template <class T>
 void store_relaxed(T* address, T value, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::write, place);
   *address = value;
+}
+/// 16 bytes at once, aligned to 16; each word by itself is relaxed.
+inline Bytes16 load16_relaxed(const void* address, Place place = Place::here()) {
+  return load_relaxed(static_cast<const Bytes16*>(address), place);
+}
+inline void store16_relaxed(void* address, Bytes16 value, Place place = Place::here()) {
+  store_relaxed(static_cast<Bytes16*>(address), value, place);
 }
 /// Counts 0, 1, .. `last`, 0, .. and returns the previous value. The thread that gets `last` is the last of its round.
 inline uint32_t atomic_increment(uint32_t* address, uint32_t last, Place place = Place::here()) {

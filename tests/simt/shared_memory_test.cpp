@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dynamic shared memory of attention, which no report of the compiler shows.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernels/attend.cuh"
+#include "kernels/decode.cuh"
+
+namespace hashevict::kernels {
+namespace {
+
+constexpr int32_t kOfMultiprocessor90 = 228 * 1024;
+constexpr int32_t kOfMultiprocessor80 = 164 * 1024;
+constexpr int32_t kReserved = 1024;  // for each block, by the driver
+
+TEST(SharedMemory, LeavesRoomForTheBlocksThatRegistersAreMeantFor) {
+  Layer layer{};
+  layer.rule.facts = core::facts_of(core::RuleKind::farthest_from_queries);
+  layer.rule.hash_bits = 128;
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+    for (const int32_t head_dim : {64, 128, 256}) {
+      for (const int32_t group_size : {1, 2, 4, 8}) {
+        SCOPED_TRACE("dtype " + std::to_string(static_cast<int>(dtype)) + ", head_dim " + std::to_string(head_dim) +
+                     ", group_size " + std::to_string(group_size));
+        layer.shape.head_dim = head_dim;
+        layer.shape.group_size = group_size;
+        layer.shape.format = {dtype, head_dim};
+        visit_shape(layer.shape, dtype, [&](auto shape) {
+          using Shape = decltype(shape);
+          const int32_t of_decode = Shape::kBlocks * (decode_bytes<Shape>(layer) + kReserved);
+          const int32_t of_attend = Shape::kBlocks * (attend_bytes<Shape::kTile>(head_dim) + kReserved);
+          EXPECT_LE(of_decode, kOfMultiprocessor90);
+          EXPECT_LE(of_attend, kOfMultiprocessor90);
+          if (head_dim > 128) return;
+          EXPECT_LE(of_decode, kOfMultiprocessor80);
+          EXPECT_LE(of_attend, kOfMultiprocessor80);
+        });
+      }
+    }
+  }
+}
+
+TEST(SharedMemory, IsWhatTheKernelsCommentsSay) {
+  Layer layer{};
+  layer.rule.facts = core::facts_of(core::RuleKind::farthest_from_queries);
+  layer.rule.hash_bits = 128;
+  layer.shape.head_dim = 128;
+  layer.shape.group_size = 8;
+  EXPECT_EQ((decode_bytes<MmaShape<DType::bfloat16, 128>>(layer) + 1023) / 1024, 46);
+  EXPECT_EQ((attend_bytes<8>(128) + 1023) / 1024, 37);
+}
+
+}  // namespace
+}  // namespace hashevict::kernels
