@@ -70,7 +70,8 @@ def _like_out(counter: Any, index: int, is_prompt: bool, query: Any, *rest: Any)
 
 def _operation(name: str, function: Any, schema: str, fake: Any = None) -> Any:
     changed = ("counter",) if "(a!)" in schema else ()
-    operation = torch.library.custom_op(f"hashevict::{name}", function, mutates_args=changed, schema=schema)
+    tags = (torch.Tag.cudagraph_unsafe,)  # a replay would repeat kernels, and not what Python counts
+    operation = torch.library.custom_op(f"hashevict::{name}", function, mutates_args=changed, schema=schema, tags=tags)
     if fake is not None:
         operation.register_fake(fake)
     return operation
@@ -84,7 +85,8 @@ prefill = _operation("prefill", _prefill, f"(Tensor(a!) counter, int index, {_ST
 decode = _operation(
     "decode",
     _decode,
-    f"(Tensor(a!) counter, int index, bool is_prompt, {_STATES}, Tensor? sinks, float scaling, float softcap) -> Tensor",
+    f"(Tensor(a!) counter, int index, bool is_prompt, {_STATES}, Tensor? sinks, float scaling, float softcap)"
+    " -> Tensor",
     _like_out,
 )
 """Takes tokens of a layer in and attends (:meth:`hashevict.transformers.layer.BoundedLayer.decode`)."""
