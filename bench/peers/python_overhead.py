@@ -4,12 +4,13 @@
 
 Usage: python_overhead.py LIBRARY [--capacity N] [--calls N] [--rounds N]
 
-LIBRARY is libhashevict.so of the preset release-shared; the package hashevict must be importable, torch may be. All
-figures are microseconds a call of one thread's processor time in one run, each the least of its rounds, taken in turn:
+LIBRARY is libhashevict.so of the preset release-shared. The package hashevict must be importable; what needs torch and
+transformers is left out without them. All figures are microseconds a call of one thread's processor time in one run, each the least of its rounds, taken in turn:
   C ABI       ctypes calls hashevict_decode with arguments prepared once, which adds about 0.5
   NumPy       Cache.decode(0, q, k, v, out=out, row_to_sequence=rows) with NumPy's arrays
   NumPy, out  the same, but the call makes its output
   torch       as NumPy, with torch's tensors
+  attention   HashEvictCache: update() and the attention function, as a layer of a model of transformers calls them
 The column `skipped` is a batch whose only row is skipped, so that nothing but the call is left; `step` evicts and
 attends over N slots of 3 KV heads and 9 query heads of size 64, those of SmolLM2-135M.
 """
@@ -85,6 +86,24 @@ def package_call(capacity, tensors, make_out=False):
     return lambda: cache.decode(0, q, k, v, out=out, row_to_sequence=rows)
 
 
+def attention_call(torch, transformers, capacity, states, rows):
+    """A function of no arguments that decodes once, as the second layer of a model does."""
+    config = transformers.LlamaConfig(vocab_size=8, hidden_size=QO_HEADS * SIZE, intermediate_size=8,
+                                      num_hidden_layers=2, num_attention_heads=QO_HEADS, num_key_value_heads=KV_HEADS)
+    model = transformers.LlamaForCausalLM(config).eval().requires_grad_(False)
+    cache = hashevict.HashEvictCache(model, capacity, num_threads=1)
+    attention = transformers.AttentionInterface()["hashevict"]
+    q, k, v = (x.transpose(0, 1)[None] for x in states)  # [1, heads, 1, size]
+    mask = None if rows == [0] else torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+    module = model.model.layers[1].self_attn
+
+    def call():
+        key, value = cache.update(k, v, 1)
+        attention(module, q, key, value, mask, scaling=SIZE**-0.5)
+
+    return call
+
+
 def ways(options, rows):
     random = np.random.default_rng(0)
     arrays = [random.standard_normal((1, heads, SIZE), np.float32) for heads in (QO_HEADS, KV_HEADS, KV_HEADS)]
@@ -94,9 +113,12 @@ def ways(options, rows):
     found["NumPy, out"] = package_call(options.capacity, arrays, make_out=True)
     try:
         import torch
+        import transformers
     except ImportError:
         return found
-    found["torch"] = package_call(options.capacity, [torch.from_numpy(array) for array in arrays])
+    tensors = [torch.from_numpy(array) for array in arrays]
+    found["torch"] = package_call(options.capacity, tensors)
+    found["attention"] = attention_call(torch, transformers, options.capacity, tensors[:3], rows)
     return found
 
 

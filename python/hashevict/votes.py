@@ -101,7 +101,9 @@ def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     x, y = (ranks(values) - (values.shape[-1] - 1) / 2 for values in (a, b))
     norms = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
     product: NDArray[np.float64] = (x * y).sum(-1)
-    return np.divide(product, norms, out=np.zeros_like(norms), where=norms > 0)
+    result: NDArray[np.float64] = np.zeros_like(norms)
+    np.divide(product, norms, out=result, where=norms > 0)
+    return result
 
 
 def votes(projection: Any, center: Any, keys: Any) -> NDArray[np.int64]:

@@ -132,9 +132,11 @@ class BoundedLayer(CacheLayerMixin):
         columns = tokens if is_prompt else max(1, self.owner.max_batch_tokens // query.shape[0])
         pieces = []
         for start in range(0, tokens, columns):
-            part = slice(start, min(start + columns, tokens))
-            batch = self.owner.batch(mask, part.start, part.stop)
-            states = (query[:, :, part], key[:, :, part], value[:, :, part])
+            end = min(start + columns, tokens)
+            states = (query, key, value)
+            if end - start < tokens:
+                states = tuple(x[:, :, start:end] for x in states)
+            batch = self.owner.batch(mask, start, end)
             pieces.append(self._take(is_prompt, *states, batch, sinks, scaling, softcap))
         self._count(tokens)
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
@@ -181,7 +183,7 @@ class BoundedLayer(CacheLayerMixin):
     def _count(self, tokens: int) -> None:
         self.seen += tokens
         if self.index == 0:  # transformers asks before the layers run
-            self.owner.counter[1] = self.seen
+            self.owner.counter.numpy()[1] = self.seen  # torch's indexing takes microseconds
 
     def _name(self) -> str:
         return f"layer {self.model_layer} of {self.owner.shape.model_type!r}"

@@ -205,7 +205,7 @@ def test_votes_of_a_profile_decide(tmp_path: Path) -> None:
         ({"texts": TEXTS[0]}, InvalidArgument, r"texts: a string"),
         ({"piece_tokens": 2}, InvalidArgument, r"piece_tokens = 2: expected at least 16"),
         ({"texts": [TEXTS[0][:90]], "weights": True}, InvalidArgument, r"2 pieces: expected at least 5 with weights"),
-        ({"texts": [TEXTS[0][:90]], "votes": 16}, InvalidArgument, r"2 pieces: expected at least 5 with weights or votes"),
+        ({"texts": [TEXTS[0][:90]], "votes": 16}, InvalidArgument, r"at least 5 with weights or votes"),
         ({"votes": 12}, InvalidArgument, r"votes = 12: expected 0, or bits of a code: 8, 16, 32, 64, 128"),
         ({"model": tiny("llama", vocab_size=50)}, InvalidArgument, r"tokenizer: token \d+: expected below 50"),
         ({"model": tiny("gpt2")}, Unsupported, r"'gpt2': layer 0 has no output projection"),
