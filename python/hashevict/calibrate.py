@@ -30,6 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--piece-tokens", type=int, default=480, help="tokens of each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pieces (default: %(default)s)")
     parser.add_argument("--weights", action="store_true", help="also fit importances that are linear in the key")
+    parser.add_argument(
+        "--votes", type=int, default=0, metavar="BITS", help="also learn codes of so many bits for policy 'votes'"
+    )
     parser.add_argument("--no-instruction", action="store_true", help="repeat without being told to")
     parser.add_argument("--figure", metavar="FILE", help="draw the slots of each head (needs Matplotlib)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -66,6 +69,7 @@ def _run(options: argparse.Namespace) -> None:
         piece_tokens=options.piece_tokens,
         instruction="" if options.no_instruction else INSTRUCTION,
         weights=options.weights,
+        votes=options.votes,
         seed=options.seed,
         progress=not options.quiet,
         resume=f"{options.out}.work",
@@ -74,6 +78,9 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{options.out}: {profile.num_layers} layers, {profile.num_kv_heads} KV heads")
     if "r2" in profile.about:
         print(f"R2 of the weights on held-out text: {np.mean(profile.about['r2']):.3f} on average")
+    if "rank_correlation" in profile.about:
+        mean = np.mean(profile.about["rank_correlation"])
+        print(f"Rank correlation of the votes on held-out text: {mean:.3f} on average")
     if options.figure:
         from hashevict.figure import capacities_figure
 

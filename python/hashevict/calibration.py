@@ -20,14 +20,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from hashevict.cache import Cache
 from hashevict.errors import InvalidArgument, InvalidData
 from hashevict.fit import LinearFits
 from hashevict.profile import Profile
 from hashevict.transformers.models import shape_of
-from hashevict.transformers.scores import HeadScores
+from hashevict.transformers.scores import HeadScores, Scored
+from hashevict.votes import VoteSamples
 
 INSTRUCTION = "\n\nRepeat the previous context exactly.\n\n"
 LEAST_SCORE = 1e-12  # attention underflows to 0, which has no logarithm
+HELD_OUT = 5
+"""One piece of so many measures fits, and teaches none."""
 
 
 def calibrate(
@@ -39,6 +43,7 @@ def calibrate(
     piece_tokens: int = 480,
     instruction: str = INSTRUCTION,
     weights: bool = False,
+    votes: int = 0,
     num_quantiles: int = 257,
     seed: int = 0,
     progress: bool = True,
@@ -55,8 +60,12 @@ def calibrate(
         instruction: between a piece and its repetition; may be empty
         weights: also fits importances that are linear in the key as cached, per head, to the logarithm of its score.
             Every fifth piece is held out; ``profile.about["r2"]`` is R2 there, ``[layers][heads]``
+        votes: bits of the codes that policy ``votes`` (preset ``recall``) counts; above 0, it also learns a projection
+            and a centre per head, so that the more important of two keys has more bits set.
+            ``profile.about["rank_correlation"]`` is Spearman's, of set bits and score on held-out text,
+            ``[layers][heads]``
         num_quantiles: of each head
-        seed: of the choice of pieces
+        seed: of the choice of pieces, and of the votes
         progress: whether a bar is shown on standard error
         resume: a file that keeps the work done, is read if it fits, and is removed at the end
 
@@ -71,11 +80,11 @@ def calibrate(
     Deterministic: the same model, texts, settings and threads give the same profile.
     """
     shape = shape_of(model.config)
-    _check_settings(num_pieces, piece_tokens, num_quantiles)
+    _check_settings(num_pieces, piece_tokens, num_quantiles, votes)
     pieces = _pieces(tokenizer, texts, num_pieces, piece_tokens, seed)
-    if weights and len(pieces) < 5:
+    if (weights or votes) and len(pieces) < HELD_OUT:
         raise InvalidArgument(
-            f"texts: {len(pieces)} pieces: expected at least 5 with weights, of which one is held out"
+            f"texts: {len(pieces)} pieces: expected at least {HELD_OUT} with weights or votes, of which one is held out"
         )
     between = tokenizer(instruction, add_special_tokens=False)["input_ids"] if instruction else []
     first = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
@@ -88,8 +97,9 @@ def calibrate(
         "instruction": instruction,
         "seed": seed,
         "weights": weights,
+        "votes": votes,
     }
-    work = _Work(resume, settings, pieces, LinearFits() if weights else None)
+    work = _Work(resume, settings, pieces)
     with HeadScores(model, shape) as scores, torch.no_grad():
         bar = tqdm(pieces, disable=not progress, desc="calibrating", unit="piece")
         for number, piece in enumerate(bar):
@@ -99,11 +109,8 @@ def calibrate(
             keys = range(len(first), len(first) + len(piece))
             found = scores.read(ids, keys, len(ids) - len(piece))
             _require_finite(found.scores, shape.bounded)
-            if work.fits is not None:
-                logs = np.log(np.maximum(found.scores.astype(np.float64), LEAST_SCORE))
-                work.fits.add(found.keys, logs, held_out=number % 5 == 4)
-            work.add(found.scores)
-    profile = work.profile(num_quantiles, settings)
+            work.add(found)
+    profile = work.profile(num_quantiles)
     work.remove()
     return profile
 
@@ -111,49 +118,60 @@ def calibrate(
 class _Work:
     """What has been read so far; kept in a file, so that an interrupted calibration goes on where it was."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str] | None,
-        settings: dict[str, Any],
-        pieces: list[list[int]],
-        fits: LinearFits | None,
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, settings: dict[str, Any], pieces: list[list[int]]) -> None:
         described = json.dumps([settings, pieces], sort_keys=True).encode()
         self.fingerprint = hashlib.sha256(described).hexdigest()
         self.path = None if path is None else Path(path)
+        self.settings = settings
         self.scores: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-        self.fits = fits
+        self.fits = LinearFits() if settings["weights"] else None
+        self.samples = VoteSamples(settings["seed"]) if settings["votes"] else None
         if self.path is None or not self.path.exists():
             return
         with np.load(self.path, allow_pickle=False) as file:
             if str(file["fingerprint"]) != self.fingerprint:
                 return
-            self.scores = list(file["scores"])
-            if self.fits is not None:
-                self.fits.restore({name: file[name] for name in file.files if name.startswith("fit_")})
+            kept = {name: file[name] for name in file.files}
+        self.scores = list(kept["scores"])
+        for part in (self.fits, self.samples):
+            if part is not None:
+                part.restore(kept)
 
-    def add(self, scores: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        self.scores.append(scores)
+    def add(self, found: Scored) -> None:
+        is_held_out = len(self.scores) % HELD_OUT == HELD_OUT - 1
+        if self.fits is not None:
+            logs = np.log(np.maximum(found.scores.astype(np.float64), LEAST_SCORE))
+            self.fits.add(found.keys, logs, is_held_out)
+        if self.samples is not None:
+            self.samples.add(found.keys, found.scores)
+        self.scores.append(found.scores)
         if self.path is None:
             return
         part = self.path.with_name(self.path.name + ".part")
-        fits = {} if self.fits is None else self.fits.state()
+        state: dict[str, Any] = {}
+        for learner in (self.fits, self.samples):
+            state.update({} if learner is None else learner.state())
         with part.open("wb") as file:
-            np.savez(file, fingerprint=np.array(self.fingerprint), scores=np.stack(self.scores), **fits)
+            np.savez(file, fingerprint=np.array(self.fingerprint), scores=np.stack(self.scores), **state)
         part.replace(self.path)
 
     def remove(self) -> None:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
-    def profile(self, num_quantiles: int, about: dict[str, Any]) -> Profile:
+    def profile(self, num_quantiles: int) -> Profile:
         every = np.concatenate(self.scores, axis=2)  # [layers, heads, keys]
         quantiles = np.quantile(every, np.linspace(0.0, 1.0, num_quantiles), axis=2)
         ascending = np.maximum.accumulate(np.moveaxis(quantiles, 0, 2).astype(np.float32), axis=2)
-        if self.fits is None:
-            return Profile(ascending, about=about)
-        weight, bias, r2 = self.fits.solve()
-        return Profile(ascending, weight, bias, about={**about, "r2": np.round(r2, 4).tolist()})
+        about, learned = dict(self.settings), {}
+        if self.fits is not None:
+            learned["importance_weight"], learned["importance_bias"], r2 = self.fits.solve()
+            about["r2"] = np.round(r2, 4).tolist()
+        if self.samples is not None:
+            held_out = np.arange(len(self.scores)) % HELD_OUT == HELD_OUT - 1
+            learned["projection"], learned["center"], correlation = self.samples.learn(about["votes"], held_out)
+            about["rank_correlation"] = np.round(correlation, 4).tolist()
+        return Profile(ascending, **learned, about=about)
 
 
 def _pieces(tokenizer: Any, texts: Sequence[str], most: int, length: int, seed: int) -> list[list[int]]:
@@ -171,7 +189,7 @@ def _pieces(tokenizer: Any, texts: Sequence[str], most: int, length: int, seed: 
     return [pieces[i] for i in sorted(chosen)]
 
 
-def _check_settings(num_pieces: int, piece_tokens: int, num_quantiles: int) -> None:
+def _check_settings(num_pieces: int, piece_tokens: int, num_quantiles: int, votes: int) -> None:
     for name, value, least in (
         ("num_pieces", num_pieces, 1),
         ("piece_tokens", piece_tokens, 16),
@@ -179,6 +197,9 @@ def _check_settings(num_pieces: int, piece_tokens: int, num_quantiles: int) -> N
     ):
         if value < least:
             raise InvalidArgument(f"{name} = {value}: expected at least {least}")
+    known = Cache.capabilities("cpu").hash_bits
+    if votes != 0 and votes not in known:
+        raise InvalidArgument(f"votes = {votes}: expected 0, or bits of a code: {', '.join(map(str, known))}")
 
 
 def _require_finite(scores: np.ndarray[Any, np.dtype[np.float32]], layers: tuple[int, ...]) -> None:

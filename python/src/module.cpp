@@ -23,6 +23,7 @@ void translate(const std::exception_ptr& thrown, void* /*payload*/) {
 
 NB_MODULE(_native, module) {
   using namespace nb::literals;
+  nb::set_leak_warnings(false);  // a compiled model in a global variable outlives the interpreter's last collection
   module.doc() = "The library hashevict for Python; use the package hashevict.";
   nb::register_exception_translator(translate);
   NativeClass cache(module, "Cache");

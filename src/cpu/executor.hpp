@@ -27,7 +27,8 @@ class Executor {
   [[nodiscard]] int32_t num_workers() const { return num_workers_; }
 
   /// Calls `body(item, worker)` for every item in [0, num_items), with worker in [0, num_workers). A worker takes the
-  /// next item when it is free, so the body must not depend on the worker's number. Does not allocate.
+  /// next item when it is free, so the body must not depend on the worker's number. One item wakes nobody: the calling
+  /// thread does it. Does not allocate.
   template <class Body>
   void for_each(int64_t num_items, const Body& body) {
     struct Job {
@@ -42,7 +43,9 @@ class Executor {
       }
     };
     const int64_t num_tasks = std::min<int64_t>(num_items, num_workers_);
-    if (parallel_for_ != nullptr) {
+    if (num_tasks <= 1) {
+      worker_loop(&job, 0);
+    } else if (parallel_for_ != nullptr) {
       parallel_for_(context_, num_tasks, worker_loop, &job);
     } else {
       pool_->run(num_tasks, worker_loop, &job);

@@ -132,5 +132,38 @@ TEST(ParallelFor, OfTheCallerIsUsedAndChangesNoResult) {
   }
 }
 
+/// All operations that take a batch, once.
+void run_batch(Cache& cache, StepData& step) {
+  cache.prefill(step.args, Stream{});
+  cache.evict(step.args, Stream{});
+  cache.append(step.args, Stream{});
+  cache.attend(step.args, Stream{});
+  cache.decode(step.args, Stream{});
+}
+
+TEST(ParallelFor, OfACallWithoutTokensOrWithOneItemIsNotUsed) {
+  Config config = small_config();
+  config.shape.num_kv_heads = 1;
+  OwnLoop loop;
+  config.execution.num_threads = 4;
+  config.execution.parallel_for = OwnLoop::run;
+  config.execution.parallel_for_context = &loop;
+  Cache cache{config};
+  loop.calls = 0;
+  StepData skipped{config, 6, 7};
+  skipped.set_rows({1, 2, 3});
+  skipped.set_sequences({-1, -1, -1});
+  run_batch(cache, skipped);
+  EXPECT_EQ(loop.calls, 0);
+  StepData one{config, 1, 8};
+  one.set_rows({1});
+  run_batch(cache, one);
+  EXPECT_EQ(loop.calls, 0);
+  StepData two{config, 2, 9};
+  two.set_rows({1, 1});
+  cache.decode(two.args, Stream{});
+  EXPECT_GT(loop.calls, 0) << "the loop is there to be used";
+}
+
 }  // namespace
 }  // namespace hashevict::test

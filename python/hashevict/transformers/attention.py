@@ -73,9 +73,21 @@ def additive(mask: Any, query: Any, key: Any) -> Any:
     return torch.where(mask, zero, torch.finfo(query.dtype).min)
 
 
+def new_tokens_mask(**arguments: Any) -> Any:
+    """The mask that transformers makes for ``sdpa``. Where a compiled model counts tokens by a tensor, it takes the
+    columns of the new tokens from the padding mask itself, since transformers would branch on the count.
+    """
+    offset, padding = arguments["kv_offset"], arguments.get("attention_mask")
+    if padding is None or not isinstance(offset, torch.Tensor):
+        return sdpa_mask(**arguments)
+    mask = sdpa_mask(**{**arguments, "attention_mask": None})
+    columns = torch.arange(arguments["kv_length"], device=padding.device) + offset.to(padding.device)
+    return mask & padding[:, None, None, columns]
+
+
 def register() -> None:
     """Makes the attention function known to transformers as ``hashevict``. Without a mask function of that name,
     transformers would drop padding masks.
     """
     AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, new_tokens_mask)

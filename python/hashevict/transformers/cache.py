@@ -15,10 +15,11 @@ from hashevict.config import Config, PrefillAttention, PrefillMode, Preset, Rule
 from hashevict.errors import InvalidArgument
 from hashevict.inspection import Statistics
 from hashevict.profile import Profile
+from hashevict.transformers import ops
 from hashevict.transformers.attention import NAME, register
 from hashevict.transformers.batches import Batch, batch_of
 from hashevict.transformers.layer import BoundedLayer
-from hashevict.transformers.models import ModelShape, shape_of, use_attention
+from hashevict.transformers.models import ModelShape, refuse_continuous_batching, shape_of, use_attention
 
 
 class HashEvictCache(TransformersCache):
@@ -82,10 +83,14 @@ class HashEvictCache(TransformersCache):
         Cache.required_bytes(self._config)  # refuses a bad config now, not at the first token
         register()
         use_attention(model, NAME)
+        refuse_continuous_batching(model, NAME)
         self._native: Cache | None = None
         self._sequences: list[int] = []  # of each row of the batch
         self._batches: dict[tuple[int, int], Batch] = {}  # of the present mask
         self._device: Any = None
+        self._shared_mask: Any = None
+        self.counter: Any = ops.counter_of(self)
+        """int64 ``[2]``: this cache's number and the tokens seen, padding included, for a compiled model."""
         self.max_batch_tokens = 0
         """Of one call of the library, known at the first token."""
         layers = [
@@ -93,6 +98,11 @@ class HashEvictCache(TransformersCache):
             for i, layer in enumerate(self.shape.layers)
         ]
         super().__init__(layers=layers)
+
+    @property
+    def bounded(self) -> list[BoundedLayer]:
+        """The bounded layers, as the library's cache numbers them."""
+        return [layer for layer in self.layers if isinstance(layer, BoundedLayer)]
 
     @property
     def native(self) -> Cache:
@@ -120,9 +130,9 @@ class HashEvictCache(TransformersCache):
         """Empties the cache; the next prompt may have another batch size."""
         super().reset()
         self._native = None
-        for layer in self.layers:
-            if isinstance(layer, BoundedLayer):
-                layer.is_initialized = False
+        self.counter[1] = 0
+        for layer in self.bounded:
+            layer.is_initialized = False
 
     def reorder_cache(self, beam_idx: Any) -> None:
         """Gives each row the state of row ``beam_idx[row]``: beams that go on keep their sequence, and only a second
@@ -150,6 +160,9 @@ class HashEvictCache(TransformersCache):
         other = copy.copy(self)
         memo[id(self)] = other
         other._batches = {}
+        other._shared_mask = None
+        other.counter = ops.counter_of(other)
+        other.counter[1] = self.counter[1]
         other.layers = []
         for layer in self.layers:
             bounded = isinstance(layer, BoundedLayer)
@@ -198,6 +211,14 @@ class HashEvictCache(TransformersCache):
         batch = dataclasses.replace(batch, mask=mask)
         self._batches[(start, end)] = batch
         return batch
+
+    def shared_mask(self, index: int, mask: Any) -> Any:
+        """The mask of the present forward pass as its first bounded layer gave it. A compiled model gives each layer
+        another object, and :meth:`batch` knows a mask by its identity.
+        """
+        if index == 0:
+            self._shared_mask = mask
+        return self._shared_mask
 
     def _make(self, config: Config) -> Cache:
         native = Cache(config)

@@ -9,6 +9,7 @@ import torch
 from transformers.cache_utils import CacheLayerMixin
 
 from hashevict.errors import InvalidArgument, InvalidState, Unsupported
+from hashevict.transformers import ops
 from hashevict.transformers.attention import MARK, NAME, plain_attention
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class BoundedLayer(CacheLayerMixin):
         self.index = index
         """Of the layer in the library's cache."""
         self.seen = 0
+        """Tokens so far, padding included."""
+        self.has_prompt = False
         self.pending = False
         """Whether keys were handed out whose attention has not come yet."""
         self.batch_size = -1
@@ -43,34 +46,32 @@ class BoundedLayer(CacheLayerMixin):
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Returns the new keys and values alone, marked for the attention function."""
-        where = f"layer {self.model_layer} of {self.owner.shape.model_type!r}"
         if self.pending:
             raise InvalidState(
-                f"{where}: keys came twice without attention between: the model's attention implementation is not "
-                f"{NAME!r}, or shares keys among layers"
+                f"{self._name()}: keys came twice without attention between: the model's attention implementation is "
+                f"not {NAME!r}, or shares keys among layers"
             )
         if key_states.shape != value_states.shape:
             raise Unsupported(
-                f"{where}: keys {list(key_states.shape)} and values {list(value_states.shape)} differ in size"
+                f"{self._name()}: keys {list(key_states.shape)} and values {list(value_states.shape)} differ in size"
             )
         if not self.is_initialized:
             self.lazy_initialization(key_states)
         if key_states.shape[0] != self.batch_size:
             raise InvalidArgument(
-                f"{where}: a batch of {key_states.shape[0]} rows: expected {self.batch_size}, as the cache began with; "
-                "reset() it, or make another"
+                f"{self._name()}: a batch of {key_states.shape[0]} rows: expected {self.batch_size}, as the cache "
+                "began with; reset() it, or make another"
             )
-        self.seen += key_states.shape[2]
         self.pending = True
         keys = key_states.view_as(key_states)
         setattr(keys, MARK, self)
         return keys, value_states
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def attend(
         self, module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: Any, rest: dict[str, Any]
     ) -> Any:
-        """Takes the new tokens in and attends: over a first prompt in full, then over what the cache holds.
+        """Takes the new tokens in and attends: over a first prompt in full, then over what the cache holds. In a
+        compiled model the library's part is an operation of the graph (:mod:`hashevict.transformers.ops`).
 
         Returns:
             ``[batch, tokens, num_qo_heads, head_dim]``
@@ -82,26 +83,29 @@ class BoundedLayer(CacheLayerMixin):
         if rest.get("position_bias") is not None:
             raise Unsupported("position_bias: the cache adds no bias to logits")
         self.pending = False
+        is_prompt = not self.has_prompt
+        is_graph = torch.compiler.is_compiling()
+        states = (query, key, value, mask)
+        if is_prompt and self.owner.prompt_attention == "full":
+            out, _ = plain_attention(module, query, key, value, mask, 0.0, scaling, rest)
+            if is_graph:
+                ops.prefill(self.owner.counter, self.index, *states)
+            else:
+                self.prefill(*states)
+        else:
+            settings = (rest.get("s_aux"), scaling or 0.0, rest.get("softcap") or 0.0)
+            if is_graph:
+                out = ops.decode(self.owner.counter, self.index, is_prompt, *states, *settings)
+            else:
+                out = self.decode(is_prompt, *states, *settings)
+        self.has_prompt = True
+        return out
+
+    def prefill(self, query: Any, key: Any, value: Any, mask: Any) -> None:
+        """Takes a prompt in, whose attention has been computed. ``[batch, heads, tokens, head_dim]``."""
         tokens = query.shape[2]
         self.owner.prepare(query, key)
-        if self.seen == tokens:
-            batch = self.owner.batch(mask, 0, tokens)
-            if self.owner.prompt_attention == "streamed":
-                return self._take(True, query, key, value, batch, scaling, rest)
-            out, _ = plain_attention(module, query, key, value, mask, 0.0, scaling, rest)
-            self._prefill(query, key, value, batch)
-            return out
-        columns = max(1, self.owner.max_batch_tokens // query.shape[0])
-        pieces = []
-        for start in range(0, tokens, columns):
-            part = slice(start, min(start + columns, tokens))
-            batch = self.owner.batch(mask, part.start, part.stop)
-            pieces.append(
-                self._take(False, query[:, :, part], key[:, :, part], value[:, :, part], batch, scaling, rest)
-            )
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
-
-    def _prefill(self, query: Any, key: Any, value: Any, batch: Batch) -> None:
+        batch = self.owner.batch(mask, 0, tokens)
         q, k, v = (_rows(states, batch) for states in (query, key, value))
         self.owner.native.prefill(
             self.index,
@@ -112,18 +116,48 @@ class BoundedLayer(CacheLayerMixin):
             row_to_sequence=batch.row_to_sequence,
             cu_seqlens=batch.cu_seqlens,
         )
+        self._count(tokens)
+
+    def decode(
+        self, is_prompt: bool, query: Any, key: Any, value: Any, mask: Any, sinks: Any, scaling: float, softcap: float
+    ) -> Any:
+        """Takes tokens in and attends after each one's own step: a streamed prompt at once, later tokens in pieces that
+        fit the workspace.
+
+        Returns:
+            ``[batch, tokens, num_qo_heads, head_dim]``
+        """
+        tokens = query.shape[2]
+        self.owner.prepare(query, key)
+        columns = tokens if is_prompt else max(1, self.owner.max_batch_tokens // query.shape[0])
+        pieces = []
+        for start in range(0, tokens, columns):
+            end = min(start + columns, tokens)
+            states = (query, key, value)
+            if end - start < tokens:
+                states = tuple(x[:, :, start:end] for x in states)
+            batch = self.owner.batch(mask, start, end)
+            pieces.append(self._take(is_prompt, *states, batch, sinks, scaling, softcap))
+        self._count(tokens)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
     def _take(
-        self, is_prompt: bool, query: Any, key: Any, value: Any, batch: Batch, scaling: Any, rest: dict[str, Any]
+        self,
+        is_prompt: bool,
+        query: Any,
+        key: Any,
+        value: Any,
+        batch: Batch,
+        sinks: Any,
+        scaling: float,
+        softcap: float,
     ) -> Any:
-        """Takes tokens in and attends after each one's own step."""
         q, k, v = (_rows(states, batch) for states in (query, key, value))
         rows, heads, tokens, size = query.shape
         make = torch.zeros if batch.has_padding else torch.empty
         whole = make((rows, tokens, heads, size), dtype=query.dtype, device=query.device)
         flat = whole.view(rows * tokens, heads, size)
         out = flat if batch.packed is None else torch.empty_like(q, memory_format=torch.contiguous_format)
-        sinks = rest.get("s_aux")
         lse = None
         if sinks is not None:
             lse = torch.zeros(out.shape[:2], dtype=torch.float32, device=query.device)
@@ -135,8 +169,8 @@ class BoundedLayer(CacheLayerMixin):
             v,
             out=out,
             lse=lse,
-            scale=scaling or 0.0,
-            logit_soft_cap=rest.get("softcap") or 0.0,
+            scale=scaling,
+            logit_soft_cap=softcap,
             row_to_sequence=batch.row_to_sequence,
             cu_seqlens=batch.cu_seqlens,
         )
@@ -146,13 +180,22 @@ class BoundedLayer(CacheLayerMixin):
             flat.index_copy_(0, batch.packed, out)
         return whole
 
-    def get_mask_sizes(self, query_length: Any, *args: Any) -> tuple[int, int]:
-        """The mask covers the new tokens alone."""
-        tokens = query_length if isinstance(query_length, int) else int(query_length.shape[0])
-        return tokens, self.seen
+    def _count(self, tokens: int) -> None:
+        self.seen += tokens
+        if self.index == 0:  # transformers asks before the layers run
+            self.owner.counter.numpy()[1] = self.seen  # torch's indexing takes microseconds
 
-    def get_seq_length(self, *args: Any) -> int:
-        return self.seen
+    def _name(self) -> str:
+        return f"layer {self.model_layer} of {self.owner.shape.model_type!r}"
+
+    def get_mask_sizes(self, query_length: Any, *args: Any) -> tuple[int, Any]:
+        """The mask covers the new tokens alone."""
+        tokens = query_length if isinstance(query_length, int) else query_length.shape[0]
+        return tokens, self.get_seq_length()
+
+    def get_seq_length(self, *args: Any) -> Any:
+        """Tokens so far, padding included. A compiled model gets a tensor, so that its graph holds for every length."""
+        return ops.seen(self.owner.counter) if torch.compiler.is_compiling() else self.seen
 
     def get_max_length(self) -> int:
         return -1
@@ -161,6 +204,7 @@ class BoundedLayer(CacheLayerMixin):
 
     def reset(self) -> None:
         self.seen = 0
+        self.has_prompt = False
         self.pending = False
 
     def _refuse(self, what: str) -> Any:

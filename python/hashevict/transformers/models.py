@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,3 +86,20 @@ def use_attention(model: Any, name: str) -> None:
         raise Unsupported(f"model_type {model.config.model_type!r}: its attention ignores attention implementations")
     if model.config._attn_implementation != name:
         model.set_attn_implementation(name)
+
+
+def refuse_continuous_batching(model: Any, name: str) -> None:
+    """Makes a model refuse continuous batching (``generate_batch`` and its like) while its attention implementation is
+    ``name``: there transformers makes a paged cache of its own, and would ignore a bounded one without a word.
+    """
+
+    def init_continuous_batching(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.config._attn_implementation == name:
+            raise Unsupported(
+                "continuous batching: transformers pages a cache of its own there, which nothing bounds; call "
+                "generate(), or first model.set_attn_implementation('sdpa')"
+            )
+        return type(self).init_continuous_batching(self, *args, **kwargs)
+
+    if hasattr(type(model), "init_continuous_batching"):
+        model.init_continuous_batching = types.MethodType(init_continuous_batching, model)

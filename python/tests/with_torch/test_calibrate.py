@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import VOCABULARY, tiny
+from models import VOCABULARY, generate, tiny
 
-from hashevict import HashEvictCache, InvalidArgument, InvalidData, Profile, Rule, Unsupported, calibrate
+from hashevict import Cache, Config, HashEvictCache, InvalidArgument, InvalidData, Profile, Rule, Unsupported, calibrate
 from hashevict.calibrate import main
 from hashevict.fit import LinearFits
 from hashevict.transformers.models import shape_of
 from hashevict.transformers.scores import HeadScores
+from hashevict.votes import VoteSamples, rank_correlation
 
 
 class Bytes:
@@ -92,7 +93,7 @@ def test_the_same_seed_gives_the_same_profile() -> None:
 
 def test_an_interrupted_calibration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, work = tiny("llama"), tmp_path / "work"
-    options = {**SMALL, "num_pieces": 7, "weights": True, "resume": work}
+    options = {**SMALL, "num_pieces": 7, "weights": True, "votes": 16, "resume": work}
     whole = calibrate(model, Bytes(), TEXTS, **options)
     assert not work.exists()
     read, calls = HeadScores.read, []
@@ -108,7 +109,7 @@ def test_an_interrupted_calibration_goes_on(tmp_path: Path, monkeypatch: pytest.
         calibrate(model, Bytes(), TEXTS, **options)
     resumed = calibrate(model, Bytes(), TEXTS, **options)
     assert len(calls) == 4 + 4  # three pieces were kept
-    for name in ("quantiles", "importance_weight", "importance_bias"):
+    for name in ("quantiles", "importance_weight", "importance_bias", "projection", "center"):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
 
 
@@ -135,6 +136,68 @@ def test_importance_weights_of_a_profile_decide() -> None:
     assert cache.statistics().evictions > 0
 
 
+def samples_of_two_heads(pieces: int = 10) -> tuple[VoteSamples, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Head 0's scores are linear in the key, and those of head 1 large on either side of a plane. Keys are far from 0,
+    as keys with a bias are. Returns the samples, and keys and scores of the last piece, which is held out.
+    """
+    generator = np.random.default_rng(5)
+    samples = VoteSamples(3)
+    for _ in range(pieces):
+        keys = (generator.standard_normal((1, 2, 128, 16)) * np.geomspace(0.1, 3, 16) + 7.0).astype(np.float32)
+        along = (keys[..., 8] - 7.0) / 0.8
+        scores = np.exp(np.stack([along[:, 0], np.abs(along[:, 1])], 1)).astype(np.float32)
+        samples.add(keys, scores)
+    return samples, keys[0], scores[0]
+
+
+def test_votes_rank_keys_of_held_out_text() -> None:
+    samples, keys, scores = samples_of_two_heads()
+    projection, center, correlation = samples.learn(32, np.arange(10) % 5 == 4)
+    assert projection.shape == (1, 2, 32, 16)
+    assert correlation[0, 0] > 0.95
+    assert correlation[0, 1] > 0.7  # no linear score has more than about 0
+    rule = Rule("recall", projection_kind="learned", projection_per_head=True, hash_bits=32, centering="fixed")
+    cache = Cache(
+        Config(1, num_qo_heads=2, num_kv_heads=2, head_dim=16, capacity=64, dtype="float32", backend="cpu", rule=rule)
+    )
+    cache.set_projection(0, projection[0])
+    cache.set_center(0, 0, center[0], np.zeros((2, 16), np.float32))
+    codes = np.zeros((128, 2, 4), np.uint8)
+    cache.encode(0, 0, "keys", np.ascontiguousarray(keys.swapaxes(0, 1)), codes)
+    counts = np.unpackbits(codes, axis=2).sum(2, dtype=np.int64).T  # by the library's own codes
+    assert (rank_correlation(counts, scores) > [0.95, 0.7]).all()
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    a = np.array([[1, 2, 2, 4], [1, 2, 3, 4], [5, 5, 5, 5]])
+    b = np.array([[1.0, 3, 2, 9], [4.0, 3, 2, 1], [1.0, 2, 3, 4]])
+    np.testing.assert_allclose(rank_correlation(a, b), [4.5 / np.sqrt(4.5 * 5), -1, 0])
+
+
+def test_votes_of_a_profile_decide(tmp_path: Path) -> None:
+    model = tiny("llama")
+    profile = calibrate(model, Bytes(), TEXTS, votes=16, **SMALL)
+    assert np.shape(profile.about["rank_correlation"]) == (2, 2)
+    profile.write(tmp_path / "profile")
+    profile = Profile.read(tmp_path / "profile")
+    rule = Rule(policy="votes", num_sink_tokens=0, recent_window=0)
+    cache = HashEvictCache(model, 0.5, max_length=100, profile=profile, floor=8, rule=rule, num_threads=1)
+    ids = torch.randint(3, VOCABULARY, (2, 60))
+    generate(model, ids, None, cache, max_new_tokens=20)
+    assert cache.native.config.rule.hash_bits == 16  # type: ignore[union-attr]
+    for layer in range(2):
+        for head in range(2):
+            view = cache.native.view(layer, head)
+            for row in range(2):
+                length = int(np.asarray(view.lengths)[row])
+                keys = np.asarray(view.keys)[row, :length] - profile.center[layer, head]  # type: ignore[index]
+                logits = keys @ profile.projection[layer, head].T  # type: ignore[index]
+                codes = np.unpackbits(np.asarray(view.codes)[row, :length], axis=1, bitorder="little")
+                sure = np.abs(logits) > 1e-3 * np.abs(logits).max()
+                np.testing.assert_array_equal(codes[sure], (logits >= 0)[sure])
+    assert cache.statistics().evictions > 0
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
@@ -142,6 +205,8 @@ def test_importance_weights_of_a_profile_decide() -> None:
         ({"texts": TEXTS[0]}, InvalidArgument, r"texts: a string"),
         ({"piece_tokens": 2}, InvalidArgument, r"piece_tokens = 2: expected at least 16"),
         ({"texts": [TEXTS[0][:90]], "weights": True}, InvalidArgument, r"2 pieces: expected at least 5 with weights"),
+        ({"texts": [TEXTS[0][:90]], "votes": 16}, InvalidArgument, r"at least 5 with weights or votes"),
+        ({"votes": 12}, InvalidArgument, r"votes = 12: expected 0, or bits of a code: 8, 16, 32, 64, 128"),
         ({"model": tiny("llama", vocab_size=50)}, InvalidArgument, r"tokenizer: token \d+: expected below 50"),
         ({"model": tiny("gpt2")}, Unsupported, r"'gpt2': layer 0 has no output projection"),
     ],
@@ -179,13 +244,16 @@ def test_the_command_writes_a_profile(tmp_path: Path, capsys: pytest.CaptureFixt
     text.write_text(" ".join(f"w{3 + 7 * i * i % 90}" for i in range(300)))
     out = tmp_path / "profile"
     arguments = [str(tmp_path / "model"), "--text", str(text), "--out", str(out), "--piece-tokens", "40", "--quiet"]
-    assert main([*arguments, "--weights"]) == 0
+    arguments += ["--weights", "--votes", "8"]
+    assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "2 layers, 2 KV heads" in printed
     assert "R2 of the weights" in printed
+    assert "Rank correlation of the votes" in printed
     assert Profile.read(out).importance_weight is not None
+    assert np.shape(Profile.read(out).projection) == (2, 2, 8, 16)
     first = out.read_bytes()
-    assert main([*arguments, "--weights"]) == 0
+    assert main(arguments) == 0
     assert out.read_bytes() == first
 
 

@@ -116,6 +116,23 @@ def test_assisted_generation_is_refused(options: dict[str, Any], model: Any) -> 
         generate(model, *prompts(1, 12), HashEvictCache(model, 64), **options)
 
 
+CONTINUOUS: dict[str, Callable[[Any], Any]] = {
+    "generate_batch": lambda m: m.generate_batch([[5, 6, 7]]),
+    "init_continuous_batching": lambda m: m.init_continuous_batching(),
+    "continuous_batching_context_manager": lambda m: m.continuous_batching_context_manager().__enter__(),
+}
+
+
+@pytest.mark.parametrize("entry", CONTINUOUS)
+def test_continuous_batching_is_refused(entry: str, model: Any) -> None:
+    HashEvictCache(model, 64)
+    with pytest.raises(Unsupported, match="continuous batching: transformers pages a cache of its own") as caught:
+        CONTINUOUS[entry](model)
+    assert "\n" not in str(caught.value)
+    model.set_attn_implementation("sdpa")
+    assert type(model.init_continuous_batching()).__name__ == "ContinuousBatchingManager"
+
+
 def test_a_cache_beside_cache_implementation_is_refused(model: Any) -> None:
     with pytest.raises(ValueError, match="cache_implementation"):
         generate(model, *prompts(1, 8), HashEvictCache(model, 64), cache_implementation="static")
