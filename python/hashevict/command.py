@@ -46,7 +46,7 @@ def run(
 
 
 def make_callable(module: str, function: Callable[[], Callable[..., Any]]) -> None:
-    """Importing a command binds its name in the package, over the function of that name; so the module becomes callable.
+    """Makes a command's module callable, since importing it binds its name in the package, over the function.
 
     Args:
         module: its name

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashevict.cache import Cache
-from hashevict.config import Config, Rule
+from hashevict.config import Config, DType, Rule
 from hashevict.errors import InvalidArgument
 from hashevict.evaluation.policies import Policy
 from hashevict.profile import Profile
 from hashevict.transformers.models import ModelShape
 
-STORAGE = "bfloat16"
+STORAGE: DType = "bfloat16"
 STORAGE_BYTES = 2
 UNIFORM = "uniform"
 CALIBRATED = "calibrated"

@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,7 +81,7 @@ RULES: dict[str, Rule] = {
 """The library's rules as rows of a table. ``NAME:FIELD=VALUE,...`` changes fields of one."""
 
 
-def policies_of(names: list[str], plugins: list[str] | None = None) -> list[Policy]:
+def policies_of(names: Sequence[str], plugins: Sequence[str] = ()) -> list[Policy]:
     """The policies of these names, ``full``, the library's and those of plugins.
 
     Args:
@@ -92,7 +92,7 @@ def policies_of(names: list[str], plugins: list[str] | None = None) -> list[Poli
         InvalidArgument: a name that nobody knows, or a plugin that is none
     """
     known: dict[str, Policy] = {}
-    for plugin in plugins or []:
+    for plugin in plugins:
         known.update(_plugged(plugin))
     return [_policy(name, known) for name in names]
 

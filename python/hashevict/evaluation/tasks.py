@@ -144,11 +144,11 @@ def _magic(rng: np.random.Generator, count: int) -> _Recall:
 def _passphrase(rng: np.random.Generator) -> _Recall:
     names, nouns = _draw(rng, words.NAMES, 4), _draw(rng, words.NOUNS, 8)
     phrases = [f"{nouns[i]} {nouns[i + 4]}" for i in range(4)]
-    facts = [f'The secret pass-phrase of {n} is "{p}".' for n, p in zip(names, phrases, strict=True)]
+    facts = [f"The secret pass-phrase of {n} is {p}." for n, p in zip(names, phrases, strict=True)]
     question = (
         f"\n\nQuestion: What is the secret pass-phrase of {names[0]}?\nAnswer: The secret pass-phrase of {names[0]} is"
     )
-    return _Recall(_shuffled(rng, facts), question, f' "{phrases[0]}"')
+    return _Recall(_shuffled(rng, facts), question, f" {phrases[0]}")
 
 
 def _settings(rng: np.random.Generator) -> _Recall:
@@ -164,9 +164,8 @@ def _facts(rng: np.random.Generator) -> _Recall:
     kinds = [
         ("{0} was born in {1}.", "Where was {0} born?", "{0} was born in", cities),
         ("{0} works as a {1}.", "What does {0} work as?", "{0} works as a", trades),
-        ("The front door of {0}'s house is {1}.", "Which colour is {0}'s front door?", "The front door of {0}'s house is",
-         colours),
-    ]  # fmt: skip
+        ("The house of {0} is {1}.", "Which colour is the house of {0}?", "The house of {0} is", colours),
+    ]
     fact, asked, stem, answers = kinds[int(rng.integers(len(kinds)))]
     facts = [fact.format(name, answer) for name, answer in zip(names, answers, strict=True)]
     question = f"\n\nQuestion: {asked.format(names[0])}\nAnswer: {stem.format(names[0])}"

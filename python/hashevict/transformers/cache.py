@@ -244,7 +244,7 @@ def _check_prompt(prompt: str, attention: str) -> None:
         raise InvalidArgument(f"prompt = {prompt!r}: expected 'replay' with prompt_attention 'streamed'")
 
 
-def _slots_of(budget: int | float, max_length: int | None) -> int:
+def _slots_of(budget: Any, max_length: int | None) -> int:
     if isinstance(budget, int) and not isinstance(budget, bool):
         return budget
     if not isinstance(budget, float) or not 0.0 < budget <= 1.0:
