@@ -70,12 +70,18 @@ class Budgets:
         low, high = 0, num_tokens + 1  # mean slots of a head: low fits, high does not or is too many
         while high - low > 1:
             middle = (low + high) // 2
-            fits = self.bytes(policy, self.capacities(allocation, middle, num_tokens)) <= room
+            fits = self._fits(policy, self.capacities(allocation, middle, num_tokens), room)
             low, high = (middle, high) if fits else (low, middle)
         if low == 0:
             raise InvalidArgument(f"budget {budget} of {num_tokens} tokens: policy {policy.name!r} gets no slot")
         capacities = self.capacities(allocation, low, num_tokens)
         return Share(capacities, self.bytes(policy, capacities))
+
+    def _fits(self, policy: Policy, capacities: NDArray[np.int32], room: int) -> bool:
+        try:
+            return self.bytes(policy, capacities) <= room
+        except InvalidArgument:  # fewer slots than the rule must have: if no more fit, that is the caller's error
+            return True
 
     def capacities(self, allocation: str, mean: int, num_tokens: int) -> NDArray[np.int32]:
         """Slots of each head, ``mean`` on average."""
