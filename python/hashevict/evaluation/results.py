@@ -91,7 +91,7 @@ class ResultFile:
 
     def _append(self, fields: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fields) + "\n")
+            file.write(json.dumps(fields, separators=(",", ":")) + "\n")
 
     def _cut_partial_line(self) -> None:
         data = self.path.read_bytes()
