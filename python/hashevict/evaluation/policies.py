@@ -155,5 +155,5 @@ def _module(plugin: str) -> Any:
             return importlib.import_module(plugin)
         sys.path.insert(0, str(path.resolve().parent))
         return importlib.import_module(path.stem)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise InvalidArgument(f"plugin {plugin}: {error}") from error

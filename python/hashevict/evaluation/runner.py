@@ -109,63 +109,72 @@ def evaluate(
     }
     allocations = allocations or ((UNIFORM,) if profile is None else (UNIFORM, CALIBRATED))
     rows = _rows(policies, plugins, allocations, budgets)
-    reader = Reader(model, tokenizer)
-    slots = Budgets(shape, profile, floor)
     attention = model.config._attn_implementation
-    file = ResultFile(out, settings)
+    run = _Run(
+        Reader(model, tokenizer), rows, Budgets(shape, profile, floor), profile, length, seed, ResultFile(out, settings)
+    )
     try:
         for index in tqdm(range(source.rounds), disable=not progress, desc="evaluating", unit="round"):
             for example, mode in itertools.product(source.round(index), modes):
-                _measure(reader, slots, rows, example, mode, length, profile, seed, file)
+                if mode == "streamed" or example.task != TEXT:
+                    run.measure(example, mode)
     finally:
         model.set_attn_implementation(attention)
-    return file.results
+    return run.file.results
 
 
-def _measure(
-    reader: Reader,
-    slots: Budgets,
-    rows: Sequence[Row],
-    example: Example,
-    mode: Mode,
-    length: int,
-    profile: Profile | None,
-    seed: int,
-    file: ResultFile,
-) -> None:
-    """One example under all rows that the file does not have."""
-    where = (mode, example.task, example.domain, length)
-    wanted = [row for row in rows if (*where, row.policy.name, row.allocation, row.budget, example.index) not in file]
-    if not wanted or (mode == "known" and example.task == TEXT):
-        return
-    ids, prompt = reader.ids(example)
-    drawn = hashlib.sha256(f"{where}/{example.index}/{seed}".encode()).digest()
-    for row in wanted:
-        cache, size = None, slots.full_bytes(ids.shape[1])
-        if row.policy.make is not None:
-            share = slots.share(row.policy, row.allocation, row.budget, ids.shape[1])
-            context = PolicyContext(
-                ids.shape[1], share.capacities, profile, int.from_bytes(drawn[:4], "little") >> 1, mode
+@dataclass(frozen=True)
+class _Run:
+    """All that one example is measured with."""
+
+    reader: Reader
+    rows: Sequence[Row]
+    budgets: Budgets
+    profile: Profile | None
+    length: int
+    seed: int
+    file: ResultFile
+
+    def measure(self, example: Example, mode: Mode) -> None:
+        """Measures one example under all rows that the file does not have."""
+        where = (mode, example.task, example.domain, self.length)
+        wanted = [
+            row
+            for row in self.rows
+            if (*where, row.policy.name, row.allocation, row.budget, example.index) not in self.file
+        ]
+        if not wanted:
+            return
+        ids, prompt = self.reader.ids(example)
+        drawn = hashlib.sha256(f"{where}/{example.index}/{self.seed}".encode()).digest()
+        seed = int.from_bytes(drawn[:4], "little") >> 1  # of 31 bits, which every generator takes
+        for row in wanted:
+            cache, size = self._cache(row, ids.shape[1], seed, mode)
+            start = time.perf_counter()
+            found = self.reader.measure(ids, prompt, cache, mode)
+            seconds = time.perf_counter() - start
+            self.file.add(
+                Result(
+                    *where,
+                    policy=row.policy.name,
+                    allocation=row.allocation,
+                    budget=row.budget,
+                    index=example.index,
+                    correct=None if example.task == TEXT else found.num_right == found.tokens,
+                    nats=round(found.nats, 5),
+                    tokens=found.tokens,
+                    bytes=size,
+                    seconds=round(seconds, 3),
+                )
             )
-            cache, size = row.policy.make(reader.model, context), share.bytes
-        start = time.perf_counter()
-        found = reader.measure(ids, prompt, cache, mode)
-        seconds = time.perf_counter() - start
-        correct = None if example.task == TEXT else found.num_right == found.tokens
-        file.add(
-            Result(
-                *where,
-                row.policy.name,
-                row.allocation,
-                row.budget,
-                example.index,
-                correct,
-                round(found.nats, 5),
-                found.tokens,
-                size,
-                round(seconds, 3),
-            )
-        )
+
+    def _cache(self, row: Row, num_tokens: int, seed: int, mode: Mode) -> tuple[Any, int]:
+        """The cache of a row and its bytes."""
+        if row.policy.make is None:
+            return None, self.budgets.full_bytes(num_tokens)
+        share = self.budgets.share(row.policy, row.allocation, row.budget, num_tokens)
+        context = PolicyContext(num_tokens, share.capacities, self.profile, seed, mode)
+        return row.policy.make(self.reader.model, context), share.bytes
 
 
 def _rows(
