@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,14 @@ from numpy.typing import NDArray
 from hashevict.cache import Cache
 from hashevict.config import Config, DType, Rule
 from hashevict.errors import InvalidArgument
-from hashevict.evaluation.policies import Policy
+from hashevict.evaluation.policies import LAYERED, UNIFORM, Policy
 from hashevict.profile import Profile
-from hashevict.transformers.models import ModelShape
+
+if TYPE_CHECKING:
+    from hashevict.transformers.models import ModelShape
 
 STORAGE: DType = "bfloat16"
 STORAGE_BYTES = 2
-UNIFORM = "uniform"
-CALIBRATED = "calibrated"
-LAYERED = "layered"
-ALLOCATIONS = (UNIFORM, CALIBRATED, LAYERED)
-"""The same slots in every head; divided by the profile among all heads; or among the layers, equal within each."""
 
 
 @dataclass(frozen=True)

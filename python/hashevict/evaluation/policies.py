@@ -31,6 +31,12 @@ in full and is compressed once; then the answer comes.
 POSITION_BYTES = 4
 FULL = "full"
 
+UNIFORM = "uniform"
+CALIBRATED = "calibrated"
+LAYERED = "layered"
+ALLOCATIONS = (UNIFORM, CALIBRATED, LAYERED)
+"""The same slots in every head; divided by the profile among all heads; or among the layers, equal within each."""
+
 
 @dataclass(frozen=True)
 class PolicyContext:

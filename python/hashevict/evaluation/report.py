@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from hashevict import command
 from hashevict.evaluation import statistics
-from hashevict.evaluation.budgets import CALIBRATED, LAYERED, UNIFORM
-from hashevict.evaluation.policies import FULL
+from hashevict.evaluation.policies import CALIBRATED, FULL, LAYERED, UNIFORM
 from hashevict.evaluation.results import read_results
 from hashevict.evaluation.tables import Section, right, sections, tables_text, text_excess
 

@@ -15,10 +15,19 @@ from tqdm import tqdm
 
 import hashevict
 from hashevict.errors import InvalidArgument
-from hashevict.evaluation.budgets import ALLOCATIONS, CALIBRATED, STORAGE, UNIFORM, Budgets
+from hashevict.evaluation.budgets import STORAGE, Budgets
 from hashevict.evaluation.examples import Drawn, Given
 from hashevict.evaluation.measure import Reader
-from hashevict.evaluation.policies import FULL, Mode, Policy, PolicyContext, policies_of
+from hashevict.evaluation.policies import (
+    ALLOCATIONS,
+    CALIBRATED,
+    FULL,
+    UNIFORM,
+    Mode,
+    Policy,
+    PolicyContext,
+    policies_of,
+)
 from hashevict.evaluation.results import Result, ResultFile
 from hashevict.evaluation.tasks import MAIN_TASKS, TEXT, Example
 from hashevict.evaluation.texts import own_texts

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hashevict.evaluation import statistics
-from hashevict.evaluation.budgets import UNIFORM
-from hashevict.evaluation.policies import FULL
+from hashevict.evaluation.policies import FULL, UNIFORM
 from hashevict.evaluation.results import Result
 from hashevict.evaluation.statistics import Interval
 from hashevict.evaluation.tasks import TEXT
@@ -92,6 +91,18 @@ def right(result: Result) -> float:
     return 100.0 * bool(result.correct)
 
 
+def bytes_used(section: Section) -> tuple[float, float] | None:
+    """The least and the largest share of its budget's bytes that a cache takes, in percent."""
+    full = section.cells.get((FULL, UNIFORM, 1.0), {})
+    shares = [
+        100 * result.bytes / (cell[2] * full[key].bytes)
+        for cell, found in section.cells.items()
+        for key, result in found.items()
+        if key in full and cell[0] != FULL
+    ]
+    return (min(shares), max(shares)) if shares else None
+
+
 def score(section: Section, cell: Cell) -> float | None:
     """Recall in percent."""
     found = [right(result) for result in section.recall(cell).values()]
@@ -100,13 +111,21 @@ def score(section: Section, cell: Cell) -> float | None:
 
 def text_excess(section: Section, cell: Cell) -> Interval | None:
     """Nats per token over the full cache's, in percent."""
-    mine, full = paired(
-        section.text(cell), section.text((FULL, UNIFORM, 1.0)), lambda result: result.nats / result.tokens
-    )
+    return _excess(section, cell, (FULL, UNIFORM, 1.0))
+
+
+def _excess(section: Section, cell: Cell, other: Cell) -> Interval | None:
+    mine, others = paired(section.text(cell), section.text(other), lambda result: result.nats / result.tokens)
     if not mine:
         return None
-    found = statistics.excess(mine, full)
+    found = statistics.excess(mine, others)
     return Interval(100 * found.value, 100 * found.low, 100 * found.high)
+
+
+def text_nats(section: Section, cell: Cell) -> float | None:
+    """Minus the nats per token of running text: the larger the better."""
+    found = [result.nats / result.tokens for result in section.text(cell).values()]
+    return -sum(found) / len(found) if found else None
 
 
 def tables_text(settings: Mapping[str, Any], results: Sequence[Result]) -> str:
@@ -125,6 +144,9 @@ def tables_text(settings: Mapping[str, Any], results: Sequence[Result]) -> str:
 
 def _section_text(section: Section) -> str:
     text = f"\n## {section.mode}, {section.length} tokens\n"
+    used = bytes_used(section)
+    if used:
+        text += f"\nThe caches take {used[0]:.1f} to {used[1]:.1f} % of their budgets' bytes.\n"
     if section.tasks:
         text += f"\n### Recall: {', '.join(section.tasks)}\n\n"
         if section.left_out:
@@ -151,6 +173,8 @@ def _section_text(section: Section) -> str:
         if full:
             text += f"Full cache: {full.value:.3f} nats per token.\n\n"
         text += _grid(section, lambda cell: _shown(text_excess(section, cell), digits=2, sign="+"), without=FULL)
+        text += "\n### Running text: nats per token over those of the best other row with uniform slots, in percent\n\n"
+        text += _grid(section, lambda cell: _text_over(section, cell), without=FULL)
     return text
 
 
@@ -174,6 +198,15 @@ def _less(section: Section, cell: Cell, other: Cell | None) -> str:
     text = _shown(found, sign="+")
     text = f"**{text}**" if found.excludes_zero else text
     return text if other[0] == FULL else f"{text} {other[0]}"
+
+
+def _text_over(section: Section, cell: Cell) -> str:
+    other = section.best_uniform(cell[2], cell[:2], lambda each: text_nats(section, each))
+    found = None if other is None else _excess(section, cell, other)
+    if other is None or found is None:
+        return ""
+    text = _shown(found, digits=2, sign="+")
+    return f"**{text}** {other[0]}" if found.excludes_zero else f"{text} {other[0]}"
 
 
 def _grid(section: Section, text: Callable[[Cell], str], without: str = "", counted: bool = False) -> str:

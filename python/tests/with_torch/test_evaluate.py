@@ -19,9 +19,9 @@ from models import cache_name, tiny
 import hashevict
 from hashevict import Cache, Config, HashEvictCache, InvalidArgument, InvalidData, Rule
 from hashevict.evaluate import main
-from hashevict.evaluation.budgets import ALLOCATIONS, Budgets
+from hashevict.evaluation.budgets import Budgets
 from hashevict.evaluation.measure import Reader
-from hashevict.evaluation.policies import RULES, PolicyContext, policies_of
+from hashevict.evaluation.policies import ALLOCATIONS, RULES, PolicyContext, policies_of
 from hashevict.evaluation.results import read_results
 from hashevict.evaluation.tasks import MAIN_TASKS, SPOT_TASKS, TEXT, make_example, token_ids
 from hashevict.evaluation.texts import Filler, own_texts

@@ -74,6 +74,7 @@ def test_tasks_in_which_the_full_cache_fails_do_not_count() -> None:
     text = tables_text({"model": "m"}, RESULTS)
     assert "below 50 %: hard (20 %)" in text
     assert "| good | uniform | 10 | 40.0 [" in text
+    assert "| good | uniform | +10.00 [+10.00, +10.00] |" in text
 
 
 def test_rows_are_compared_with_full_and_with_the_best_uniform_rival() -> None:
@@ -90,6 +91,13 @@ def test_text_is_compared_on_the_same_pieces() -> None:
     found = text_excess(section, ("good", "uniform", 0.3))
     assert found is not None
     assert found.value == pytest.approx(10.0)
+
+
+def test_the_bytes_of_caches_are_compared_with_their_budgets() -> None:
+    text = tables_text(
+        {}, [result("full", "easy", 0, True), *(result("poor", "easy", 0, True, budget=b) for b in (0.5, 0.8))]
+    )
+    assert "The caches take 125.0 to 200.0 % of their budgets' bytes." in text
 
 
 def test_the_command_writes_tables_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
