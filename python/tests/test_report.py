@@ -86,6 +86,14 @@ def test_rows_are_compared_with_full_and_with_the_best_uniform_rival() -> None:
     assert line.endswith("** good |")
 
 
+def test_the_best_rival_is_found_on_shared_examples() -> None:
+    easy = [result("lucky", "easy", 100 + i, True) for i in range(5)]  # examples that no other row has
+    lucky = [*easy, *(result("lucky", "easy", i, i < 1) for i in range(10))]
+    lines = tables_text({}, [*RESULTS, *lucky]).splitlines()
+    (line,) = [line for line in lines if line.startswith("| poor | uniform | **-40.0 [")]
+    assert line.endswith("** good |")
+
+
 def test_text_is_compared_on_the_same_pieces() -> None:
     (section,) = sections([*RESULTS, result("full", "text", 99, None, 500.0)])
     found = text_excess(section, ("good", "uniform", 0.3))

@@ -62,13 +62,19 @@ class Section:
     def text(self, cell: Cell) -> dict[ExampleKey, Result]:
         return {key: result for key, result in self.cells.get(cell, {}).items() if key[0] == TEXT}
 
-    def best_uniform(self, budget: float, without: Row, value: Callable[[Cell], float | None]) -> Cell | None:
-        """The row with equal slots, not ``without``, whose value is the largest."""
-        rows = [row for row in self.rows if row[1] == UNIFORM and row[0] != FULL and row != without]
-        valued = [
-            (found, self.cell(row, budget)) for row in rows if (found := value(self.cell(row, budget))) is not None
-        ]
-        return max(valued)[1] if valued else None
+    def best_uniform(
+        self, cell: Cell, found: Callable[[Cell], dict[ExampleKey, Result]], value: Callable[[Result], float]
+    ) -> Cell | None:
+        """The other row with equal slots whose value exceeds the cell's most, on the examples that both have."""
+        best: tuple[float, Cell] | None = None
+        for row in self.rows:
+            other = self.cell(row, cell[2])
+            if row[1] == UNIFORM and row[0] != FULL and other != cell:
+                others, mine = paired(found(other), found(cell), value)
+                gain = (sum(others) - sum(mine)) / len(mine) if mine else 0.0
+                if mine and (best is None or gain > best[0]):
+                    best = (gain, other)
+        return None if best is None else best[1]
 
 
 def sections(results: Iterable[Result]) -> list[Section]:
@@ -103,10 +109,8 @@ def bytes_used(section: Section) -> tuple[float, float] | None:
     return (min(shares), max(shares)) if shares else None
 
 
-def score(section: Section, cell: Cell) -> float | None:
-    """Recall in percent."""
-    found = [right(result) for result in section.recall(cell).values()]
-    return sum(found) / len(found) if found else None
+def nats_per_token(result: Result) -> float:
+    return result.nats / result.tokens
 
 
 def text_excess(section: Section, cell: Cell) -> Interval | None:
@@ -115,17 +119,11 @@ def text_excess(section: Section, cell: Cell) -> Interval | None:
 
 
 def _excess(section: Section, cell: Cell, other: Cell) -> Interval | None:
-    mine, others = paired(section.text(cell), section.text(other), lambda result: result.nats / result.tokens)
+    mine, others = paired(section.text(cell), section.text(other), nats_per_token)
     if not mine:
         return None
     found = statistics.excess(mine, others)
     return Interval(100 * found.value, 100 * found.low, 100 * found.high)
-
-
-def text_nats(section: Section, cell: Cell) -> float | None:
-    """Minus the nats per token of running text: the larger the better."""
-    found = [result.nats / result.tokens for result in section.text(cell).values()]
-    return -sum(found) / len(found) if found else None
 
 
 def tables_text(settings: Mapping[str, Any], results: Sequence[Result]) -> str:
@@ -160,16 +158,14 @@ def _section_text(section: Section) -> str:
         text += "\n### Recall less that of the best other row with uniform slots, in points\n\n"
         text += _grid(
             section,
-            lambda cell: _less(
-                section, cell, section.best_uniform(cell[2], cell[:2], lambda other: score(section, other))
-            ),
+            lambda cell: _less(section, cell, section.best_uniform(cell, section.recall, right)),
             without=FULL,
         )
         for budget in section.budgets:
             text += f"\n### Recall by task at {100 * budget:.0f} %\n\n" + _by_task(section, budget)
     if any(section.text(cell) for cell in section.cells):
         text += "\n### Running text: nats per token over the full cache's, in percent\n\n"
-        full = _mean(section.text((FULL, UNIFORM, 1.0)), lambda result: result.nats / result.tokens)
+        full = _mean(section.text((FULL, UNIFORM, 1.0)), nats_per_token)
         if full:
             text += f"Full cache: {full.value:.3f} nats per token.\n\n"
         text += _grid(section, lambda cell: _shown(text_excess(section, cell), digits=2, sign="+"), without=FULL)
@@ -201,7 +197,7 @@ def _less(section: Section, cell: Cell, other: Cell | None) -> str:
 
 
 def _text_over(section: Section, cell: Cell) -> str:
-    other = section.best_uniform(cell[2], cell[:2], lambda each: text_nats(section, each))
+    other = section.best_uniform(cell, section.text, lambda result: -nats_per_token(result))
     found = None if other is None else _excess(section, cell, other)
     if other is None or found is None:
         return ""
