@@ -3,8 +3,8 @@
 
     python3 lab/texts.py texts
 
-writes texts/calibration and texts/test with a file for each domain, and texts/sources.txt, which names packages, versions
-and licences. No file is in both; `code` is in the test alone. Needs apt-get and dpkg, and no privileges.
+writes texts/calibration and texts/test with a file for each domain, and texts/sources.txt, which names packages,
+versions and licences. No file is in both; `code` is in the test alone. Needs apt-get and dpkg, and no privileges.
 
 | domain | package | calibration | test |
 |---|---|---|---|
@@ -33,7 +33,9 @@ PODS = {
     "calibration": "perlre perlop perlunicode perlmod perlobj perlsub perlsyn perldata perlretut perlfaq5 perlfaq9",
     "test": "perlfunc perlguts perlipc perldebguts perlxs perlport perlreguts perlfaq4 perlfaq6 perlthrtut",
 }
-MODULES = "asyncio/base_events asyncio/tasks dataclasses doctest ftplib imaplib mailbox pickletools shutil statistics tarfile"
+MODULES = (
+    "asyncio/base_events asyncio/tasks dataclasses doctest ftplib imaplib mailbox pickletools shutil statistics tarfile"
+)
 
 
 def fetch(package: str, folder: pathlib.Path) -> str:
