@@ -5,7 +5,7 @@
 
 writes FOLDER/NAME.jsonl with examples of each task that the model was trained on (lab/train/tasks.py), and
 FOLDER/sample.txt, running text that it never saw; `python -m hashevict.evaluate --examples FOLDER` takes them.
---profile: adds the learned codes of the preset `recall` (assets/tiny-llama/recall.safetensors) to a profile of the model.
+--profile: adds the learned codes of `recall` (assets/tiny-llama/recall.safetensors) to a profile of the model.
 """
 
 from __future__ import annotations
