@@ -26,9 +26,11 @@ def figure_of(section: Section) -> Figure:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
     recall, text = figure.subplots(1, 2)
-    colours = {name: colormaps["tab10"](i % 10) for i, name in enumerate(dict.fromkeys(row[0] for row in section.rows))}
+    names = list(dict.fromkeys(row[0] for row in section.rows if row[0] != FULL))
+    colours = {name: colormaps["tab10"](i % 10) for i, name in enumerate(names)}
+    markers = {name: "osD^vP*X"[i // 10 % 8] for i, name in enumerate(names)}
     for row in section.rows:
         if row[0] == FULL:
             continue
@@ -45,21 +47,23 @@ def figure_of(section: Section) -> Figure:
                     points.append((100 * budget, found.value, found.value - found.low, found.high - found.value))
             if points:
                 x, y, below, above = zip(*points, strict=True)
-                style = {"color": colours[row[0]], "linestyle": LINES[row[1]], "marker": "o", "markersize": 3}
-                axes.errorbar(x, y, (below, above), label=" ".join(row), linewidth=1.3, elinewidth=0.7, **style)
+                style = {"color": colours[row[0]], "linestyle": LINES[row[1]], "marker": markers[row[0]]}
+                axes.errorbar(
+                    x, y, (below, above), label=" ".join(row), linewidth=1.3, elinewidth=0.7, markersize=4, **style
+                )
     full = [right(result) for result in section.recall((FULL, UNIFORM, 1.0)).values()]
     if full:
         recall.axhline(sum(full) / len(full), color="black", linewidth=1, label=FULL)
     text.axhline(0.0, color="black", linewidth=1)
     recall.set_ylabel("recall, %")
-    text.set_ylabel("running text: nats per token over the full cache's, %")
+    text.set_ylabel("nats per token of text, % over full")
     for axes in (recall, text):
         axes.set_xlabel("budget: % of the full cache's bytes")
         axes.set_xticks([100 * budget for budget in section.budgets])
         axes.invert_xaxis()
         axes.grid(color="#e2e3e0")
     figure.suptitle(f"{section.mode}, {section.length} tokens")
-    figure.legend(*recall.get_legend_handles_labels(), loc="outside lower center", ncol=5, fontsize=7, frameon=False)
+    figure.legend(*recall.get_legend_handles_labels(), loc="outside lower center", ncol=4, fontsize=8, frameon=False)
     return figure
 
 
