@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hashevict.errors import InvalidArgument
 from hashevict.evaluation.policies import Mode
 from hashevict.evaluation.tasks import Example, token_ids
 from hashevict.transformers.models import use_attention
@@ -41,8 +42,18 @@ class Reader:
         self._argument = cache_argument(model)
 
     def ids(self, example: Example) -> tuple[Any, int]:
-        """The tokens ``[1, tokens]`` of an example, and how many of them are its prompt."""
+        """The tokens ``[1, tokens]`` of an example, and how many of them are its prompt.
+
+        Raises:
+            InvalidArgument: more tokens than the model takes, or an example that has no answer to measure
+        """
         ids, prompt = token_ids(self._tokenizer, example)
+        most = getattr(self.model.config, "max_position_embeddings", None) or len(ids)
+        if len(ids) > most:
+            raise InvalidArgument(
+                f"task {example.task!r}, example {example.index}: {len(ids)} tokens: expected at most {most}, those of "
+                "the model"
+            )
         return torch.tensor([ids], device=self.model.device), prompt
 
     def measure(self, ids: Any, prompt: int, cache: Any, mode: Mode) -> Measured:

@@ -11,7 +11,7 @@ Each task draws its facts, then one question about them:
 ``one_of_four`` four such numbers in four places, one is asked
 ``passphrase``  four people's pass-phrases of two words, one is asked
 ``settings``    four lines ``key = value``, the value of one is asked
-``facts``       four people's home, trade or cat in ordinary sentences, one is asked
+``facts``       four people's birthplace, trade or house in ordinary sentences, one is asked
 ``values``      two numbers by one word in two places; both are asked
 ``tracking``    a value that is handed from variable to variable; the last one's value is asked
 ``decoys``      a number by a word, among numbers by the same word with a digit added; it is asked
@@ -85,14 +85,21 @@ def make_example(tokenizer: Any, task: str, filler: Filler, length: int, index: 
 
 
 def token_ids(tokenizer: Any, example: Example) -> tuple[list[int], int]:
-    """All tokens of an example, and how many of them stand before the answer's first."""
+    """All tokens of an example, and how many of them stand before the answer's first.
+
+    Raises:
+        InvalidArgument: an answer without a token of its own
+    """
     prompt = tokenizer(example.context + example.question, verbose=False)["input_ids"]
     if not example.answer:
         return prompt, 1
     whole = tokenizer(example.context + example.question + example.answer, verbose=False)["input_ids"]
-    same = next(
-        (i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole))
-    )
+    shorter = min(len(prompt), len(whole))
+    same = next((i for i in range(shorter) if prompt[i] != whole[i]), shorter)
+    if not 0 < same < len(whole):
+        raise InvalidArgument(
+            f"task {example.task!r}, example {example.index}: expected tokens before the answer, and of the answer"
+        )
     return whole, same
 
 

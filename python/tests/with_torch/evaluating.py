@@ -16,10 +16,10 @@ WORDS = "\n".join(" ".join(f"w{i * i % 83}" for i in range(8 * k, 8 * k + 8)) + 
 
 
 class Words:
-    """A tokenizer of words, spaces and signs, by the sum of their letters."""
+    """A tokenizer of words, spaces and signs, by the sum of their letters; it drops zero-width spaces."""
 
     def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
-        parts = re.findall(r" ?\w+|\s|[^\w\s]", text)
+        parts = re.findall(r" ?\w+|\s|[^\w\s\u200b]", text)
         return {"input_ids": [3 + sum(map(ord, part)) % (VOCABULARY - 3) for part in parts]}
 
 

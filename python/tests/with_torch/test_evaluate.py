@@ -201,6 +201,14 @@ def test_others_examples_are_measured(tmp_path: Path) -> None:
     assert {r.domain for r in full if r.task == TEXT} == {"essay"}
 
 
+@pytest.mark.parametrize("fields", [("", "", "w1"), (WORDS[:900], "", "\u200b")])
+def test_an_example_without_a_prompt_or_an_answer_is_refused(tmp_path: Path, fields: tuple[str, ...]) -> None:
+    line = dict(zip(("context", "question", "answer"), fields, strict=True))
+    (tmp_path / "bad.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InvalidArgument, match=r"task 'bad', example 0: expected tokens before the answer, and of the"):
+        results_of(tmp_path / "out", examples=tmp_path)
+
+
 def test_a_plugin_is_a_row_like_any_other(tmp_path: Path) -> None:
     plugin = tmp_path / "plugged.py"
     plugin.write_text(
@@ -242,6 +250,7 @@ def test_texts_come_with_python() -> None:
         ({"rounds": 0}, r"rounds = 0: expected at least 1"),
         ({"length": 64, "tasks": ["copy"]}, r"length = 64: too small for task 'copy'"),
         ({"texts": {"short": "a few words"}}, r"texts: domain 'short': 11 characters: expected over"),
+        ({"length": 600}, r"task 'needle', example 0: \d+ tokens: expected at most 512, those of the model"),
         ({"plugins": ["no_such_module"]}, r"plugin no_such_module: No module named"),
         ({"plugins": ["json"]}, r"plugin json: expected a module with a dict POLICIES"),
     ],
