@@ -7,7 +7,6 @@ elseif(NOT DEFINED BUILD_SHARED_LIBS)
   set(BUILD_SHARED_LIBS OFF)  # no cache entry, which would also decide for the enclosing project
 endif()
 option(HASHEVICT_BUILD_TOOLS "Build the command hashevict and its engine" ${PROJECT_IS_TOP_LEVEL})
-option(HASHEVICT_BUILD_LAB "Build the laboratory: evaluation and baselines; needs the tools" OFF)
 option(HASHEVICT_BUILD_TESTS "Build the tests (GoogleTest)" ${PROJECT_IS_TOP_LEVEL})
 option(HASHEVICT_BUILD_BENCHMARKS "Build the benchmarks (Google Benchmark)" OFF)
 option(HASHEVICT_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
@@ -18,11 +17,6 @@ option(HASHEVICT_BUNDLE_HIGHWAY "Compile Highway's source into libhashevict, eve
 if(HASHEVICT_HIDDEN AND BUILD_SHARED_LIBS)
   message(FATAL_ERROR "HASHEVICT_HIDDEN is ON and so is BUILD_SHARED_LIBS: a shared libhashevict that exports nothing "
                       "is of no use. Turn one of them off.")
-endif()
-
-if(HASHEVICT_BUILD_LAB AND NOT HASHEVICT_BUILD_TOOLS)
-  message(FATAL_ERROR "HASHEVICT_BUILD_LAB is ON and HASHEVICT_BUILD_TOOLS is OFF: the laboratory is built on the tools. "
-                      "Turn the tools on.")
 endif()
 
 set(HASHEVICT_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined) or thread")

@@ -80,7 +80,7 @@ build() { (cd "$root" && cmake --build --preset "$@"); }
 # source_files: every C and C++ file of the project, one per line.
 source_files() {
   local folder folders=()
-  for folder in include src kernels tests tools lab python bench examples; do
+  for folder in include src kernels tests tools python bench examples; do
     if [[ -d $root/$folder ]]; then folders+=("$root/$folder"); fi
   done
   find "${folders[@]}" -type f \

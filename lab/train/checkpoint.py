@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write and read the model folder: `config.json`, `model.safetensors`, `golden.safetensors`."""
+"""Write and read the model folder: `config.json`, `model.safetensors`, the tokenizer, `golden.safetensors`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model import Config, Llama
+from tokenizer import export_tokenizer
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "I32": torch.int32}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -76,6 +77,7 @@ def export_model(model: Llama, folder: Path, sample: bytes) -> None:
         **dataclasses.asdict(model.config),
     }
     _replace(folder / "config.json", (json.dumps(entries, indent=2) + "\n").encode())
+    export_tokenizer(folder, model.config.bos_token_id)
     write_safetensors(folder / "golden.safetensors", golden(load_model(folder), sample))
 
 

@@ -2,7 +2,8 @@
 """A key-value cache of fixed size for language-model inference.
 
 ``Cache`` is the library's cache over NumPy's, torch's and other DLPack tensors. ``HashEvictCache`` is a cache for
-transformers, ``calibrate`` learns a model's profile; these two need torch, and importing the package does not.
+transformers, ``calibrate`` learns a model's profile, and ``evaluate`` measures what is left of its recall; these need
+torch, and importing the package does not.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hashevict.profile import Profile, divide_slots
 
 if TYPE_CHECKING:
     from hashevict.calibration import calibrate
+    from hashevict.evaluation.runner import evaluate
     from hashevict.figure import capacities_figure
     from hashevict.transformers import HashEvictCache
 
@@ -53,6 +55,7 @@ __all__ = [
     "calibrate",
     "capacities_figure",
     "divide_slots",
+    "evaluate",
 ]
 
 
@@ -66,6 +69,10 @@ def __getattr__(name: str) -> Any:
         from hashevict.calibration import calibrate
 
         return calibrate
+    if name == "evaluate":
+        from hashevict.evaluation.runner import evaluate
+
+        return evaluate
     if name == "capacities_figure":
         from hashevict.figure import capacities_figure
 

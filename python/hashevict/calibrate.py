@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hashevict.errors import Error, InvalidArgument
-from hashevict.profile import Profile
+from hashevict import command
+from hashevict.errors import InvalidArgument
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,8 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Learns how important the keys of each head of a model are, from ordinary text: the model reads "
         "pieces of it and repeats them. Minutes for a small model on two cores; interrupted, it goes on where it was.",
     )
-    parser.add_argument("model", help="a folder, or a name that transformers knows")
-    parser.add_argument("--gguf", metavar="FILE", help="the GGUF file within the model's folder")
+    command.add_model(parser)
     parser.add_argument("--text", nargs="+", required=True, metavar="FILE", help="text files, UTF-8")
     parser.add_argument("--out", required=True, metavar="PROFILE", help="the profile to write")
     parser.add_argument("--pieces", type=int, default=44, help="pieces of text (default: %(default)s)")
@@ -41,26 +39,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 2 and prints one line for bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (Error, OSError, UnicodeDecodeError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(_parser(), _run, arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
     texts = [Path(file).read_text(encoding="utf-8") for file in options.text]
     if not Path(options.out).resolve().parent.is_dir():
         raise InvalidArgument(f"--out {options.out}: there is no such folder")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     from hashevict.calibration import INSTRUCTION, calibrate
 
-    source = {} if options.gguf is None else {"gguf_file": options.gguf}
-    tokenizer = AutoTokenizer.from_pretrained(options.model, **source)
-    model = AutoModelForCausalLM.from_pretrained(options.model, **source).eval()
+    model, tokenizer = command.load_model(options)
     profile = calibrate(
         model,
         tokenizer,
@@ -87,16 +75,13 @@ def _run(options: argparse.Namespace) -> None:
         capacities_figure(profile).savefig(options.figure)
 
 
-class _CallableModule(types.ModuleType):
-    """Importing this file binds its name in the package, over the function of that name; so the module is callable."""
+def _function() -> Callable[..., Any]:
+    from hashevict.calibration import calibrate
 
-    def __call__(self, *arguments: Any, **options: Any) -> Profile:
-        from hashevict.calibration import calibrate
-
-        return calibrate(*arguments, **options)
+    return calibrate
 
 
-sys.modules[__name__].__class__ = _CallableModule
+command.make_callable(__name__, _function)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -108,25 +108,6 @@ TEST(Multi, OneOfEightKeysIsAsked) {
   }
 }
 
-TEST(Multi, SeveralQuestionsAskDifferentKeys) {
-  Random random(5);
-  const Example example = make_example(random, Task::multi, ingredients(), 1024, 4);
-  ASSERT_EQ(example.more.size(), 3U);
-  size_t bytes = example.prompt.size() + example.answer.size();
-  const std::string text = split(example).first;
-  std::set<std::string> stems{split(example).second};
-  for (const Turn& turn : example.more) {
-    ASSERT_TRUE(turn.prompt.starts_with(kMarker));
-    const std::string stem = turn.prompt.substr(kMarker.size());
-    EXPECT_NE(text.find(stem + turn.answer), std::string::npos);
-    stems.insert(stem);
-    bytes += turn.prompt.size() + turn.answer.size();
-  }
-  EXPECT_EQ(stems.size(), 4U);
-  EXPECT_EQ(bytes, 1024U);
-  EXPECT_THROW(make_example(random, Task::multi, ingredients(), 1024, 0), Error);
-}
-
 TEST(Tracking, LettersOfTheAskedIntegerFollowItsChain) {
   Random random(6);
   for (int i = 0; i < 60; ++i) {

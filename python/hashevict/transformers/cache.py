@@ -31,9 +31,11 @@ class HashEvictCache(TransformersCache):
 
     Args:
         model: a causal language model of transformers
-        budget: slots of a KV head, on average; or, below or at 1.0 and a float, a fraction of ``max_length``
+        budget: slots of a KV head, on average; or, below or at 1.0 and a float, a fraction of ``max_length``; or the
+            slots of each, integers ``[layers with full attention, num_kv_heads]``
         max_length: tokens of the longest sequence, prompt and generated; needed for fractions and profiles
-        profile: of the model (:func:`hashevict.calibrate`): divides the budget among the heads by importance
+        profile: of the model (:func:`hashevict.calibrate`): divides the budget among the heads by importance, unless
+            it is divided already; also holds what rules ``importance`` and ``votes`` have learned
         floor: the fewest slots of a head, with a profile
         rule: decides which token goes
         prompt: how a prompt longer than the budget is reduced, see :meth:`hashevict.Cache.prefill`
@@ -53,7 +55,7 @@ class HashEvictCache(TransformersCache):
     def __init__(
         self,
         model: Any,
-        budget: int | float,
+        budget: int | float | np.ndarray[Any, Any],
         *,
         max_length: int | None = None,
         profile: Profile | None = None,
@@ -68,14 +70,14 @@ class HashEvictCache(TransformersCache):
         self.prompt_attention: PrefillAttention = prompt_attention
         _check_prompt(prompt, prompt_attention)
         self._profile = profile
-        self._slots = _slots_of(budget, max_length)
+        divided = self._divided(budget, profile, max_length, floor)
         self._config = Config(
             num_layers=len(self.shape.bounded),
             num_qo_heads=self.shape.num_qo_heads,
             num_kv_heads=self.shape.num_kv_heads,
             head_dim=self.shape.head_dim,
-            capacity=self._slots if profile is None else None,
-            capacities=None if profile is None else self._divide(profile, max_length, floor),
+            capacity=_slots_of(budget, max_length) if divided is None else None,
+            capacities=divided,
             rule=_taught(rule, profile),
             num_threads=num_threads,
             backend="cpu",
@@ -120,7 +122,7 @@ class HashEvictCache(TransformersCache):
         """Slots of each head of the bounded layers, ``[layers, num_kv_heads]``."""
         if self._config.capacities is not None:
             return np.asarray(self._config.capacities, np.int32)
-        return np.full((len(self.shape.bounded), self.shape.num_kv_heads), self._slots, np.int32)
+        return np.full((len(self.shape.bounded), self.shape.num_kv_heads), self._config.capacity, np.int32)
 
     def statistics(self) -> Statistics:
         """Counters over all bounded layers, heads and rows."""
@@ -237,16 +239,22 @@ class HashEvictCache(TransformersCache):
                         native.set_center(layer, sequence, profile.center[layer], no_query)
         return native
 
-    def _divide(self, profile: Profile, max_length: int | None, floor: int) -> Any:
-        if max_length is None:
-            raise InvalidArgument("max_length: needed with a profile, as the most slots of a head")
+    def _divided(self, budget: Any, profile: Profile | None, max_length: int | None, floor: int) -> Any:
+        """Slots of each head, or None: the same in all."""
         expected = (len(self.shape.bounded), self.shape.num_kv_heads)
-        if (profile.num_layers, profile.num_kv_heads) != expected:
+        if profile is not None and (profile.num_layers, profile.num_kv_heads) != expected:
             raise InvalidArgument(
                 f"profile: of {profile.num_layers} layers and {profile.num_kv_heads} KV heads: expected "
                 f"{expected[0]} and {expected[1]}, those of the model"
             )
-        return profile.capacities(self._slots, max_length, min(floor, self._slots))
+        if isinstance(budget, np.ndarray):
+            return budget
+        if profile is None:
+            return None
+        if max_length is None:
+            raise InvalidArgument("max_length: needed with a profile, as the most slots of a head")
+        slots = _slots_of(budget, max_length)
+        return profile.capacities(slots, max_length, min(floor, slots))
 
 
 def _check_prompt(prompt: str, attention: str) -> None:
@@ -257,7 +265,7 @@ def _check_prompt(prompt: str, attention: str) -> None:
         raise InvalidArgument(f"prompt = {prompt!r}: expected 'replay' with prompt_attention 'streamed'")
 
 
-def _slots_of(budget: int | float, max_length: int | None) -> int:
+def _slots_of(budget: Any, max_length: int | None) -> int:
     if isinstance(budget, int) and not isinstance(budget, bool):
         return budget
     if not isinstance(budget, float) or not 0.0 < budget <= 1.0:

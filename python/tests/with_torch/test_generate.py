@@ -172,6 +172,18 @@ def test_profile_divides_the_budget_among_heads(model: Any) -> None:
             assert lengths[0] == min(79, cache.capacities[layer, head])
 
 
+def test_slots_can_be_given_head_by_head(model: Any) -> None:
+    slots = np.array([[20, 40], [60, 30]], np.int32)
+    ids, _ = prompts(1, 70)
+    profile = Profile(np.zeros((2, 2, 4), np.float32), np.ones((2, 2, 16), np.float32), np.zeros((2, 2), np.float32))
+    for options in ({}, {"profile": profile, "rule": Rule(policy="importance")}):
+        cache = HashEvictCache(model, slots, num_threads=1, **options)
+        generate(model, ids, None, cache, max_new_tokens=4)
+        np.testing.assert_array_equal(cache.capacities, slots)
+        held = [np.asarray(cache.native.view(layer, head).positions).shape[1] for layer in (0, 1) for head in (0, 1)]
+        assert held == [20, 40, 60, 30]
+
+
 def test_half_precision_models_are_stored_as_they_are(model: Any) -> None:
     half = model.to(torch.bfloat16)
     cache = cache_of(half)

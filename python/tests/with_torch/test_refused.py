@@ -73,6 +73,11 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         InvalidArgument,
         "max_length: needed with a profile",
     ),
+    "slots of another model's heads": (
+        lambda m: HashEvictCache(m, np.full((3, 2), 40, np.int32)),
+        InvalidArgument,
+        r"config.shape.capacities: int32 of shape \[3, 2\]: expected integers \[num_layers, num_kv_heads\] = \[2, 2\]",
+    ),
     "another model's profile": (_profile_of_another_model, InvalidArgument, "profile: of 3 layers and 2 KV heads"),
     "importances that nobody brings": (
         lambda m: HashEvictCache(m, 64, rule=Rule(policy="importance")),

@@ -4,16 +4,20 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <span>
 
 #include "engine/generate.hpp"
 #include "engine/tokenizer.hpp"
 
 namespace hashevict::cli {
 
+namespace {
+
+// Streams a prompt and its answer. Returns whether each token of the answer is the most likely one.
 bool answers(engine::Decoder& decoder, std::span<const int32_t> prompt, std::span<const int32_t> due) {
-  // The token before each byte of the answer predicts it; the last byte is streamed for later turns.
+  // The token before each byte of the answer predicts it.
   std::vector<int32_t> given{prompt.back()};
-  given.insert(given.end(), due.begin(), due.end());
+  given.insert(given.end(), due.begin(), due.end() - 1);
   if (prompt.size() > 1) stream(decoder, prompt.first(prompt.size() - 1), engine::Logits::none);
   const std::span<const float> logits = decoder.stream(given, engine::Logits::all);
   const size_t vocab_size = logits.size() / given.size();
@@ -23,26 +27,20 @@ bool answers(engine::Decoder& decoder, std::span<const int32_t> prompt, std::spa
   return true;
 }
 
-double nats_per_byte(engine::Decoder& decoder, std::span<const int32_t> tokens) {
-  const std::vector<float> nats = engine::nats_per_token(decoder, tokens);
-  return std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(nats.size());
-}
+}  // namespace
 
 double nats_per_byte(const Runtime& runtime, const Config& config, std::string_view text) {
   engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
-  return nats_per_byte(decoder, sequence_tokens(runtime.model.config(), text));
+  const std::vector<float> nats = engine::nats_per_token(decoder, sequence_tokens(runtime.model.config(), text));
+  return std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(nats.size());
 }
 
 double recall(const Runtime& runtime, const Config& config, const Example& example) {
   engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
-  const auto encode = engine::ByteTokenizer::encode;
-  int num_right = 0;
-  num_right +=
-      answers(decoder, sequence_tokens(runtime.model.config(), example.prompt), encode(example.answer)) ? 1 : 0;
-  for (const Turn& turn : example.more) num_right += answers(decoder, encode(turn.prompt), encode(turn.answer)) ? 1 : 0;
-  return num_right / static_cast<double>(1 + example.more.size());
+  const std::vector<int32_t> prompt = sequence_tokens(runtime.model.config(), example.prompt);
+  return answers(decoder, prompt, engine::ByteTokenizer::encode(example.answer)) ? 1.0 : 0.0;
 }
 
 double tokens_per_second(const Runtime& runtime, const Config& config, std::string_view text, size_t num_timed) {

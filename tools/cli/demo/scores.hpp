@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <hashevict/config.hpp>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -12,19 +11,12 @@
 
 namespace hashevict::cli {
 
-/// Streams a prompt. Returns whether each token of the answer is the most likely one, given the true ones before it.
-/// The answer is streamed, too, for the next prompt. @throws Error
-bool answers(engine::Decoder& decoder, std::span<const int32_t> prompt, std::span<const int32_t> due);
-
-/// Mean negative log-likelihood of all tokens but the first, in nats. @throws Error
-double nats_per_byte(engine::Decoder& decoder, std::span<const int32_t> tokens);
-
 /// Streams `text` through a new cache of this config. @return the mean negative log-likelihood in nats of its bytes,
 /// each given all before it. @throws Error
 double nats_per_byte(const Runtime& runtime, const Config& config, std::string_view text);
 
-/// Streams an example through a new cache of this config. @return the share of its questions that the model answers,
-/// each byte given the true ones before it. @throws Error
+/// Streams an example through a new cache of this config. @return 1 if each byte of the answer is the most likely one,
+/// given the true ones before it, else 0. @throws Error
 double recall(const Runtime& runtime, const Config& config, const Example& example);
 
 /// Measures tokens per second at the end of `text`, one at a time: the median over the last `num_timed` tokens.

@@ -18,8 +18,7 @@ struct Chain {
   bool asked = false;
 };
 
-// A task adds chains of facts, and questions with their answers, to an example. The first question asks about the
-// marked chain.
+// A task adds chains of facts to an example, and at last one question with its answer, about the marked chain.
 struct Piece {
   std::vector<Chain> chains;
   std::vector<Turn> questions;
@@ -84,10 +83,10 @@ class Source {
     refuse_words();
   }
 
-  // Draws at most `count` of them, in random order.
-  void pick(std::vector<Turn>& questions, size_t count) {
+  // Leaves one of them.
+  void pick(std::vector<Turn>& questions) {
     random_.shuffle(questions);
-    questions.resize(std::min(questions.size(), count));
+    questions.resize(1);
   }
 
   std::string letter() {
@@ -140,25 +139,25 @@ void mark_asked(Piece& piece) {
   for (Chain& chain : piece.chains) chain.asked = chain.facts.front().find(asked) != std::string::npos;
 }
 
-Piece make_needle(Source& source, size_t /*length*/, size_t /*num_questions*/) {
+Piece make_needle(Source& source, size_t /*length*/) {
   Piece piece;
   piece.questions.push_back(add_fact(piece, source.fact_template(), source, source.key()));
   mark_asked(piece);
   return piece;
 }
 
-Piece make_multi(Source& source, size_t length, size_t num_questions) {
+Piece make_multi(Source& source, size_t length) {
   Piece piece;
   const Template& form = source.fact_template();
   for (size_t i = 0; i < num_entries(length); ++i) {
     piece.questions.push_back(add_fact(piece, form, source, source.key()));
   }
-  source.pick(piece.questions, num_questions);
+  source.pick(piece.questions);
   mark_asked(piece);
   return piece;
 }
 
-Piece make_tracking(Source& source, size_t length, size_t num_questions) {
+Piece make_tracking(Source& source, size_t length) {
   Piece piece;
   const bool is_short = length < 128;
   for (int i = 0; i < (is_short ? 1 : 2); ++i) {
@@ -178,19 +177,14 @@ Piece make_tracking(Source& source, size_t length, size_t num_questions) {
     piece.chains.push_back(std::move(chain));
     piece.questions.push_back(std::move(question));
   }
-  // Asks about the first chain: the order of two independent chains is random already.
-  if (num_questions == 1) {
-    piece.questions.resize(1);
-  } else {
-    source.pick(piece.questions, num_questions);
-  }
+  piece.questions.resize(1);  // about the first chain: the order of two independent chains is random already
   for (Chain& chain : piece.chains) {
     chain.asked = chain.facts.front().starts_with("\n" + piece.questions.front().prompt);
   }
   return piece;
 }
 
-Piece make_copy(Source& source, size_t length, size_t /*num_questions*/) {
+Piece make_copy(Source& source, size_t length) {
   Piece piece;
   const std::string stem = "list: " + source.key() + " ";
   std::string answer;
@@ -202,7 +196,7 @@ Piece make_copy(Source& source, size_t length, size_t /*num_questions*/) {
   return piece;
 }
 
-Piece make_map(Source& source, size_t length, size_t num_questions) {
+Piece make_map(Source& source, size_t length) {
   Piece piece;
   std::string fact = "\nmap:";
   for (size_t i = 0; i < num_entries(length); ++i) {
@@ -211,12 +205,12 @@ Piece make_map(Source& source, size_t length, size_t num_questions) {
     piece.questions.push_back(entry);
   }
   piece.chains.push_back({{fact + "\n"}});
-  source.pick(piece.questions, num_questions);
+  source.pick(piece.questions);
   mark_asked(piece);
   return piece;
 }
 
-Piece make_values(Source& source, size_t /*length*/, size_t /*num_questions*/) {
+Piece make_values(Source& source, size_t /*length*/) {
   const std::string key = source.key() + "_port";
   const std::string first = source.number(1000, 9999);
   std::string second = source.number(1000, 9999);
@@ -227,7 +221,7 @@ Piece make_values(Source& source, size_t /*length*/, size_t /*num_questions*/) {
   return piece;
 }
 
-Piece make_common(Source& source, size_t length, size_t /*num_questions*/) {
+Piece make_common(Source& source, size_t length) {
   const std::string winner = source.key();
   Piece piece;
   for (int i = 0; i < 3; ++i) piece.chains.push_back({{line("vote: " + winner)}});
@@ -237,7 +231,7 @@ Piece make_common(Source& source, size_t length, size_t /*num_questions*/) {
   return piece;
 }
 
-Piece make_decoys(Source& source, size_t /*length*/, size_t /*num_questions*/) {
+Piece make_decoys(Source& source, size_t /*length*/) {
   const std::vector<Template> forms = source.shuffled_templates();
   const std::string key = source.key();
   Piece piece;
@@ -307,7 +301,7 @@ void scatter(Random& random, std::string_view filler, const std::vector<Chain>& 
 struct Maker {
   std::string_view name;
   size_t minimum_length;
-  Piece (*make)(Source& source, size_t length, size_t num_questions);
+  Piece (*make)(Source& source, size_t length);
 };
 // In the order of Task.
 constexpr std::array<Maker, kTasks.size()> kMakers = {{{"needle", 64, make_needle},
@@ -333,10 +327,9 @@ size_t minimum_length(Task task) {
   return maker(task).minimum_length;
 }
 
-Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length, size_t num_questions) {
-  if (num_questions == 0) throw Error(Status::invalid_argument, "0 questions; an example asks at least one");
+Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length) {
   Source source(random, ingredients.words);
-  const Piece piece = maker(task).make(source, length, num_questions);
+  const Piece piece = maker(task).make(source, length);
   if (length < minimum_length(task) || piece.size() > length) {
     throw Error(Status::invalid_argument,
                 "a " + std::string(name(task)) + " example does not fit into " + std::to_string(length) + " bytes");
@@ -350,9 +343,6 @@ Example make_example(Random& random, Task task, const Ingredients& ingredients, 
   scatter(random, cut_filler(random, ingredients.text, room), piece.chains, ingredients.between_words, example);
   example.prompt.append(kMarker).append(piece.questions.front().prompt);
   example.answer = piece.questions.front().answer;
-  for (size_t i = 1; i < piece.questions.size(); ++i) {
-    example.more.push_back({std::string(kMarker).append(piece.questions[i].prompt), piece.questions[i].answer});
-  }
   return example;
 }
 

@@ -43,10 +43,9 @@ struct Turn {
   std::string answer;
 };
 
-/// The first turn holds the text with the facts in it.
+/// A turn whose prompt holds the text with the facts in it.
 struct Example : Turn {
-  ByteRange fact;               ///< the first fact of the prompt that answers the question, without newlines around it
-  std::vector<Turn> more = {};  ///< further questions about the same text, after the first answer
+  ByteRange fact;  ///< the first fact of the prompt that answers the question, without newlines around it
 };
 
 /// The text and the words of examples.
@@ -59,11 +58,9 @@ struct Ingredients {
 /// The smallest `length` that make_example() accepts for a task.
 size_t minimum_length(Task task);
 
-/// Makes an example of exactly `length` bytes, answers included.
-/// @param num_questions at most this many, in random order; `multi`, `map` and `tracking` know more than one
+/// Makes an example of exactly `length` bytes, the answer included.
 /// @throws Error invalid_argument if `length` is too small for the task, the text too short or the words too few for it
-Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length,
-                     size_t num_questions = 1);
+Example make_example(Random& random, Task task, const Ingredients& ingredients, size_t length);
 
 /// Returns the lines of a word list, without blank ones.
 std::vector<std::string> split_words(std::string_view list);

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals on known data, and tables and figures of results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hashevict.evaluation import statistics
+from hashevict.evaluation.report import main
+from hashevict.evaluation.results import Result
+from hashevict.evaluation.tables import sections, tables_text, text_excess
+
+
+def result(policy: str, task: str, index: int, right: bool | None, nats: float = 1.0, budget: float = 0.3) -> Result:
+    allocation, budget = ("uniform", 1.0) if policy == "full" else ("uniform", budget)
+    if policy.endswith("+"):
+        policy, allocation = policy[:-1], "calibrated"
+    return Result("streamed", task, "prose", 100, policy, allocation, budget, index, right, nats, 4, 1000, 0.1)
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
+    values = np.random.default_rng(1).normal(5.0, 2.0, 900)
+    found = statistics.mean(values)
+    half = 1.96 * values.std() / 30
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_intervals_of_95_percent_cover_that_share() -> None:
+    rng = np.random.default_rng(2)
+    draws = [statistics.mean(rng.random(60) < 0.3) for _ in range(300)]
+    covered = np.mean([found.low <= 0.3 <= found.high for found in draws])
+    assert 0.90 <= covered <= 0.98
+
+
+def test_pairing_removes_what_examples_share() -> None:
+    rng = np.random.default_rng(3)
+    shared = rng.normal(0.0, 10.0, 200)
+    a, b = shared + rng.normal(0.3, 0.5, 200), shared + rng.normal(0.0, 0.5, 200)
+    found = statistics.difference(a, b)
+    assert found.excludes_zero
+    assert found.high - found.low < 0.3
+    assert not statistics.difference(a, rng.permutation(b)).excludes_zero
+
+
+def test_the_excess_of_a_constant_ratio_has_no_width() -> None:
+    b = np.random.default_rng(4).random(50) + 1.0
+    found = statistics.excess(1.1 * b, b)
+    assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+RESULTS = [
+    *(result("full", "easy", i, i < 9) for i in range(10)),
+    *(result("full", "hard", i, i < 2) for i in range(10)),
+    *(result("full", "text", i, None, 8.0) for i in range(10)),
+    *(result("poor", "easy", i, False) for i in range(10)),
+    *(result("good", "easy", i, i < 4) for i in range(10)),
+    *(result("good", "hard", i, True) for i in range(10)),
+    *(result("good", "text", i, None, 8.8) for i in range(10)),
+    *(result("good+", "easy", i, i < 9) for i in range(10)),
+]
+
+
+def test_tasks_in_which_the_full_cache_fails_do_not_count() -> None:
+    (section,) = sections(RESULTS)
+    assert section.tasks == ["easy"]
+    assert section.left_out == {"hard": 0.2}
+    text = tables_text({"model": "m"}, RESULTS)
+    assert "below 50 %: hard (20 %)" in text
+    assert "| good | uniform | 10 | 40.0 [" in text
+    assert "| good | uniform | +10.00 [+10.00, +10.00] |" in text
+
+
+def test_rows_are_compared_with_full_and_with_the_best_uniform_rival() -> None:
+    text = tables_text({}, RESULTS)
+    assert "| good | calibrated | +0.0 [+0.0, +0.0] |" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| good | calibrated | **+50.0 [")]
+    assert line.endswith("** good |")
+    (line,) = [line for line in text.splitlines() if line.startswith("| poor | uniform | **-40.0 [")]
+    assert line.endswith("** good |")
+
+
+def test_the_best_rival_is_found_on_shared_examples() -> None:
+    easy = [result("lucky", "easy", 100 + i, True) for i in range(5)]  # examples that no other row has
+    lucky = [*easy, *(result("lucky", "easy", i, i < 1) for i in range(10))]
+    lines = tables_text({}, [*RESULTS, *lucky]).splitlines()
+    (line,) = [line for line in lines if line.startswith("| poor | uniform | **-40.0 [")]
+    assert line.endswith("** good |")
+
+
+def test_text_is_compared_on_the_same_pieces() -> None:
+    (section,) = sections([*RESULTS, result("full", "text", 99, None, 500.0)])
+    found = text_excess(section, ("good", "uniform", 0.3))
+    assert found is not None
+    assert found.value == pytest.approx(10.0)
+
+
+def test_the_bytes_of_caches_are_compared_with_their_budgets() -> None:
+    text = tables_text(
+        {}, [result("full", "easy", 0, True), *(result("poor", "easy", 0, True, budget=b) for b in (0.5, 0.8))]
+    )
+    assert "The caches take 125.0 to 200.0 % of their budgets' bytes." in text
+
+
+def test_the_command_writes_tables_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    lines = [json.dumps({"model": "m"}), *(json.dumps(dataclasses.asdict(each)) for each in RESULTS)]
+    (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
+    assert main([str(tmp_path), "--out", str(tmp_path / "made")]) == 0
+    assert (tmp_path / "made" / "tables.md").read_text() == tables_text({"model": "m"}, RESULTS)
+    assert (tmp_path / "made" / "streamed-100.png").stat().st_size > 10_000
+    assert main([str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
