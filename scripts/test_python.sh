@@ -90,9 +90,12 @@ install "$wheel" "$work/venv"
 
 say "Ruff and mypy"
 cd "$package"  # where the settings are
-"$work/venv/bin/ruff" check .
-"$work/venv/bin/ruff" format --check .
+ruff=("$work/venv/bin/ruff" --config pyproject.toml)
+python_sources=(. ../lab/rivals ../lab/tests ../scripts)
+"${ruff[@]}" check "${python_sources[@]}"
+"${ruff[@]}" format --check "${python_sources[@]}"
 "$work/venv/bin/mypy"
+MYPYPATH=../lab:. "$work/venv/bin/mypy" --package rivals
 
 say "Tests without torch"
 export HASHEVICT_COMMAND=${HASHEVICT_COMMAND:-$work/build/hashevict/bin/hashevict}
@@ -106,6 +109,6 @@ for version in "${versions[@]}"; do
   venv=$(transformers_environment "$version")
   install "$wheel" "$venv"
   say "Tests with transformers $("$venv/bin/python" -c 'import transformers; print(transformers.__version__)')"
-  "$venv/bin/python" "${pytest[@]}" -W ignore
+  "$venv/bin/python" "${pytest[@]}" "$root/lab/tests" -W ignore
 done
 say "Python: passed"
