@@ -10,7 +10,6 @@ library_packages=(g++ cmake ninja-build libhwy-dev libfmt-dev)
 tools_packages=(libcli11-dev nlohmann-json3-dev)
 test_packages=(libgtest-dev libgmock-dev libboost-context-dev)
 bench_packages=(libbenchmark-dev)
-lab_packages=(python3-matplotlib python3-numpy)
 python_packages=(python3-venv python3-dev)
 check_packages=(clang clang-format clang-tidy ccache pkg-config shellcheck binutils gcc)
 

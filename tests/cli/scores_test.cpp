@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "cli/demo/policies.hpp"
 #include "cli/demo/retention.hpp"
 #include "cli/votes.hpp"
@@ -44,8 +46,11 @@ TEST_F(Scores, BatchesOfTokensAreStepsOfTokens) {
     total +=
         engine::negative_log_likelihood(decoder.stream(std::span(&tokens[i], 1), engine::Logits::last), tokens[i + 1]);
   }
-  EXPECT_NEAR(nats_per_byte(runtime_, config("paper", 60), text_), total / static_cast<double>(tokens.size() - 1),
-              1e-6);
+  const double by_step = total / static_cast<double>(tokens.size() - 1);
+  // The attention of a batch sums in another order, so a sign of a code may differ now and then. One slot shows clearly.
+  constexpr double kRounding = 1e-4;
+  EXPECT_NEAR(nats_per_byte(runtime_, config("paper", 60), text_), by_step, kRounding);
+  EXPECT_GT(std::abs(nats_per_byte(runtime_, config("paper", 59), text_) - by_step), 2 * kRounding);
 }
 
 TEST_F(Scores, AnswerThatIsNotTheModelsIsWrong) {
