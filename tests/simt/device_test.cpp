@@ -2,6 +2,7 @@
 // The devices that the CUDA backend accepts, and its calls to them. The device is a fake that counts calls.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -182,20 +183,21 @@ TEST(DeviceFills, ResetOfAllFillsEachArrayOnce) {
 /// Rows that are skipped take blocks as well: 2^20 rows of 2^11 splits are one block too many.
 TEST(DeviceRows, BeyondTheBlocksOfALaunchAreRefused) {
   constexpr int64_t kRows = 1 << 20;
-  Config config = sized(1, 1, 1);
-  config.shape.num_qo_heads = 1;
+  constexpr int32_t kHeads = 64;
+  Config config = sized(1, 1, kHeads);
+  config.shape.num_qo_heads = kHeads;
   config.shape.head_dim = 8;
-  config.shape.capacity = 1 << 19;
+  config.shape.capacity = 1 << 13;
   config.execution.max_batch_tokens = kRows;
   Cache cache{config};
   const std::vector<int32_t> skipped(kRows, -1);
   const std::vector<float> vector(8);
-  std::vector<float> out(kRows * 8);
-  const Tensor same{vector.data(), {kRows, 1, 8}, {0, 0, 1}};
+  const std::unique_ptr<float[]> out{new float[kRows * kHeads * 8]};  // not initialised: nobody touches its 2 GiB
+  const Tensor same{vector.data(), {kRows, kHeads, 8}, {0, 0, 1}};
   DecodeArgs step;
   step.batch.row_to_sequence = Tensor{skipped.data(), {kRows}};
   step.q = step.k = step.v = same;
-  step.out = Tensor{out.data(), {kRows, 1, 8}};
+  step.out = Tensor{out.get(), {kRows, kHeads, 8}};
   PrefillArgs prompt;
   prompt.batch = step.batch;
   prompt.q = prompt.k = prompt.v = same;

@@ -105,24 +105,6 @@ TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
   twins.expect_same_state();
 }
 
-/// More slots than kMostSplits splits of the smallest size have, so that a split has several stages.
-TEST(Mutants, LongHeadsAgreeOverSplits) {
-  Config config = small_config();
-  config.shape.num_sequences = 1;
-  config.shape.num_qo_heads = config.shape.num_kv_heads = 1;
-  config.shape.head_dim = 8;
-  config.shape.capacity = 8300;
-  config.execution.max_batch_tokens = 8400;
-  Options options;
-  options.mode = PrefillMode::recent;
-  Twins twins{kBackend, config};
-  Inputs inputs{5};
-  twins.run(Operation::prefill, {{0, inputs.draw(config, 8310)}}, options);
-  for (int step = 0; step < 2; ++step) twins.run(Operation::decode, {{0, inputs.draw(config, 1)}});
-  twins.run(Operation::attend, {{0, inputs.draw(config, 1)}});
-  twins.expect_same_state();
-}
-
 /// A head with the least slots beside one with several splits, of which the sequence fills a part.
 TEST(Mutants, RaggedHeadsAgree) {
   Config config = small_config();
@@ -197,6 +179,24 @@ TEST(Mutants, PrefillAgreesWithTheOracle) {
     twins.run(Operation::prefill, {{1, inputs.draw(config, 30)}}, options);
     twins.expect_same_state();
   }
+}
+
+/// More slots than kMostSplits splits of the smallest size have, so that a split has several stages.
+TEST(Mutants, LongHeadsAgreeOverSplits) {
+  Config config = small_config();
+  config.shape.num_sequences = 1;
+  config.shape.num_qo_heads = config.shape.num_kv_heads = 1;
+  config.shape.head_dim = 8;
+  config.shape.capacity = 8300;
+  config.execution.max_batch_tokens = 8400;
+  Options options;
+  options.mode = PrefillMode::recent;
+  Twins twins{kBackend, config};
+  Inputs inputs{5};
+  twins.run(Operation::prefill, {{0, inputs.draw(config, 8310)}}, options);
+  for (int step = 0; step < 2; ++step) twins.run(Operation::decode, {{0, inputs.draw(config, 1)}});
+  twins.run(Operation::attend, {{0, inputs.draw(config, 1)}});
+  twins.expect_same_state();
 }
 
 }  // namespace
