@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// highway_targets.hpp must come first
+#include "cpu/highway_targets.hpp"
+
+#include <hwy/targets.h>
+
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -16,20 +20,22 @@
 #include "core/rule.hpp"
 #include "cpu/scan_kernel.hpp"
 #include "cpu/select_kernel.hpp"
+#include "growth.hpp"
+#include "ratio.hpp"
 #include "read_bandwidth.hpp"
 #include "workload.hpp"
 
-/// The ratios for which docs/performance.md states goals. Both sides of a ratio are measured in turn in one run, since
-/// no other comparison is valid on a machine that others share. The figure is the median of the rounds' ratios.
+/// The rows of the table that need no other program: eviction, attention and the scan beside their limits, and how time
+/// grows. Both sides of a ratio are measured in turn in one run, since no other comparison is valid on a machine that
+/// others share. The figure is the median of the rounds' ratios; its spread are their quartiles.
 ///
-/// `hashevict_goals [--only TEXT] [FILE [ROUNDS]]` also writes them to FILE as JSON. `--only attend` measures only
-/// those whose names contain the text.
+/// `hashevict_goals [--shared] [--only TEXT] [FILE [ROUNDS]]` also writes them to FILE as JSON. `--only eviction`
+/// measures only those rows whose "section, name" contains the text. `--shared` is for a machine that others use now:
+/// everything on one thread, by processor time.
 namespace hashevict::bench {
 namespace {
 
-using Action = std::function<void()>;
-
-constexpr const char* kUsage = "usage: hashevict_goals [--only TEXT] [FILE [ROUNDS]]";
+constexpr const char* kUsage = "usage: hashevict_goals [--shared] [--only TEXT] [FILE [ROUNDS]]";
 
 struct Options {
   std::string only;
@@ -39,6 +45,10 @@ struct Options {
 
 /// nullopt for invalid arguments.
 std::optional<Options> parse(std::vector<std::string_view> arguments, Options options = {}) {
+  if (!arguments.empty() && arguments[0] == "--shared") {
+    use_processor_time();
+    arguments.erase(arguments.begin());
+  }
   if (arguments.size() >= 2 && arguments[0] == "--only") {
     options.only = arguments[1];
     arguments.erase(arguments.begin(), arguments.begin() + 2);
@@ -55,75 +65,63 @@ std::optional<Options> parse(std::vector<std::string_view> arguments, Options op
   return options;
 }
 
-double seconds(const Action& action, int repeats) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < repeats; ++i) action();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-struct Ratio {
-  double ratio;          ///< median of first / second
-  double first, second;  ///< medians, in seconds
-};
-
-Ratio compare(const Action& first, const Action& second, int rounds, int repeats_first, int repeats_second) {
-  std::vector<double> ratios, firsts, seconds_;
-  seconds(first, 1);
-  seconds(second, 1);
-  for (int round = 0; round < rounds; ++round) {
-    firsts.push_back(seconds(first, repeats_first));
-    seconds_.push_back(seconds(second, repeats_second));
-    ratios.push_back(firsts.back() / seconds_.back());
-  }
-  return {median(ratios), median(firsts), median(seconds_)};
-}
-
-/// A ratio to measure.
+/// A row of the table to measure.
 struct Goal {
+  std::string section;
   std::string name;
-  std::function<nlohmann::json(const std::string& name, int rounds)> measure;
+  std::function<nlohmann::json(const RowName& name, int rounds)> measure;
 };
 
-nlohmann::json goal(const std::string& name, double value, const std::string& wanted, bool met) {
-  std::printf("%-62s %8.3f   goal %-8s %s\n", name.c_str(), value, wanted.c_str(), met ? "met" : "NOT met");
-  return {{"name", name}, {"value", value}, {"goal", wanted}, {"met", met}};
-}
-
-nlohmann::json evict_over_attend(const std::string& name, int rounds, Preset preset, bool ragged) {
+nlohmann::json evict_over_attend(RowName name, int rounds, Preset preset, bool ragged) {
   Shape shape;
   shape.preset = preset;
+  shape.hash_bits = Rule{preset}.hash_bits;
   shape.ragged = ragged;
-  if (preset == Preset::recall) shape.hash_bits = 32;
+  if (uses_processor_time()) shape.num_threads = 1;
   Workload load{shape};
   const Ratio r = compare([&] { load.cache().append(of_step<AppendArgs>(load.step()), Stream{}); },
                           [&] { load.cache().attend(of_step<AttendArgs>(load.step()), Stream{}); }, rounds, 4, 1);
-  auto result = goal(name, r.ratio, "<= 0.02", r.ratio <= 0.02);
-  result["evict_us"] = r.first * 1e6;
-  result["attend_us"] = r.second * 1e6;
-  return result;
+  name.limit = "<= 0.02";
+  name.peer = "attention of the same step";
+  auto row = make_row(name, r.ratio);
+  row["evict_us"] = r.first * 1e6;
+  row["attend_us"] = r.second * 1e6;
+  return row;
 }
 
-/// @param threads 0: all
-nlohmann::json attend_over_bandwidth(const std::string& name, int rounds, int32_t threads, int32_t group, DType dtype) {
+/// Restricts the library to some of Highway's instruction sets; 0: all.
+void choose_targets(int64_t targets) {
+  hwy::SetSupportedTargetsForTest(targets);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+struct Attention {
+  int32_t threads = 0;  ///< 0: all
+  int32_t group = 4;
+  DType dtype = DType::bfloat16;
+  int64_t target = 0;  ///< 0: the best
+};
+
+nlohmann::json attend_over_bandwidth(RowName name, int rounds, Attention what) {
+  if (uses_processor_time()) what.threads = 1;
   Shape shape;
-  shape.num_threads = threads;
-  shape.group_size = group;
-  shape.dtype = dtype;
+  shape.num_threads = what.threads;
+  shape.group_size = what.group;
+  shape.dtype = what.dtype;
   Workload load{shape};
-  ReadBandwidth memory{load.kv_bytes(), threads};
-  uint64_t sum = 0;
+  ReadBandwidth memory{load.kv_bytes(), what.threads};
+  uint64_t sum = memory.read_once();  // by the best instruction set
+  choose_targets(what.target);
   const Ratio r = compare([&] { sum += memory.read_once(); },
                           [&] { load.cache().attend(of_step<AttendArgs>(load.step()), Stream{}); }, rounds, 1, 1);
-  auto result = goal(name, r.ratio, ">= 0.85", r.ratio >= 0.85);
-  result["attend_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.second * 1e-9;
-  result["read_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.first * 1e-9;
-  result["checksum"] = sum;
-  return result;
+  choose_targets(0);
+  name.limit = what.target == 0 && what.threads == 0 ? ">= 0.85" : "";
+  name.peer = "threads that only read";
+  auto row = make_row(name, r.ratio);
+  row["attend_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.second * 1e-9;
+  row["read_gb_per_s"] = static_cast<double>(load.kv_bytes()) / r.first * 1e-9;
+  row["checksum"] = sum;
+  return row;
 }
 
 /// The codes of a head, and one query code.
@@ -168,60 +166,82 @@ struct Codes {
   }
 };
 
-nlohmann::json scan_over_faiss(const std::string& name, int rounds, int32_t bits, int32_t num_codes) {
+nlohmann::json scan_over_faiss(RowName name, int rounds, int32_t bits, int32_t num_codes) {
   Codes ours{num_codes, bits};
   BinaryFlat faiss{bits, num_codes, ours.codes.data()};
   int64_t sum = 0;
   const int repeats = 4 * 65536 / num_codes;
   const Ratio r =
       compare([&] { sum += faiss.nearest(ours.probe.data()); }, [&] { sum += ours.scan(); }, rounds, repeats, repeats);
-  auto result = goal(name, r.ratio, ">= 1.0", r.ratio >= 1.0);
-  result["checksum"] = sum;
-  return result;
+  name.limit = ">= 1.0";
+  name.peer = "FAISS binary flat";
+  auto row = make_row(name, r.ratio);
+  row["checksum"] = sum;
+  return row;
 }
 
 void add_evict(std::vector<Goal>& goals) {
+  const std::pair<const char*, Preset> presets[] = {{"paper", Preset::paper},
+                                                    {"authors", Preset::authors},
+                                                    {"recall", Preset::recall},
+                                                    {"superseded", Preset::superseded}};
   for (const bool ragged : {false, true}) {
-    for (const Preset preset : {Preset::paper, Preset::recall}) {
-      const std::string rule = preset == Preset::recall ? "recall, 32 bits" : "16 bits";
-      goals.push_back(
-          {"evict / attend (4096 slots, dim 128, group 4, bf16), " + rule + (ragged ? ", ragged" : ""),
-           [=](const std::string& name, int rounds) { return evict_over_attend(name, rounds, preset, ragged); }});
+    for (const auto& [text, preset] : presets) {
+      goals.push_back({"eviction over attention", std::string("preset ") + text + (ragged ? ", heads differ" : ""),
+                       [=, preset = preset](const RowName& name, int rounds) {
+                         return evict_over_attend(name, rounds, preset, ragged);
+                       }});
     }
   }
 }
 
-void add_attend(std::vector<Goal>& goals, int32_t threads, int32_t group, DType dtype) {
-  const std::string what = "group " + std::to_string(group) + (dtype == DType::float32 ? ", fp32" : ", bf16") +
-                           (threads == 1 ? ", one thread" : ", all threads");
-  goals.push_back({"attend: bytes/s over read bandwidth, " + what, [=](const std::string& name, int rounds) {
-                     return attend_over_bandwidth(name, rounds, threads, group, dtype);
-                   }});
+void add_attention(std::vector<Goal>& goals, const std::string& text, const Attention& what) {
+  goals.push_back({"attention over read bandwidth", text,
+                   [=](const RowName& name, int rounds) { return attend_over_bandwidth(name, rounds, what); }});
+}
+
+void add_attend(std::vector<Goal>& goals) {
+  for (const int32_t threads : {0, 1}) {
+    if (threads == 0 && uses_processor_time()) continue;
+    const std::string end = threads == 1 ? ", one thread" : "";
+    for (const int32_t group : {1, 2, 4, 8}) {
+      add_attention(goals, "bf16, group " + std::to_string(group) + end, {.threads = threads, .group = group});
+    }
+    add_attention(goals, "fp16, group 4" + end, {.threads = threads, .dtype = DType::float16});
+    add_attention(goals, "fp32, group 4" + end, {.threads = threads, .dtype = DType::float32});
+  }
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    add_attention(goals, std::string("bf16, group 4, ") + hwy::TargetName(target), {.target = target});
+  }
 }
 
 void add_scan(std::vector<Goal>& goals) {
-  if (!BinaryFlat::available()) {
-    std::printf("code scan / FAISS binary flat: FAISS was not found at build time\n");
-    return;
-  }
   for (const int32_t bits : {16, 32, 64, 128}) {
     for (const int32_t num_codes : {4096, 65536}) {
+      const std::string text = std::to_string(num_codes) + " codes of " + std::to_string(bits) + " bits";
       goals.push_back(
-          {"code scan: speed over FAISS binary flat, " + std::to_string(num_codes) + " codes of " +
-               std::to_string(bits) + " bits",
-           [=](const std::string& name, int rounds) { return scan_over_faiss(name, rounds, bits, num_codes); }});
+          {"code scan, speed", text, [=](const RowName& name, int rounds) -> nlohmann::json {
+             if (BinaryFlat::available()) return scan_over_faiss(name, rounds, bits, num_codes);
+             return {{"section", name.section}, {"name", name.name}, {"skipped", "FAISS was not found at build time"}};
+           }});
     }
+  }
+}
+
+void add_growth(std::vector<Goal>& goals) {
+  for (const Growth& growth : all_growths()) {
+    goals.push_back({"growth: exponent of time", growth.name, [growth](const RowName& name, int rounds) {
+                       return growth.measure(name.name, std::max(1, rounds / 2));
+                     }});
   }
 }
 
 std::vector<Goal> all_goals() {
   std::vector<Goal> goals;
   add_evict(goals);
-  for (const int32_t threads : {0, 1}) {
-    for (const int32_t group : {4, 2, 1}) add_attend(goals, threads, group, DType::bfloat16);
-    add_attend(goals, threads, 4, DType::float32);
-  }
+  add_attend(goals);
   add_scan(goals);
+  add_growth(goals);
   return goals;
 }
 
@@ -232,12 +252,19 @@ int refuse(const std::string& message) {
 
 int run(const Options& options) {
   std::vector<Goal> goals = all_goals();
-  std::erase_if(goals, [&](const Goal& item) { return item.name.find(options.only) == std::string::npos; });
+  std::erase_if(goals, [&](const Goal& item) {
+    return (item.section + ", " + item.name).find(options.only) == std::string::npos;
+  });
   if (goals.empty()) return refuse("goals: no name holds '" + options.only + "'");
   std::FILE* const file = options.file == nullptr ? nullptr : std::fopen(options.file, "w");
   if (options.file != nullptr && file == nullptr) return refuse(std::string("goals: cannot write ") + options.file);
-  nlohmann::json results = nlohmann::json::array();
-  for (const Goal& item : goals) results.push_back(item.measure(item.name, options.rounds));
+  nlohmann::json rows = nlohmann::json::array();
+  for (const Goal& item : goals) {
+    rows.push_back(item.measure({.section = item.section, .name = item.name, .limit = "", .peer = ""}, options.rounds));
+  }
+  const nlohmann::json results{{"instruction_set", Cache::capabilities().cpu_target},
+                               {"timing", uses_processor_time() ? "one thread, processor time" : "all threads"},
+                               {"rows", rows}};
   if (file == nullptr) return 0;
   std::fputs(results.dump(2).c_str(), file);
   return std::fclose(file) == 0 ? 0 : refuse(std::string("goals: cannot write ") + options.file);

@@ -5,16 +5,14 @@
 #include <cstdio>
 #include <ctime>
 #include <hashevict/cache.hpp>
-#include <map>
-#include <random>
 #include <span>
-#include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
 
 #include "engine/decoder.hpp"
 #include "engine/generate.hpp"
+#include "random_model.hpp"
 
 /// Tokens per second of a prompt through the engine of tools/, with random weights of the shape of a model of 135
 /// million parameters, under the preset `paper` with 30 % of the tokens as slots. All three ways give the same victims
@@ -26,75 +24,6 @@
 /// `hashevict_prompt [TOKENS [THREADS]]`: 2048 tokens and all threads by default.
 namespace hashevict::bench {
 namespace {
-
-using engine::ElementType;
-using engine::StoredTensor;
-
-engine::ModelConfig model_config() {
-  engine::ModelConfig config;
-  config.num_layers = 30;
-  config.num_qo_heads = 9;
-  config.num_kv_heads = 3;
-  config.head_dim = 64;
-  config.hidden_size = 576;
-  config.intermediate_size = 1536;
-  config.vocab_size = 49152;
-  config.max_position_embeddings = 8192;
-  config.rope_theta = 100000;
-  config.tie_word_embeddings = true;
-  return config;
-}
-
-/// A checkpoint of random bfloat16 weights.
-class RandomCheckpoint {
- public:
-  explicit RandomCheckpoint(const engine::ModelConfig& model) {
-    const int64_t hidden = model.hidden_size;
-    const int64_t queries = int64_t{model.num_qo_heads} * model.head_dim;
-    const int64_t keys = int64_t{model.num_kv_heads} * model.head_dim;
-    const int64_t mlp = model.intermediate_size;
-    add("model.embed_tokens.weight", {model.vocab_size, hidden});
-    add("model.norm.weight", {hidden});
-    for (int32_t i = 0; i < model.num_layers; ++i) {
-      const std::string layer = "model.layers." + std::to_string(i) + ".";
-      add(layer + "input_layernorm.weight", {hidden});
-      add(layer + "post_attention_layernorm.weight", {hidden});
-      add(layer + "self_attn.q_proj.weight", {queries, hidden});
-      add(layer + "self_attn.k_proj.weight", {keys, hidden});
-      add(layer + "self_attn.v_proj.weight", {keys, hidden});
-      add(layer + "self_attn.o_proj.weight", {hidden, queries});
-      add(layer + "mlp.gate_proj.weight", {mlp, hidden});
-      add(layer + "mlp.up_proj.weight", {mlp, hidden});
-      add(layer + "mlp.down_proj.weight", {hidden, mlp});
-    }
-  }
-
-  engine::TensorTable table() const {
-    engine::TensorTable table;
-    for (const auto& [name, tensor] : tensors_) table.emplace(name, &tensor);
-    return table;
-  }
-
- private:
-  void add(const std::string& name, std::vector<int64_t> shape) {
-    const bool is_norm = shape.size() == 1;
-    const int64_t count = is_norm ? shape[0] : shape[0] * shape[1];
-    // 0.0156 .. 0.0625 with either sign, about 1 / sqrt(hidden); norms are 1.
-    std::vector<std::byte>& bytes = data_[name];
-    bytes.resize(static_cast<std::size_t>(2 * count));
-    for (std::size_t i = 0; i < bytes.size(); i += 2) {
-      const auto bits = static_cast<uint32_t>(generator_());
-      const uint32_t element = is_norm ? 0x3F80U : 0x3C80U | (bits & 0x80FFU);
-      bytes[i] = static_cast<std::byte>(element & 0xFFU);
-      bytes[i + 1] = static_cast<std::byte>(element >> 8U);
-    }
-    tensors_[name] = {name, ElementType::bf16, std::move(shape), bytes};
-  }
-
-  std::mt19937 generator_{20261129};
-  std::map<std::string, std::vector<std::byte>> data_;
-  std::map<std::string, StoredTensor, std::less<>> tensors_;
-};
 
 /// A cache that takes every token by a decode step.
 class StepByStep final : public engine::AttentionCache {
@@ -116,13 +45,6 @@ class StepByStep final : public engine::AttentionCache {
  private:
   engine::KvCache& cache_;
 };
-
-std::vector<int32_t> random_tokens(std::size_t count, int32_t vocab_size) {
-  std::mt19937 generator{7};
-  std::vector<int32_t> tokens(count);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(generator() % static_cast<uint32_t>(vocab_size));
-  return tokens;
-}
 
 struct Way {
   const char* name;
@@ -158,7 +80,7 @@ bool parse(const char* text, int32_t& number) {
 
 int run(int32_t num_tokens, int32_t num_threads) {
   constexpr std::size_t kCall = engine::kBatchTokens;
-  const engine::ModelConfig config = model_config();
+  const engine::ModelConfig config = small_model_config();
   const engine::Model model(config, RandomCheckpoint(config).table());
   engine::ThreadPool threads(num_threads);
   const std::vector<int32_t> prompt = random_tokens(static_cast<std::size_t>(num_tokens), config.vocab_size);

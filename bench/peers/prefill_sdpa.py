@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the attention of a prompt with torch's causal scaled_dot_product_attention over the same tokens, on the CPU.
 
-Usage: prefill_sdpa.py LIBRARY [--tokens N ...] [--dims N ...] [--groups N ...] [--rounds N] [--threads N]
+Usage: prefill_sdpa.py LIBRARY [--tokens N ...] [--dims N ...] [--groups N ...] [--rounds N] [--threads N] [--json FILE]
 
-LIBRARY is libhashevict.so of the preset release-shared. All figures are ratios of times taken in turn, in one run, each
-the best of its rounds:
-  kept   torch / prefill with every token kept: above 1 prefill is faster. torch gets whichever of its two ways is
-         faster: grouped heads, or keys and values repeated beforehand, outside its time.
-  RULE   prefill with slots for 30 % of the tokens / prefill with every token kept, evictions included.
+LIBRARY is libhashevict.so of the preset release-shared. All figures are ratios of times taken in turn, in one run, the
+median over its rounds:
+  speed         torch / prefill with every token kept: above 1 prefill is faster. torch gets whichever of its two ways
+                is faster: grouped heads, or keys and values repeated beforehand, outside its time.
+  RULE at 30 %  prefill with slots for 30 % of the tokens / prefill with every token kept, evictions included.
 With --threads 1 times are processor time of that thread, which other programs disturb little. Skips with one line where
 torch is missing.
 """
@@ -16,109 +16,38 @@ import argparse
 import ctypes
 import sys
 import time
-from ctypes import c_char, c_float, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 
-RULES = {"hash": 0, "window": 1, "random": 2, "superseded": 3, "mean": 4, "votes": 5, "importance": 6}
-FLOAT32, INT32 = 0, 3
-CPU = 1
+import native
 
-
-class Tensor(ctypes.Structure):
-    _fields_ = [("data", c_void_p), ("dtype", c_int32), ("rank", c_int32), ("shape", c_int64 * 5),
-                ("stride", c_int64 * 5)]
-
-
-class Shape(ctypes.Structure):
-    _fields_ = [(name, c_int32) for name in ("num_layers", "num_sequences", "num_qo_heads", "num_kv_heads", "head_dim",
-                                             "dtype", "kv_head_offset", "capacity")]
-    _fields_ += [("capacities", c_void_p), ("reserved", c_uint64 * 3)]
-
-
-class Rule(ctypes.Structure):
-    _fields_ = [(name, c_int32) for name in ("policy", "hash_bits", "hash_source", "tie", "num_sink_tokens",
-                                             "recent_window")]
-    _fields_ += [("sink_fraction", c_float), ("recent_fraction", c_float)]
-    _fields_ += [(name, c_int32) for name in ("pin_prompt", "centering", "projection_kind", "projection_per_head")]
-    _fields_ += [("seed", c_uint64), ("importance_source", c_int32), ("importance_slopes", c_int32),
-                 ("reserved", c_uint64 * 4)]
-
-
-class Placement(ctypes.Structure):
-    _fields_ = [(name, c_int32) for name in ("backend", "device", "layout", "page_size")]
-    _fields_ += [("reserved", c_uint64 * 2)]
-
-
-class Execution(ctypes.Structure):
-    _fields_ = [("max_batch_tokens", c_int64), ("parallel_for", c_void_p), ("parallel_for_context", c_void_p),
-                ("num_threads", c_int32), ("reserved", c_int32 * 5)]
-
-
-class Config(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("shape", Shape), ("rule", Rule), ("layer_rules", c_void_p),
-                ("placement", Placement), ("execution", Execution)]
-
-
-class PrefillArgs(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("layer", c_int32)]
-    _fields_ += [(name, Tensor) for name in ("row_to_sequence", "cu_seqlens", "q", "k", "v", "slots", "victims")]
-    _fields_ += [("mode", c_int32), ("window", c_int32)]
-    _fields_ += [(name, Tensor) for name in ("importance", "importance_slope", "out", "lse")]
-    _fields_ += [("scale", c_float), ("logit_soft_cap", c_float), ("attention", c_int32)]
-
-
-def tensor_of(torch, array):
-    view = Tensor(data=array.data_ptr(), dtype=INT32 if array.dtype == torch.int32 else FLOAT32, rank=array.dim())
-    for axis in range(array.dim()):
-        view.shape[axis] = array.shape[axis]
-        view.stride[axis] = array.stride(axis)
-    return view
+SECTION = "a prompt's attention"
 
 
 class Cache:
     """One layer of a cache, and one prompt for it."""
 
     def __init__(self, torch, library, rule, capacity, inputs, options):
-        self.library = library
+        q, k, _ = inputs
         self.clock = options.clock
-        self.error = (c_char * 512)()
-        q, k, v = inputs
-        config = Config()
-        self.check(library.hashevict_config_init_sized(ctypes.byref(config), c_size_t(ctypes.sizeof(config)),
-                                                       self.error))
-        config.shape.num_layers = config.shape.num_sequences = 1
-        config.shape.num_qo_heads, config.shape.num_kv_heads = q.shape[1], k.shape[1]
-        config.shape.head_dim, config.shape.dtype, config.shape.capacity = q.shape[2], FLOAT32, capacity
-        config.rule.policy = RULES[rule]
-        config.placement.backend = CPU
-        config.execution.max_batch_tokens = q.shape[0]
-        config.execution.num_threads = options.threads
-        self.handle = c_void_p()
-        self.check(library.hashevict_cache_create(ctypes.byref(config), None, ctypes.byref(self.handle), self.error))
+        shape = (1, q.shape[1], k.shape[1], q.shape[2], native.FLOAT32)
+        self.handle = native.Handle(library, rule, capacity, shape, (q.shape[0], options.threads))
         self.out = torch.empty_like(q)
         self.offsets = torch.tensor([0, q.shape[0]], dtype=torch.int32)
         self.importance = torch.randn(k.shape[0], k.shape[1])
         self.inputs = inputs
-        args = PrefillArgs(struct_size=ctypes.sizeof(PrefillArgs))
-        args.q, args.k, args.v = (tensor_of(torch, x) for x in inputs)
-        args.out = tensor_of(torch, self.out)
-        args.cu_seqlens = tensor_of(torch, self.offsets)
+        args = native.PrefillArgs(struct_size=ctypes.sizeof(native.PrefillArgs))
+        args.q, args.k, args.v = (native.tensor_of(torch, x) for x in inputs)
+        args.out = native.tensor_of(torch, self.out)
+        args.cu_seqlens = native.tensor_of(torch, self.offsets)
         if rule == "importance":
-            args.importance = tensor_of(torch, self.importance)
+            args.importance = native.tensor_of(torch, self.importance)
         self.args = args
-
-    def check(self, status):
-        if status != 0:
-            sys.exit(f"hashevict: {self.error.value.decode()}")
 
     def prefill(self):
         """Seconds of one prompt in the empty cache."""
-        self.check(self.library.hashevict_reset(self.handle, c_int32(-1), self.error, None))
+        self.handle.reset()
         start = self.clock()
-        self.check(self.library.hashevict_prefill(self.handle, ctypes.byref(self.args), self.error, None))
+        self.handle.call("prefill", self.args)
         return self.clock() - start
-
-    def close(self):
-        self.library.hashevict_cache_destroy(self.handle)
 
 
 def peers(torch, inputs):
@@ -146,21 +75,25 @@ def compare(torch, library, tokens, dim, group, options):
     ways = peers(torch, inputs)
     kept = Cache(torch, library, "hash", tokens, inputs, options)
     some = {rule: Cache(torch, library, rule, tokens * 3 // 10, inputs, options) for rule in options.rules}
-    best = dict.fromkeys(["torch", "kept", *some], float("inf"))
+    times = {name: [] for name in ("torch", "kept", *some)}
     for _ in range(options.rounds):
-        best["torch"] = min([best["torch"], *(seconds(way, options.clock) for way in ways)])
-        best["kept"] = min(best["kept"], kept.prefill())
+        times["torch"].append(min(seconds(way, options.clock) for way in ways))
+        times["kept"].append(kept.prefill())
         for rule, cache in some.items():
-            best[rule] = min(best[rule], cache.prefill())
+            times[rule].append(cache.prefill())
     expected = ways[0]()[0].transpose(0, 1)
     difference = (kept.out - expected).abs().max().item()
     if difference > 1e-4:
         sys.exit(f"prefill and torch differ by {difference}")
-    ratios = [f"kept {best['torch'] / best['kept']:.2f}"]
-    ratios += [f"{rule} {best[rule] / best['kept']:.2f}" for rule in some]
-    print(f"tokens {tokens:5} dim {dim:3} group {group}  " + "  ".join(ratios), flush=True)
+    text = f"{tokens} tokens, head size {dim}, group {group}"
+    ratios = [theirs / ours for theirs, ours in zip(times["torch"], times["kept"], strict=True)]
+    rows = [native.row(SECTION, f"{text}: speed", ratios, ">= 0.5", "torch's causal SDPA")]
+    for rule in some:
+        ratios = [part / whole for part, whole in zip(times[rule], times["kept"], strict=True)]
+        rows.append(native.row(SECTION, f"{text}: {rule} at 30 %", ratios, "<= 0.7", "the same with all kept"))
     for cache in (kept, *some.values()):
-        cache.close()
+        cache.handle.close()
+    return rows
 
 
 def main():
@@ -169,25 +102,24 @@ def main():
     parser.add_argument("--tokens", type=int, nargs="+", default=[2048, 8192])
     parser.add_argument("--dims", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 3, 4])
-    parser.add_argument("--rules", nargs="*", choices=RULES, default=list(RULES))
+    parser.add_argument("--rules", nargs="*", choices=native.RULES, default=list(native.RULES))
     parser.add_argument("--heads", type=int, default=2, help="KV heads")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", help="file for the rows")
     parser.add_argument("--threads", type=int, default=0, help="of both; 0: all")
     options = parser.parse_args()
-    try:
-        import torch
-    except ImportError:
-        print("skipped: torch is not installed")
-        return
+    torch = native.torch_or_skip(options.json, [SECTION])
     options.clock = time.thread_time if options.threads == 1 else time.perf_counter
     if options.threads > 0:
         torch.set_num_threads(options.threads)
     library = ctypes.CDLL(options.library)
+    rows = []
     with torch.inference_mode():
         for tokens in options.tokens:
             for dim in options.dims:
                 for group in options.groups:
-                    compare(torch, library, tokens, dim, group, options)
+                    rows += compare(torch, library, tokens, dim, group, options)
+    native.write_rows(options.json, rows)
 
 
 if __name__ == "__main__":
