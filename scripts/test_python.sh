@@ -98,7 +98,7 @@ python_sources=(. ../lab/rivals ../lab/tests ../scripts)
 MYPYPATH=../lab:. "$work/venv/bin/mypy" --package rivals
 
 say "Tests without torch"
-export HASHEVICT_COMMAND=${HASHEVICT_COMMAND:-$work/build/hashevict/bin/hashevict}
+export HASHEVICT_COMMAND=${HASHEVICT_COMMAND:-$work/build/hashevict/tools/cli/hashevict}
 [[ -x $HASHEVICT_COMMAND ]] || die "HASHEVICT_COMMAND: $HASHEVICT_COMMAND is no program"
 cd "$work"  # not beside the sources, whose folder would shadow the installed package
 pytest=(-m pytest -q -p no:cacheprovider --rootdir "$package" -c "$package/pyproject.toml" "$package/tests")
