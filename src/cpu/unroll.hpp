@@ -8,7 +8,7 @@
 #define HASHEVICT_UNROLL _Pragma("clang loop unroll(full)")
 #define HASHEVICT_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
 #elif defined(__GNUC__)
-#define HASHEVICT_UNROLL _Pragma("GCC unroll 16")
+#define HASHEVICT_UNROLL _Pragma("GCC unroll 32")
 #define HASHEVICT_UNROLL_TWICE _Pragma("GCC unroll 2")
 #else
 #define HASHEVICT_UNROLL
