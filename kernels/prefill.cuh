@@ -27,9 +27,10 @@ HASHEVICT_HOST_DEVICE inline int32_t choose_bytes(const Layer& layer) {
 /// Bound: tokens of a replay follow one another: a scan of C / kChooseThreads slots and one block-wide maximum each.
 /// Races: slots are touched by their owners alone; codes of a chunk of tokens lie between two barriers. A selection
 /// reads a turn of positions, then writes slots at or below them behind a barrier.
-/// Budget: 128 registers, no spills; 98 KiB of shared memory at most.
+/// Budget: 128 registers, no spills; 98 KiB of shared memory at most. One block an SM is enough: ptxas may aim at two
+/// otherwise, and spill.
 template <int32_t kBits>
-HASHEVICT_KERNEL(kChooseThreads)
+HASHEVICT_KERNEL(kChooseThreads, 1)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
   const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());

@@ -101,14 +101,15 @@ say "Tests without torch"
 export HASHEVICT_COMMAND=${HASHEVICT_COMMAND:-$work/build/hashevict/tools/cli/hashevict}
 [[ -x $HASHEVICT_COMMAND ]] || die "HASHEVICT_COMMAND: $HASHEVICT_COMMAND is no program"
 cd "$work"  # not beside the sources, whose folder would shadow the installed package
-pytest=(-m pytest -q -p no:cacheprovider --rootdir "$package" -c "$package/pyproject.toml" "$package/tests")
-"$work/venv/bin/python" "${pytest[@]}"
+pytest=(-m pytest -q -p no:cacheprovider --rootdir "$root" -c "$package/pyproject.toml")
+"$work/venv/bin/python" "${pytest[@]}" "$package/tests"
 
 if ((${#versions[@]} > 0)); then torch_environment; fi
 for version in "${versions[@]}"; do
   venv=$(transformers_environment "$version")
   install "$wheel" "$venv"
   say "Tests with transformers $("$venv/bin/python" -c 'import transformers; print(transformers.__version__)')"
-  "$venv/bin/python" "${pytest[@]}" "$root/lab/tests" -W ignore
+  "$venv/bin/python" "${pytest[@]}" -W ignore "$package/tests"
+  "$venv/bin/python" "${pytest[@]}" -W ignore "$root/lab/tests"
 done
 say "Python: passed"
