@@ -94,7 +94,7 @@ HASHEVICT_DEVICE void encode_step(const EvictParams& p, const Head& head, const 
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t words = code_words(layer.rule.hash_bits);
   const int32_t num_vectors = layer.rule.facts.needs_queries ? 1 + layer.shape.group_size : 1;
-  const bool has_mean = layer.rule.facts.needs_key_sums && item.is_full();
+  const bool has_mean = layer.rule.facts.needs_key_sums && (item.is_full() || layer.rule.facts.accumulates);
   HASHEVICT_NO_UNROLL
   for (int32_t first = 0; first < num_vectors; first += kStagedVectors) {
     const int32_t count = num_vectors - first < kStagedVectors ? num_vectors - first : kStagedVectors;

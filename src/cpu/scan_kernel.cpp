@@ -24,6 +24,7 @@ HWY_INLINE void apply_rule(const ScanSlots& args) {
   const int32_t num_slots = args.num_slots;
   const int32_t* const HWY_RESTRICT positions = args.positions;
   uint32_t* const HWY_RESTRICT scores = args.scores;
+  constexpr bool kMeasures = Rule::kProbe != core::Probe::none;  // else nothing has written distances
   if constexpr (core::kReadsImportance<Rule>) {
     const float* const HWY_RESTRICT values = args.importances;
     const float* const HWY_RESTRICT slopes = args.importance_slopes;
@@ -36,14 +37,14 @@ HWY_INLINE void apply_rule(const ScanSlots& args) {
     auto* const HWY_RESTRICT accumulators = reinterpret_cast<Accumulator*>(args.accumulators);
     for (int32_t j = 0; j < num_slots; ++j) {
       Accumulator accumulator = accumulators[j];
+      const uint32_t distance = kMeasures ? scores[j] : 0;
       if constexpr (Rule::kAccumulates) {
-        accumulator = Rule::update(accumulator, scores[j], facts);
+        accumulator = Rule::update(accumulator, distance, facts);
         accumulators[j] = accumulator;
       }
-      scores[j] = Rule::score(accumulator, scores[j], positions[j], facts);
+      scores[j] = Rule::score(accumulator, distance, positions[j], facts);
     }
   } else {
-    constexpr bool kMeasures = Rule::kProbe != core::Probe::none;
     for (int32_t j = 0; j < num_slots; ++j) {
       scores[j] = Rule::score({}, kMeasures ? scores[j] : 0, positions[j], facts);
     }

@@ -33,7 +33,7 @@ function fail(text) { print kernel ": " text; failed = 1 }
 /bytes stack frame/ && kernel in registers && $5 + $9 > 0 { fail("spills " $5 + $9 " bytes") }
 /Used [0-9]+ registers/ && kernel in registers {
   match($0, /Used [0-9]+/)
-  used = substr($0, RSTART + 5, RLENGTH - 5)
+  used = substr($0, RSTART + 5, RLENGTH - 5) + 0
   if (used > registers[kernel]) fail("takes " used " registers: at most " registers[kernel] " were meant")
   room = int(65536 / (int((used + 7) / 8) * 8 * 128))
   if (blocks[kernel] != "-" && room < blocks[kernel]) {
