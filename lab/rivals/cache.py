@@ -145,8 +145,9 @@ class SimulatedLayer(BoundedLayer):
         """Attends as streaming would. Returns ``[1, tokens, num_qo_heads, head_dim]``."""
         self._refuse_what_does_not_fit(query, key, mask, rest)
         self.pending = False
-        tokens, end = query.shape[2], self.seen
-        start = end - tokens
+        tokens, start = query.shape[2], self.seen
+        end = start + tokens
+        self.seen = end
         if self.simulation is None:
             self.simulation = self.cache.stream(self.index, float(scaling or 1.0 / math.sqrt(query.shape[3])))
             self._keys, self._values = key[:, :, :0], value[:, :, :0]
