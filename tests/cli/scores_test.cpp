@@ -47,7 +47,8 @@ TEST_F(Scores, BatchesOfTokensAreStepsOfTokens) {
         engine::negative_log_likelihood(decoder.stream(std::span(&tokens[i], 1), engine::Logits::last), tokens[i + 1]);
   }
   const double by_step = total / static_cast<double>(tokens.size() - 1);
-  // The attention of a batch sums in another order, so a sign of a code may differ now and then. One slot shows clearly.
+  // The attention of a batch sums in another order, so a sign of a code may differ now and then. One slot shows
+  // clearly.
   constexpr double kRounding = 1e-4;
   EXPECT_NEAR(nats_per_byte(runtime_, config("paper", 60), text_), by_step, kRounding);
   EXPECT_GT(std::abs(nats_per_byte(runtime_, config("paper", 59), text_) - by_step), 2 * kRounding);
