@@ -5,7 +5,8 @@
 Usage: python_overhead.py LIBRARY [--capacity N] [--calls N] [--rounds N]
 
 LIBRARY is libhashevict.so of the preset release-shared. The package hashevict must be importable; what needs torch and
-transformers is left out without them. All figures are microseconds a call of one thread's processor time in one run, each the least of its rounds, taken in turn:
+transformers is left out without them. All figures are microseconds a call of one thread's processor time in one run,
+each the least of its rounds, taken in turn:
   C ABI       ctypes calls hashevict_decode with arguments prepared once, which adds about 0.5
   NumPy       Cache.decode(0, q, k, v, out=out, row_to_sequence=rows) with NumPy's arrays
   NumPy, out  the same, but the call makes its output
@@ -17,10 +18,11 @@ attends over N slots of 3 KV heads and 9 query heads of size 64, those of SmolLM
 import argparse
 import ctypes
 import time
-from ctypes import c_char, c_float, c_int32, c_size_t, c_void_p
+from ctypes import c_float, c_int32, c_size_t
 
+import native
 import numpy as np
-from prefill_sdpa import CPU, FLOAT32, INT32, Config, Tensor
+from native import Tensor
 
 import hashevict
 
@@ -35,7 +37,7 @@ class DecodeArgs(ctypes.Structure):
 
 
 def described(array):
-    dtype = INT32 if array.dtype == np.int32 else FLOAT32
+    dtype = native.INT32 if array.dtype == np.int32 else native.FLOAT32
     tensor = Tensor(data=array.ctypes.data, dtype=dtype, rank=array.ndim)
     for axis in range(array.ndim):
         tensor.shape[axis] = array.shape[axis]
@@ -43,37 +45,15 @@ def described(array):
     return tensor
 
 
-class CAbi:
-    """A cache made and called through the C ABI."""
-
-    def __init__(self, path, capacity):
-        self.library = ctypes.CDLL(path)
-        self.error = (c_char * 512)()
-        config = Config()
-        self.check(self.library.hashevict_config_init_sized(ctypes.byref(config), c_size_t(ctypes.sizeof(config)),
-                                                            self.error))
-        shape = config.shape
-        shape.num_layers = shape.num_sequences = 1
-        shape.num_qo_heads, shape.num_kv_heads, shape.head_dim = QO_HEADS, KV_HEADS, SIZE
-        shape.dtype, shape.capacity = FLOAT32, capacity
-        config.placement.backend = CPU
-        config.execution.num_threads = 1
-        self.handle = c_void_p()
-        self.check(self.library.hashevict_cache_create(ctypes.byref(config), None, ctypes.byref(self.handle),
-                                                       self.error))
-
-    def check(self, status):
-        if status != 0:
-            raise SystemExit(f"hashevict: {self.error.value.decode()}")
-
-    def call(self, q, k, v, out, rows):
-        """A function of no arguments that decodes once."""
-        args = DecodeArgs(struct_size=ctypes.sizeof(DecodeArgs))
-        for name, array in zip(("q", "k", "v", "out", "row_to_sequence"), (q, k, v, out, rows)):
-            setattr(args, name, described(array))
-        decode, reference = self.library.hashevict_decode, ctypes.byref(args)
-        self.check(decode(self.handle, reference, self.error, None))
-        return lambda: decode(self.handle, reference, self.error, None)
+def c_abi_call(path, capacity, q, k, v, out, rows):
+    """A function of no arguments that decodes once, through the C ABI."""
+    cache = native.Handle(ctypes.CDLL(path), "hash", capacity, (1, QO_HEADS, KV_HEADS, SIZE, native.FLOAT32), (1, 1))
+    args = DecodeArgs(struct_size=ctypes.sizeof(DecodeArgs))
+    for name, array in zip(("q", "k", "v", "out", "row_to_sequence"), (q, k, v, out, rows)):
+        setattr(args, name, described(array))
+    cache.call("decode", args)
+    decode, handle, reference, error = cache.library.hashevict_decode, cache.cache, ctypes.byref(args), cache.error
+    return lambda: decode(handle, reference, error, None)
 
 
 def package_call(capacity, tensors, make_out=False):
@@ -108,7 +88,7 @@ def ways(options, rows):
     random = np.random.default_rng(0)
     arrays = [random.standard_normal((1, heads, SIZE), np.float32) for heads in (QO_HEADS, KV_HEADS, KV_HEADS)]
     arrays += [np.zeros((1, QO_HEADS, SIZE), np.float32), np.array(rows, np.int32)]
-    found = {"C ABI": CAbi(options.library, options.capacity).call(*arrays)}
+    found = {"C ABI": c_abi_call(options.library, options.capacity, *arrays)}
     found["NumPy"] = package_call(options.capacity, arrays)
     found["NumPy, out"] = package_call(options.capacity, arrays, make_out=True)
     try:
