@@ -13,7 +13,6 @@ With --threads 1 times are processor time of that thread. Skips with one line wh
 import argparse
 import ctypes
 import sys
-import time
 
 import native
 
@@ -133,15 +132,9 @@ def main():
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--dtypes", nargs="+", choices=["bfloat16", "float32"], default=["bfloat16", "float32"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", help="file for the rows")
-    parser.add_argument("--threads", type=int, default=0, help="of both; 0: all")
+    native.add_options(parser, rounds=5)
     options = parser.parse_args()
-    torch = native.torch_or_skip(options.json, [ATTENTION, EVICTION])
-    options.clock = time.thread_time if options.threads == 1 else time.perf_counter
-    if options.threads > 0:
-        torch.set_num_threads(options.threads)
-    library = ctypes.CDLL(options.library)
+    torch, library = native.start(options, [ATTENTION, EVICTION])
     rows = []
     with torch.inference_mode():
         for dtype in options.dtypes:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C ABI of libhashevict.so over torch's tensors, as far as the peers need it, and the rows that they write."""
+"""The C ABI of libhashevict.so over torch's tensors, as far as the peers need it; their options and rows."""
 import ctypes
 import json
 import pathlib
 import statistics
 import sys
+import time
 from ctypes import c_char, c_float, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 
 RULES = {"hash": 0, "window": 1, "random": 2, "superseded": 3, "mean": 4, "votes": 5, "importance": 6}
@@ -138,3 +139,19 @@ def torch_or_skip(path, sections):
                           for section in sections])
         sys.exit(0)
     return torch
+
+
+def add_options(parser, rounds):
+    """Adds the options of every comparison with torch; `rounds` is the default of --rounds."""
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--json", help="file for the rows")
+    parser.add_argument("--threads", type=int, default=0, help="of both; 0: all")
+
+
+def start(options, sections):
+    """The module torch and the library, with as many threads as asked for; sets options.clock."""
+    torch = torch_or_skip(options.json, sections)
+    options.clock = time.thread_time if options.threads == 1 else time.perf_counter
+    if options.threads > 0:
+        torch.set_num_threads(options.threads)
+    return torch, ctypes.CDLL(options.library)

@@ -15,7 +15,6 @@ torch is missing.
 import argparse
 import ctypes
 import sys
-import time
 
 import native
 
@@ -104,15 +103,9 @@ def main():
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 3, 4])
     parser.add_argument("--rules", nargs="*", choices=native.RULES, default=list(native.RULES))
     parser.add_argument("--heads", type=int, default=2, help="KV heads")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", help="file for the rows")
-    parser.add_argument("--threads", type=int, default=0, help="of both; 0: all")
+    native.add_options(parser, rounds=3)
     options = parser.parse_args()
-    torch = native.torch_or_skip(options.json, [SECTION])
-    options.clock = time.thread_time if options.threads == 1 else time.perf_counter
-    if options.threads > 0:
-        torch.set_num_threads(options.threads)
-    library = ctypes.CDLL(options.library)
+    torch, library = native.start(options, [SECTION])
     rows = []
     with torch.inference_mode():
         for tokens in options.tokens:
