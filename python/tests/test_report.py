@@ -49,6 +49,14 @@ def test_pairing_removes_what_examples_share() -> None:
     assert not statistics.difference(a, rng.permutation(b)).excludes_zero
 
 
+def test_answers_about_one_context_are_drawn_together() -> None:
+    values = np.random.default_rng(5).normal(0.0, 1.0, 80)
+    alone = statistics.mean(values)
+    repeated = statistics.mean(np.repeat(values, 4), np.repeat(np.arange(80), 4).tolist())
+    assert (repeated.value, repeated.low, repeated.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert statistics.mean(np.repeat(values, 4)).high < repeated.high
+
+
 def test_the_excess_of_a_constant_ratio_has_no_width() -> None:
     b = np.random.default_rng(4).random(50) + 1.0
     found = statistics.excess(1.1 * b, b)
@@ -73,7 +81,7 @@ def test_tasks_in_which_the_full_cache_fails_do_not_count() -> None:
     assert section.left_out == {"hard": 0.2}
     text = tables_text({"model": "m"}, RESULTS)
     assert "below 50 %: hard (20 %)" in text
-    assert "| good | uniform | 10 | 40.0 [" in text
+    assert "| good | uniform | 10 | 10 | 40.0 [" in text
     assert "| good | uniform | +10.00 [+10.00, +10.00] |" in text
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashevict import command
-from hashevict.evaluation import statistics
 from hashevict.evaluation.policies import CALIBRATED, FULL, LAYERED, UNIFORM
 from hashevict.evaluation.results import read_results
-from hashevict.evaluation.tables import Section, right, sections, tables_text, text_excess
+from hashevict.evaluation.tables import Section, mean_of, right, sections, tables_text, text_excess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,11 +37,7 @@ def figure_of(section: Section) -> Figure:
             points = []
             for budget in section.budgets:
                 cell = section.cell(row, budget)
-                if of == "text":
-                    found = text_excess(section, cell)
-                else:
-                    values = [right(result) for result in section.recall(cell).values()]
-                    found = statistics.mean(values) if values else None
+                found = text_excess(section, cell) if of == "text" else mean_of(section.recall(cell), right)
                 if found is not None:
                     points.append((100 * budget, found.value, found.value - found.low, found.high - found.value))
             if points:
