@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/embedded_model.hpp"
 #include "layer_file.hpp"
 
 namespace hashevict::cli {
@@ -100,6 +101,10 @@ Profile::Profile(const engine::Safetensors& source, const engine::ModelConfig& m
   }
   file.require(file.num_layers() == model.num_layers,
                fmt::format("holds {} layers; expected {}, those of the model", file.num_layers(), model.num_layers));
+}
+
+Profile Profile::embedded(const engine::ModelConfig& model) {
+  return Profile(engine::embedded_profile(), model);
 }
 
 Profile Profile::load(const std::filesystem::path& path, const engine::ModelConfig& model) {

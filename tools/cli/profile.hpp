@@ -23,6 +23,8 @@ namespace hashevict::cli {
  */
 class Profile {
  public:
+  /// The profile of the embedded model.
+  static Profile embedded(const engine::ModelConfig& model);
   /// @param model gives the number of layers and the shape of their heads
   /// @throws Error invalid_data naming the file, the tensor, what it holds and what is expected
   static Profile load(const std::filesystem::path& path, const engine::ModelConfig& model);

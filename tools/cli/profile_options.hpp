@@ -19,7 +19,8 @@ struct ProfileOptions {
   std::string file;
   int32_t floor = kFloor;
 
-  void add_to(CLI::App& command);
+  /// @param has_default whether the command has a profile where none is given
+  void add_to(CLI::App& command, bool has_default = false);
   /// Loads the file, if one is given. @throws Error as Profile::load()
   std::optional<Profile> load(const engine::ModelConfig& model) const;
 };

@@ -103,7 +103,9 @@ def token_ids(tokenizer: Any, example: Example) -> tuple[list[int], list[Span]]:
     def ids_of(text: str) -> list[int]:
         return list(tokenizer(text, verbose=False)["input_ids"])
 
-    text, ids, spans = example.context, [], []
+    text = example.context
+    ids: list[int] = []
+    spans: list[Span] = []
     for turn in example.turns:
         text += turn.question
         prompt, before = ids_of(text), ids

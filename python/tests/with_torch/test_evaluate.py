@@ -231,7 +231,7 @@ def test_others_examples_are_measured(tmp_path: Path) -> None:
 def test_an_example_without_a_prompt_or_an_answer_is_refused(tmp_path: Path, fields: tuple[str, ...]) -> None:
     line = dict(zip(("context", "question", "answer"), fields, strict=True))
     (tmp_path / "bad.jsonl").write_text(json.dumps(line))
-    with pytest.raises(InvalidArgument, match=r"task 'bad', example 0: expected tokens before each answer, and of each"):
+    with pytest.raises(InvalidArgument, match=r"'bad', example 0: expected tokens before each answer, and of each"):
         results_of(tmp_path / "out", examples=tmp_path)
 
 
