@@ -31,9 +31,9 @@ h2 { font-size: 21px; line-height: 1.3; letter-spacing: -.005em; font-weight: 64
 p { margin: 0 0 14px; max-width: 76ch; }
 .lead { font-size: 17px; color: var(--muted); }
 .notes { color: var(--muted); font-size: 14px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin: 22px 0 24px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; margin: 22px 0 24px; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px 12px; }
-.tile b { display: block; font-size: 26px; white-space: nowrap; font-weight: 640; line-height: 1.15; letter-spacing: -.02em;
+.tile b { display: block; font-size: 21px; white-space: nowrap; font-weight: 640; line-height: 1.15; letter-spacing: -.02em;
   font-variant-numeric: tabular-nums; color: rgb(var(--c)); }
 .tile span { display: block; font-size: 13px; color: var(--muted); }
 .findings { padding-left: 20px; margin: 0; max-width: 78ch; }
