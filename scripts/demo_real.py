@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model, tokenizer = load_model(options)
     profile = Profile.read(options.profile)
     context = hidden(tokenizer, Path(options.filler).read_text(encoding="utf-8"), options.length)
-    budgets = Budgets(shape_of(model.config), profile, 40)
+    budgets = Budgets(shape_of(model.config), profile)
     print(
         f"{context.shape[1]} tokens with {len(FACTS)} facts stream through each cache; then it is asked for every fact."
     )

@@ -13,7 +13,7 @@
 #include "cli/demo/demo.hpp"
 #include "cli/demo/policies.hpp"
 #include "cli/demo/retention.hpp"
-#include "cli/profile_options.hpp"
+#include "cli/profile.hpp"
 #include "cli/votes.hpp"
 #include "command.hpp"
 #include "engine/embedded_model.hpp"
@@ -161,7 +161,7 @@ TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
     const std::string name = policy["policy"];
     const bool calibrated = policy["calibrated"];
     SCOPED_TRACE(name + (calibrated ? ", calibrated" : ""));
-    const cli::Runtime runtime{model, threads, &votes, &profile, cli::ProfileOptions::kFloor, calibrated};
+    const cli::Runtime runtime{model, threads, &votes, &profile, std::nullopt, calibrated};
     cli::follow(runtime, name, policy["budget"], example, options.seed, folder_->path("trace"));
     std::string budgets;
     for (const json& slots : policy["head_slots"]) {
@@ -214,7 +214,7 @@ TEST(DemoWithAProfile, ShowsItsDivisionInsteadOfTheBuiltInOne) {
   const json report = json::parse(read_text(folder.path("out/report.json")));
   const int64_t heads = int64_t{model.num_layers} * model.num_kv_heads;
   EXPECT_EQ(report["divided_slots"]["slots"].get<std::vector<int32_t>>(),
-            divided_by_hand(profile, shape, 76 * heads, 256, 40));  // 30 % of 256 tokens
+            divided_by_hand(profile, shape, 76 * heads, 256, 25));  // 30 % of 256 tokens, a third of it
   EXPECT_EQ(report["results"].size(), 1 + 2 * cli::kPolicies.size() * cli::kBudgets.size());
   for (const json& row : report["results"]) {
     for (const json& other : report["results"]) {

@@ -25,9 +25,10 @@ void ProfileOptions::add_to(CLI::App& command, bool has_default) {
                     "built-in model's"
                   : "What was learned of the model's heads (safetensors); --budget is then the mean over the heads, "
                     "divided by the importance of their keys");
-  CLI::Option* fewest = command.add_option(
-      "--floor", floor, "The fewest slots of a head where a profile divides them, or what the rule needs if that is more");
-  fewest->capture_default_str()->check(CLI::Range(0, 1 << 28));
+  CLI::Option* fewest = command.add_option("--floor", floor,
+                                           "The fewest slots of a head where a profile divides them, or what the rule "
+                                           "needs if that is more; default: a third of the mean");
+  fewest->check(CLI::Range(0, 1 << 28));
   if (!has_default) fewest->needs(profile);
 }
 

@@ -14,10 +14,8 @@ namespace hashevict::cli {
 
 /// The options `--profile` and `--floor`.
 struct ProfileOptions {
-  static constexpr int32_t kFloor = 40;  ///< most heads of a calibrated model need no more
-
   std::string file;
-  int32_t floor = kFloor;
+  std::optional<int32_t> floor;  ///< none: a third of the mean
 
   /// @param has_default whether the command has a profile where none is given
   void add_to(CLI::App& command, bool has_default = false);

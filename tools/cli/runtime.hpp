@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <hashevict/config.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,8 @@ struct Runtime {
   engine::ThreadPool& threads;
   const Votes* votes = nullptr;      ///< for the preset `recall`; may be null
   const Profile* profile = nullptr;  ///< of the model's heads; may be null
-  int32_t floor = 0;                 ///< the fewest slots of a head where the profile divides them
+  std::optional<int32_t> floor;      ///< the fewest slots of a head where the profile divides them; none: a third of
+                                     ///< the mean
   bool divides = true;               ///< whether the profile divides the slots; it teaches rules in any case
 };
 

@@ -55,7 +55,7 @@ def evaluate(
     policies: Sequence[str] = POLICIES,
     profile: Profile | None = None,
     allocations: Sequence[str] | None = None,
-    floor: int = 40,
+    floor: int | None = None,
     budgets: Sequence[float] = (0.3, 0.2, 0.1),
     tasks: Sequence[str] = (*MAIN_TASKS, TEXT),
     texts: Mapping[str, str] | None = None,
@@ -81,7 +81,7 @@ def evaluate(
         profile: of the model
         allocations: ``uniform``, ``calibrated``, ``layered``, or ``NAME@ALLOCATION`` in ``policies``; default: uniform,
             and calibrated with a profile
-        floor: the fewest slots of a head where a profile divides
+        floor: the fewest slots of a head where a profile divides; None: a third of the mean, at least 16
         budgets: shares of the full cache's bytes
         tasks: see :mod:`hashevict.evaluation.tasks`; ``text`` is running text
         texts: by domain, filler and running text; default: documentation and code that come with Python
@@ -114,7 +114,7 @@ def evaluate(
         "dtype": str(model.dtype).removeprefix("torch."),
         "counted_as": STORAGE,
         "profile": None if profile is None else _name_of(profile),
-        "floor": floor,
+        "floor": "mean / 3" if floor is None else floor,
         "examples": source.fingerprint,
         "seed": seed,
     }
