@@ -42,7 +42,8 @@ nlohmann::json replay_over_steps(const std::string& name, int rounds, Shape shap
         load.cache().reset(Stream{});
         load.cache().prefill(load.prompt(), Stream{});
       },
-      [&] { load.cache().append(of_step<AppendArgs>(load.step()), Stream{}); }, std::min(rounds, kMostRounds), 1, kSteps);
+      [&] { load.cache().append(of_step<AppendArgs>(load.step()), Stream{}); }, std::min(rounds, kMostRounds), 1,
+      kSteps);
   for (double* const part : {&r.ratio.value, &r.ratio.low, &r.ratio.high}) *part /= tokens;
   auto row = make_row({"a prompt's replay over its steps", name, "<= 1.0", "a step for each token"}, r.ratio);
   row["replay_us_per_token"] = r.first / tokens * 1e6;

@@ -10,8 +10,8 @@
 // foreach_target must come first
 #include <hwy/highway.h>
 
-#include "cpu/attend_set-inl.hpp"
 #include "cpu/attend_queries-inl.hpp"
+#include "cpu/attend_set-inl.hpp"
 
 // Offsets within one pass are small: int is enough.
 // NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)

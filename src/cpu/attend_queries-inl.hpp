@@ -21,8 +21,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// Scales the queries of a set of the pass that starts at query `first_query`. It interleaves them vector by vector, with
-/// elements in the loader's order.
+/// Scales the queries of a set of the pass that starts at query `first_query`. It interleaves them vector by vector,
+/// with elements in the loader's order.
 template <class Loader>
 void pack_queries(const AttendSplit& split, int32_t first_query, const QuerySet& set) {
   const int head_dim = split.format.head_dim;

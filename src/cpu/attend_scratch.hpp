@@ -13,8 +13,8 @@ namespace hashevict::cpu {
 constexpr int kTileSlots = 32;
 /// Queries that share one pass over a split. More queries take further passes, which bounds the scratch memory.
 constexpr int kPassQueries = 32;
-/// Queries whose sums share registers: a set. Kernels are compiled for 1, 2, 4 and, where vectors and registers are those
-/// of AVX-512, 8 of them.
+/// Queries whose sums share registers: a set. Kernels are compiled for 1, 2, 4 and, where vectors and registers are
+/// those of AVX-512, 8 of them.
 constexpr int kSetQueries = 8;
 /// A set's first query is a multiple of it.
 constexpr int kSetStep = 4;
@@ -47,8 +47,8 @@ constexpr int kernel_width(int count) {
   return static_cast<int>(std::bit_ceil(static_cast<unsigned>(count)));
 }
 
-/// Number of queries of the next set of a pass with `left` more queries. Kernels take up to `widest`, and a set leaves at
-/// most one of its kernel's queries empty.
+/// Number of queries of the next set of a pass with `left` more queries. Kernels take up to `widest`, and a set leaves
+/// at most one of its kernel's queries empty.
 constexpr int set_size(int left, int widest) {
   return std::min(left, left >= widest - 1 ? widest : kSetStep);
 }

@@ -70,7 +70,7 @@ inline void hide_slots(const QuerySet& set, int slots, const uint64_t* visible) 
 /// see gets weight 0 for that query.
 /// @param visible [set.count]
 inline void weigh_set(const AttendSplit& split, const QuerySet& set, const uint64_t* visible,
-                       const RowsAhead& next_keys) {
+                      const RowsAhead& next_keys) {
   uint64_t any = 0, all = ~uint64_t{0};
   for (int q = 0; q < set.count; ++q) {
     any |= visible[q];
@@ -119,7 +119,7 @@ void accumulate_queries(const AttendSplit& split, const Tile& tile, const QueryS
 /// @param visible [set.count]
 template <class Loader>
 void accumulate_set(const AttendSplit& split, const Tile& tile, const QuerySet& set, const uint64_t* visible,
-                     const RowsAhead& next_keys) {
+                    const RowsAhead& next_keys) {
   bool alike = true;
   for (int q = 1; q < set.count; ++q) alike = alike && visible[q] == visible[0];
   if (alike) return accumulate_queries<Loader>(split, tile, set, 0, set.count, visible[0], next_keys);

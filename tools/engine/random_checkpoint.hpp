@@ -13,8 +13,8 @@
 
 namespace hashevict::engine {
 
-/// A checkpoint of seeded random weights, for tests and benchmarks. Weights are multiples of 1/64 below 4, so that every
-/// type holds them exactly; norms lie around 1, the elements of a matrix within 2 / sqrt(inputs).
+/// A checkpoint of seeded random weights, for tests and benchmarks. Weights are multiples of 1/64 below 4, so that
+/// every type holds them exactly; norms lie around 1, the elements of a matrix within 2 / sqrt(inputs).
 class RandomCheckpoint {
  public:
   /// @param type f32, f16 or bf16, of all weights

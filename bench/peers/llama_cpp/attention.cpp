@@ -56,7 +56,8 @@ std::vector<std::byte> random_elements(DType dtype, std::mt19937& generator) {
   const int64_t count = int64_t{kSequences} * kHeads * kSlots * kDim;
   const std::vector<float> values = normal_numbers(count, generator);
   std::vector<std::byte> bytes(values.size() * ggml_type_size(ggml_type_of(dtype)));
-  if (dtype == DType::float32) std::copy_n(reinterpret_cast<const std::byte*>(values.data()), bytes.size(), bytes.data());
+  if (dtype == DType::float32)
+    std::copy_n(reinterpret_cast<const std::byte*>(values.data()), bytes.size(), bytes.data());
   if (dtype == DType::float16) {
     ggml_fp32_to_fp16_row(values.data(), reinterpret_cast<ggml_fp16_t*>(bytes.data()), count);
   }
@@ -185,8 +186,8 @@ nlohmann::json measure(DType dtype, const char* text, int32_t group, const Optio
     std::fprintf(stderr, "llama_cpp_attention: outputs differ by %g\n", static_cast<double>(difference));
     std::exit(1);
   }
-  auto row = make_row({"decode attention beside llama.cpp, speed", std::string(text) + ", group " + std::to_string(group),
-                       ">= 1", "ggml's flash attention"},
+  auto row = make_row({"decode attention beside llama.cpp, speed",
+                       std::string(text) + ", group " + std::to_string(group), ">= 1", "ggml's flash attention"},
                       ratio.ratio);
   const double bytes = static_cast<double>(inputs.keys.size() + inputs.values.size());
   row["attend_gb_per_s"] = bytes / ratio.second * 1e-9;
@@ -219,7 +220,8 @@ int run(Options options) {
   if (options.threads == 1) use_processor_time();
   if (options.threads == 0) options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   nlohmann::json rows = nlohmann::json::array();
-  for (const auto& [dtype, text] : {std::pair{DType::float16, "fp16"}, {DType::bfloat16, "bf16"}, {DType::float32, "fp32"}}) {
+  for (const auto& [dtype, text] :
+       {std::pair{DType::float16, "fp16"}, {DType::bfloat16, "bf16"}, {DType::float32, "fp32"}}) {
     for (const int32_t group : {1, 4, 8}) rows.push_back(measure(dtype, text, group, options));
   }
   if (!options.file.empty()) std::ofstream(options.file) << nlohmann::json{{"rows", rows}}.dump(1) << '\n';
