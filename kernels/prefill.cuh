@@ -4,8 +4,8 @@
 #include "kernels/detail/prefill_accumulate.cuh"
 #include "kernels/detail/prefill_center.cuh"
 #include "kernels/detail/prefill_gather.cuh"
-#include "kernels/detail/prefill_replay.cuh"
 #include "kernels/detail/prefill_select.cuh"
+#include "kernels/detail/prefill_steps.cuh"
 #include "kernels/detail/prefill_weigh.cuh"
 
 namespace hashevict::kernels {

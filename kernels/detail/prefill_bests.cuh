@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/detail/prefill_stage.cuh"
+
+/// The best victims of 32 steps at once. The slots of a head are divided into 128 buckets. For each step of a wide
+/// chunk and each bucket, a scan finds the two slots with the largest eviction keys, as if no step of the chunk had
+/// replaced any. Distances come from tensor cores: the distances of a slot to all probes of a step add up to
+/// sum over bits b of (c_b ? P - n_b : n_b), where n_b of the P probes have bit b set. That is a product of the slot's
+/// bits with P - 2 n_b, plus the sum of n_b, all small integers, so it is exact.
+namespace hashevict::kernels {
+
+inline constexpr int32_t kBuckets = kChooseWarps * 8;  ///< a warp has a bucket for each row of half a tile
+inline constexpr int32_t kTileSlots = 16;
+inline constexpr int32_t kMostProbes = 32;  ///< of a step
+
+/// How a warp covers the steps of a wide chunk: by one pass, or by two for lack of registers.
+template <int32_t kBits>
+struct ScanShape {
+  static constexpr int32_t kProducts = kBits <= 16 ? 1 : kBits / 16;  ///< of 16 bits
+  static constexpr int32_t kTiles = kBits == 128 ? 2 : 4;             ///< of 8 steps
+  static constexpr int32_t kSteps = 2 * kTiles;                       ///< of a lane
+  static constexpr int32_t kPasses = kWideTokens / (8 * kTiles);
+  static constexpr int32_t kWeights = kProducts * 8;  ///< pairs of weights of a step
+};
+
+/// Eviction keys in 32 bits, in the order of eviction_key(): the score, the tie, and a bit that marks a bound. A bound
+/// is at least as large as the key of any slot that it stands for. 0: no slot.
+struct ShortKeys {
+  uint32_t shift;  ///< of the score
+  bool oldest_first;
+
+  [[nodiscard]] HASHEVICT_DEVICE uint32_t most() const { return (1U << (shift - 1)) - 1; }
+  [[nodiscard]] HASHEVICT_DEVICE uint32_t tie(int32_t position, int32_t slot) const {
+    return (most() - static_cast<uint32_t>(oldest_first ? position : slot)) << 1;
+  }
+  /// The position, or the slot, of a key.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t owner(uint32_t key) const {
+    return static_cast<int32_t>(most() - (key >> 1 & most()));
+  }
+  [[nodiscard]] HASHEVICT_DEVICE bool same_owner(uint32_t a, uint32_t b) const { return ((a ^ b) >> 1 & most()) == 0; }
+};
+inline constexpr uint32_t kBound = 1;
+
+/// Probes of a step.
+HASHEVICT_HOST_DEVICE inline int32_t num_probes(const Layer& layer) {
+  return layer.rule.facts.probe == core::Probe::queries ? layer.shape.group_size : 1;
+}
+
+/// Whether scores are of a kind that a scan can compute for many steps at once.
+HASHEVICT_HOST_DEVICE inline bool scans_many_steps(const Layer& layer) {
+  return layer.rule.facts.scored != core::Scored::otherwise && num_probes(layer) <= kMostProbes;
+}
+
+HASHEVICT_DEVICE ShortKeys short_keys(const Layer& layer) {
+  const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
+  const int32_t largest = smallest ? 255 : num_probes(layer) * layer.rule.hash_bits;
+  uint32_t shift = 32;
+  for (int32_t rest = largest; rest != 0; rest /= 2) --shift;
+  return {shift, layer.rule.oldest_first};
+}
+
+/// A block's arrays for the steps of a wide chunk.
+struct Bests {
+  simt::SharedArray<uint32_t> weights;  ///< [steps, products, 4, 2] pairs of fp16, as a lane's operands of a product
+  simt::SharedArray<float> bases;       ///< [steps], see score_base()
+  simt::SharedArray<uint32_t> firsts;   ///< [steps, buckets] largest key of each bucket
+  simt::SharedArray<uint32_t> seconds;  ///< [steps, buckets] the next one
+  simt::SharedArray<uint32_t> own;      ///< [steps, tokens] scores of the chunk's own tokens, in later steps
+  simt::SharedArray<int32_t> slots;     ///< [tokens] the slot of each token; -1: none
+  simt::SharedArray<int32_t> victims;   ///< [tokens] the position that it replaces; -1: none
+  simt::SharedArray<uint8_t> smallest;  ///< [slots + tokens] accumulators after the chunk; empty for other rules
+};
+
+template <int32_t kBits>
+HASHEVICT_HOST_DEVICE inline int64_t bests_bytes(const Layer& layer, int32_t capacity) {
+  const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
+  constexpr int32_t kNumbers =
+      kWideTokens * (ScanShape<kBits>::kWeights + 1 + 2 * kBuckets + kWideTokens + 2);  // each array a multiple of 16
+  return int64_t{kNumbers} * 4 + (smallest ? (int64_t{capacity} + kWideTokens + 15) / 16 * 16 : 0);
+}
+
+/// @param wide false: the arrays are empty
+template <int32_t kBits>
+HASHEVICT_DEVICE Bests take_bests(simt::SharedMemory& memory, const Layer& layer, int32_t capacity, bool wide) {
+  const bool smallest = wide && layer.rule.facts.scored == core::Scored::smallest_distance;
+  const int32_t tokens = wide ? kWideTokens : 0;
+  const auto weights = memory.take<uint32_t>(tokens * ScanShape<kBits>::kWeights);
+  const auto bases = memory.take<float>(tokens);
+  const auto firsts = memory.take<uint32_t>(tokens * kBuckets);
+  const auto seconds = memory.take<uint32_t>(tokens * kBuckets);
+  const auto own = memory.take<uint32_t>(tokens * tokens);
+  const auto slots = memory.take<int32_t>(tokens);
+  const auto victims = memory.take<int32_t>(tokens);
+  return {weights, bases, firsts,  seconds,
+          own,     slots, victims, memory.take<uint8_t>(smallest ? capacity + kWideTokens : 0)};
+}
+
+/// A wide chunk of a prompt: the steps that are prepared together.
+struct WideChunk {
+  int32_t first;        ///< index of its first token in the row
+  int32_t position;     ///< of that token
+  int32_t count;        ///< tokens
+  int32_t num_slots;    ///< valid slots before it
+  int32_t first_probe;  ///< first of a token's codes that slots are measured against
+  int32_t end_probe;
+  ShortKeys keys;
+
+  /// Whether the step of a token measures distances.
+  [[nodiscard]] HASHEVICT_DEVICE bool measures(const Prompt& prompt, int32_t step) const {
+    return step < count && (prompt.rule().accumulates || position + step >= prompt.head.capacity);
+  }
+  /// The first step that may evict a position: 0 or less means all of them, kWideTokens none.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t first_step(const Head& head, int32_t evicted) const {
+    const int32_t first_recent = position - head.recent_window;  // of the chunk's first step
+    if (evicted < head.num_sink_tokens || evicted >= first_recent + kWideTokens) return kWideTokens;
+    return evicted - first_recent + 1;
+  }
+};
+
+/// The scores that all bits set to 0 have. Scores come from tensor cores in units of kUnit, so that a bit of a code
+/// becomes a factor by a shift alone. Added to kUnit * 2^23, a score stands in the lowest bits of the sum.
+inline constexpr float kUnit = 1.0F / 16384;
+inline constexpr float kScoreOffset = 512.0F;              // kUnit * 2^23
+inline constexpr uint32_t kScoreOffsetBits = 0x44000000U;  // of this float
+inline constexpr uint32_t kUnitPair = 0x04000400U;         // kUnit in fp16, twice
+
+/// Bit 16 + b of the result is bit b of the upper half of a code's word.
+template <int32_t kBits>
+HASHEVICT_DEVICE uint32_t spread(uint32_t word) {
+  return kBits <= 16 ? (word & 0xFFU) | (word & 0xFF00U) << 8 : word;
+}
+
+/// Factors of the bits `bit` and `bit` + 16 of a spread word that was shifted down by the lane's number in its quad.
+template <int32_t kBit>
+HASHEVICT_DEVICE uint32_t factors(uint32_t word) {
+  if constexpr (kBit <= 10) {
+    return word << (10 - kBit) & kUnitPair;
+  } else {
+    return word >> (kBit - 10) & kUnitPair;
+  }
+}
+
+/// All threads turn the probes of the chunk's steps into weights. Ends with a barrier.
+template <int32_t kBits>
+HASHEVICT_DEVICE void weigh_probes(const Prompt& prompt, const Chunk& chunk, const WideChunk& wide,
+                                   const Bests& bests) {
+  using Shape = ScanShape<kBits>;
+  const int32_t probes = wide.end_probe - wide.first_probe;
+  const bool equal = prompt.rule().scored == core::Scored::equal_bits;
+  const int32_t sign = equal ? -1 : 1;
+  for (int32_t i = simt::thread_index(); i < kWideTokens * Shape::kWeights; i += kChooseThreads) {
+    const int32_t step = i / Shape::kWeights;
+    const int32_t product = i % Shape::kWeights / 8;
+    const int32_t pair = i % 8;  // of the lane i % 8 / 2 of a quad, in its operand i % 2
+    const int32_t bit = pair / 2 + 4 * (product % 2 * 2 + pair % 2);
+    uint32_t low = 0;  // probes with the bit set
+    uint32_t high = 0;
+    const bool measures = wide.measures(prompt, step);
+    for (int32_t n = wide.first_probe; measures && n < wide.end_probe; ++n) {
+      const uint32_t word =
+          spread<kBits>(chunk.codes.load((step * chunk.codes_of_token + n) * kCodeWords<kBits> + product / 2));
+      low += word >> bit & 1U;
+      high += word >> (bit + 16) & 1U;
+    }
+    const auto weight = [&](uint32_t set) {
+      return uint32_t{simt::float_to_half(static_cast<float>(sign * (probes - 2 * static_cast<int32_t>(set))))};
+    };
+    bests.weights.store(i, measures ? weight(low) | weight(high) << 16 : 0U);
+  }
+  if (const int32_t step = simt::thread_index(); step < kWideTokens) {
+    int32_t set = 0;
+    for (int32_t n = wide.first_probe; wide.measures(prompt, step) && n < wide.end_probe; ++n) {
+      set += static_cast<int32_t>(hamming_distance(staged_code<kBits>(chunk, step, n), Code<kBits>{}));
+    }
+    const int32_t base = equal ? prompt.layer().rule.hash_bits - set : set;
+    bests.bases.store(step, simt::fma(static_cast<float>(base), kUnit, kScoreOffset));
+  }
+  simt::block_sync();
+}
+
+/// What a lane knows of a row of a tile: a slot, or one of the chunk's own tokens.
+struct ScannedRow {
+  uint32_t scale;  ///< factor of its scores in keys; 0: no step evicts it
+  uint32_t tie;
+  int32_t first_step;   ///< that may evict it
+  int32_t first_later;  ///< step from which its accumulator changes
+  uint32_t smallest;    ///< accumulator before the pass
+  int32_t place;        ///< in Bests::smallest; -1: none
+};
+
+/// One pass of a warp over its tiles.
+template <int32_t kBits, class AllSlots>
+class TileScan {
+  using Shape = ScanShape<kBits>;
+
+ public:
+  HASHEVICT_DEVICE TileScan(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
+                            const Bests& bests, int32_t pass)
+      : prompt_{prompt}, all_{all}, chunk_{chunk}, wide_{wide}, bests_{bests}, pass_{pass} {
+    HASHEVICT_UNROLL
+    for (int32_t n = 0; n < Shape::kTiles; ++n) {
+      const int32_t column = step(group_ / 2, n, group_ % 2);
+      HASHEVICT_UNROLL
+      for (int32_t s = 0; s < Shape::kProducts; ++s) {
+        bests.weights.load_many(column * Shape::kWeights + s * 8 + quad_ * 2, weights_[s][n]);
+      }
+    }
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kSteps; ++i) bases_[i] = bests.bases.load(own_step(i));
+  }
+
+  /// Scans tile `tile` of the slots.
+  HASHEVICT_DEVICE void scan_slots(int32_t tile) {
+    ScannedRow rows[2];
+    Code<kBits> codes[2];
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      const int32_t slot = tile * kTileSlots + group_ + 8 * h;
+      codes[h] = {};
+      rows[h] = {0, 0, kWideTokens, 0, 255, -1};
+      if (slot >= wide_.num_slots) continue;
+      const int32_t position = all_.position(slot);
+      codes[h] = all_.code(slot);
+      const int32_t first_step = wide_.first_step(prompt_.head, position);
+      if (first_step < kWideTokens) {
+        rows[h].first_step = first_step;
+        rows[h].scale = 1U << wide_.keys.shift;
+        rows[h].tie = wide_.keys.tie(position, slot);
+      }
+      if (!smallest_) continue;
+      rows[h].smallest = pass_ == 0 ? all_.accumulator(slot) : bests_.smallest.load(slot);
+      rows[h].place = slot;
+    }
+    uint32_t scores[2][Shape::kSteps];
+    score(codes, rows, scores);
+    const bool masks = simt::any(simt::kFullMask, rows[0].first_step > 0 || rows[1].first_step > 0);
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < Shape::kSteps; ++i) {
+        uint32_t key = scores[h][i] * rows[h].scale + rows[h].tie;
+        if (masks && own_step(i) < rows[h].first_step) key = 0;
+        const uint32_t lower = key < firsts_[i] ? key : firsts_[i];
+        firsts_[i] = key < firsts_[i] ? firsts_[i] : key;
+        seconds_[i] = lower < seconds_[i] ? seconds_[i] : lower;
+      }
+    }
+  }
+
+  /// Scans tile `tile` of the chunk's own tokens, as if they were in slots.
+  HASHEVICT_DEVICE void scan_tokens(int32_t tile) {
+    ScannedRow rows[2];
+    Code<kBits> codes[2];
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      const int32_t token = tile * kTileSlots + group_ + 8 * h;
+      codes[h] = {};
+      rows[h] = {0, 0, kWideTokens, token + 1, 255, -1};
+      if (token >= wide_.count) continue;
+      codes[h] = staged_code<kBits>(chunk_, token, 0);
+      if (!smallest_) continue;
+      rows[h].place = prompt_.head.capacity + token;
+      if (pass_ > 0) rows[h].smallest = bests_.smallest.load(rows[h].place);
+    }
+    uint32_t scores[2][Shape::kSteps];
+    score(codes, rows, scores);
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      const int32_t token = tile * kTileSlots + group_ + 8 * h;
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < Shape::kSteps; ++i) bests_.own.store(own_step(i) * kWideTokens + token, scores[h][i]);
+    }
+  }
+
+  /// Stores the bests of the warp's buckets.
+  HASHEVICT_DEVICE void store() const {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kSteps; ++i) {
+      const int32_t place = own_step(i) * kBuckets + simt::warp() * 8 + group_;
+      const uint32_t first = firsts_[i];
+      const uint32_t second = seconds_[i];
+      bests_.firsts.store(place, first);
+      bests_.seconds.store(place, second);
+    }
+  }
+
+ private:
+  /// The step of column 2 `quad` + `odd` of product `n`: a lane has neighbouring steps.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t step(int32_t quad, int32_t n, int32_t odd) const {
+    return pass_ * (8 * Shape::kTiles) + quad * Shape::kSteps + 2 * n + odd;
+  }
+  /// The i-th of the lane's steps.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t own_step(int32_t i) const { return step(quad_, 0, 0) + i; }
+
+  /// The scores of two rows in the lane's steps.
+  HASHEVICT_DEVICE void score(const Code<kBits> (&codes)[2], const ScannedRow (&rows)[2],
+                              uint32_t (&scores)[2][Shape::kSteps]) const {
+    float sums[Shape::kTiles][4] = {};
+    HASHEVICT_UNROLL
+    for (int32_t s = 0; s < Shape::kProducts; ++s) {
+      const uint32_t upper = spread<kBits>(codes[0].words[s / 2]) >> quad_;
+      const uint32_t lower = spread<kBits>(codes[1].words[s / 2]) >> quad_;
+      const uint32_t even[4] = {factors<0>(upper), factors<0>(lower), factors<4>(upper), factors<4>(lower)};
+      const uint32_t odd[4] = {factors<8>(upper), factors<8>(lower), factors<12>(upper), factors<12>(lower)};
+      HASHEVICT_UNROLL
+      for (int32_t n = 0; n < Shape::kTiles; ++n) simt::mma<false>(sums[n], s % 2 == 0 ? even : odd, weights_[s][n]);
+    }
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < Shape::kSteps; ++i) {
+        scores[h][i] = simt::bits_of_float(simt::add(sums[i / 2][2 * h + i % 2], bases_[i])) - kScoreOffsetBits;
+      }
+      if (smallest_) keep_smallest(rows[h], scores[h]);
+    }
+  }
+
+  /// Replaces a row's distances by scores of its smallest distance so far, over the steps of the four lanes of a quad
+  /// in turn.
+  HASHEVICT_DEVICE void keep_smallest(const ScannedRow& row, uint32_t (&scores)[Shape::kSteps]) const {
+    uint32_t smallest = 255;
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kSteps; ++i) {
+      const bool later = own_step(i) >= row.first_later && own_step(i) < wide_.count;
+      const uint32_t distance = later ? scores[i] : 255U;
+      smallest = distance < smallest ? distance : smallest;
+      scores[i] = smallest;
+    }
+    uint32_t before = row.smallest;
+    HASHEVICT_UNROLL
+    for (int32_t k = 1; k < 4; ++k) {
+      const uint32_t other = simt::shuffle(simt::kFullMask, smallest, quad_ < k ? simt::lane() : simt::lane() - k);
+      if (quad_ >= k && other < before) before = other;
+    }
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kSteps; ++i) scores[i] = 255U - (scores[i] < before ? scores[i] : before);
+    simt::warp_sync(simt::kFullMask);  // other lanes have loaded what is overwritten
+    if (quad_ == 3 && row.place >= 0) {
+      bests_.smallest.store(row.place, static_cast<uint8_t>(255U - scores[Shape::kSteps - 1]));
+    }
+  }
+
+  const Prompt& prompt_;
+  const AllSlots& all_;
+  const Chunk& chunk_;
+  const WideChunk& wide_;
+  const Bests& bests_;
+  int32_t pass_;
+  int32_t group_ = simt::lane() / 4;  // row of a half tile
+  int32_t quad_ = simt::lane() % 4;
+  bool smallest_ = prompt_.rule().scored == core::Scored::smallest_distance;
+  uint32_t weights_[Shape::kProducts][Shape::kTiles][2];
+  float bases_[Shape::kSteps];
+  uint32_t firsts_[Shape::kSteps] = {};
+  uint32_t seconds_[Shape::kSteps] = {};
+};
+
+/// All threads find the bests of a wide chunk whose probes are staged. A barrier comes before their use.
+template <int32_t kBits, class AllSlots>
+HASHEVICT_DEVICE void find_bests(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
+                                 const Bests& bests) {
+  weigh_probes<kBits>(prompt, chunk, wide, bests);
+  HASHEVICT_NO_UNROLL
+  for (int32_t pass = 0; pass < ScanShape<kBits>::kPasses; ++pass) {
+    simt::warp_sync(simt::kFullMask);  // another lane has stored the accumulators of the pass before
+    TileScan<kBits, AllSlots> scan{prompt, all, chunk, wide, bests, pass};
+    HASHEVICT_NO_UNROLL
+    for (int32_t tile = simt::warp(); tile * kTileSlots < wide.num_slots; tile += kChooseWarps) scan.scan_slots(tile);
+    if (simt::warp() < kWideTokens / kTileSlots) scan.scan_tokens(simt::warp());
+    scan.store();
+  }
+}
+
+HASHEVICT_DEVICE int32_t lowest_bit(uint32_t bits) {
+  return simt::popcount((bits & (0U - bits)) - 1U);
+}
+
+/// The n-th slot of a bucket.
+HASHEVICT_DEVICE int32_t slot_of_bucket(int32_t bucket, int32_t n) {
+  return (bucket / 8 + n / 2 * kChooseWarps) * kTileSlots + bucket % 8 + n % 2 * 8;
+}
+
+}  // namespace hashevict::kernels
