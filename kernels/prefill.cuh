@@ -33,6 +33,7 @@ template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads, 1)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
+  start_clock();
   const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
   if (row.plan == Plan::skip) return;
   const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/prefill_stage.cuh"
 
 /// The best victims of 32 steps at once. The slots of a head are divided into 128 buckets. For each step of a wide
@@ -14,15 +15,22 @@ inline constexpr int32_t kBuckets = kChooseWarps * 8;  ///< a warp has a bucket 
 inline constexpr int32_t kTileSlots = 16;
 inline constexpr int32_t kMostProbes = 32;  ///< of a step
 
-/// How a warp covers the steps of a wide chunk: by one pass, or by two for lack of registers.
+inline constexpr int32_t kStepTiles = kWideTokens / 8;  ///< products that have all steps as columns
+inline constexpr int32_t kLaneSteps = 2 * kStepTiles;   ///< steps of a lane
+
+/// Products of 16 bits that a distance takes.
 template <int32_t kBits>
-struct ScanShape {
-  static constexpr int32_t kProducts = kBits <= 16 ? 1 : kBits / 16;  ///< of 16 bits
-  static constexpr int32_t kTiles = kBits == 128 ? 2 : 4;             ///< of 8 steps
-  static constexpr int32_t kSteps = 2 * kTiles;                       ///< of a lane
-  static constexpr int32_t kPasses = kWideTokens / (8 * kTiles);
-  static constexpr int32_t kWeights = kProducts * 8;  ///< pairs of weights of a step
-};
+inline constexpr int32_t kProducts = kBits <= 16 ? 1 : kBits / 16;
+
+/// Words of the weights of a chunk.
+template <int32_t kBits>
+inline constexpr int32_t kWeights = kProducts<kBits>* kStepTiles* simt::kWarpSize * 2;
+
+/// The step of column `column` of tile `tile`. A lane has columns 2 q and 2 q + 1 of each tile, q its number in its
+/// quad; they are neighbouring steps.
+HASHEVICT_DEVICE int32_t step_of_column(int32_t tile, int32_t column) {
+  return column / 2 * kLaneSteps + 2 * tile + column % 2;
+}
 
 /// Eviction keys in 32 bits, in the order of eviction_key(): the score, the tie, and a bit that marks a bound. A bound
 /// is at least as large as the key of any slot that it stands for. 0: no slot.
@@ -62,8 +70,8 @@ HASHEVICT_DEVICE ShortKeys short_keys(const Layer& layer) {
 
 /// A block's arrays for the steps of a wide chunk.
 struct Bests {
-  simt::SharedArray<uint32_t> weights;  ///< [steps, products, 4, 2] pairs of fp16, as a lane's operands of a product
-  simt::SharedArray<float> bases;       ///< [steps], see score_base()
+  simt::SharedArray<uint32_t> weights;  ///< [products, tiles of steps, lanes, 2] pairs of fp16, as operands of mma()
+  simt::SharedArray<float> bases;       ///< [steps] score of a code without a bit, as kScoreOffset says
   simt::SharedArray<uint32_t> firsts;   ///< [steps, buckets] largest key of each bucket
   simt::SharedArray<uint32_t> seconds;  ///< [steps, buckets] the next one
   simt::SharedArray<uint32_t> own;      ///< [steps, tokens] scores of the chunk's own tokens, in later steps
@@ -75,8 +83,7 @@ struct Bests {
 template <int32_t kBits>
 HASHEVICT_HOST_DEVICE inline int64_t bests_bytes(const Layer& layer, int32_t capacity) {
   const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
-  constexpr int32_t kNumbers =
-      kWideTokens * (ScanShape<kBits>::kWeights + 1 + 2 * kBuckets + kWideTokens + 2);  // each array a multiple of 16
+  constexpr int32_t kNumbers = kWeights<kBits> + kWideTokens * (2 * kBuckets + kWideTokens + 3);
   return int64_t{kNumbers} * 4 + (smallest ? (int64_t{capacity} + kWideTokens + 15) / 16 * 16 : 0);
 }
 
@@ -85,7 +92,7 @@ template <int32_t kBits>
 HASHEVICT_DEVICE Bests take_bests(simt::SharedMemory& memory, const Layer& layer, int32_t capacity, bool wide) {
   const bool smallest = wide && layer.rule.facts.scored == core::Scored::smallest_distance;
   const int32_t tokens = wide ? kWideTokens : 0;
-  const auto weights = memory.take<uint32_t>(tokens * ScanShape<kBits>::kWeights);
+  const auto weights = memory.take<uint32_t>(wide ? kWeights<kBits> : 0);
   const auto bases = memory.take<float>(tokens);
   const auto firsts = memory.take<uint32_t>(tokens * kBuckets);
   const auto seconds = memory.take<uint32_t>(tokens * kBuckets);
@@ -145,21 +152,22 @@ HASHEVICT_DEVICE uint32_t factors(uint32_t word) {
 template <int32_t kBits>
 HASHEVICT_DEVICE void weigh_probes(const Prompt& prompt, const Chunk& chunk, const WideChunk& wide,
                                    const Bests& bests) {
-  using Shape = ScanShape<kBits>;
   const int32_t probes = wide.end_probe - wide.first_probe;
   const bool equal = prompt.rule().scored == core::Scored::equal_bits;
   const int32_t sign = equal ? -1 : 1;
-  for (int32_t i = simt::thread_index(); i < kWideTokens * Shape::kWeights; i += kChooseThreads) {
-    const int32_t step = i / Shape::kWeights;
-    const int32_t product = i % Shape::kWeights / 8;
-    const int32_t pair = i % 8;  // of the lane i % 8 / 2 of a quad, in its operand i % 2
-    const int32_t bit = pair / 2 + 4 * (product % 2 * 2 + pair % 2);
+  for (int32_t i = simt::thread_index(); i < kWeights<kBits>; i += kChooseThreads) {
+    const int32_t half = i % 2;  // of the lane's operand
+    const int32_t lane = i / 2 % simt::kWarpSize;
+    const int32_t tile = i / (2 * simt::kWarpSize) % kStepTiles;
+    const int32_t product = i / (2 * simt::kWarpSize * kStepTiles);
+    const int32_t step = step_of_column(tile, lane / 4);
+    const int32_t bit = lane % 4 + 4 * half + 8 * (product % 2);
     uint32_t low = 0;  // probes with the bit set
     uint32_t high = 0;
     const bool measures = wide.measures(prompt, step);
     for (int32_t n = wide.first_probe; measures && n < wide.end_probe; ++n) {
-      const uint32_t word =
-          spread<kBits>(chunk.codes.load((step * chunk.codes_of_token + n) * kCodeWords<kBits> + product / 2));
+      const int32_t code = step * chunk.codes_of_token + n;
+      const uint32_t word = spread<kBits>(chunk.codes.load(code * kCodeWords<kBits> + product / 2));
       low += word >> bit & 1U;
       high += word >> (bit + 16) & 1U;
     }
@@ -189,26 +197,13 @@ struct ScannedRow {
   int32_t place;        ///< in Bests::smallest; -1: none
 };
 
-/// One pass of a warp over its tiles.
+/// A warp's pass over its tiles.
 template <int32_t kBits, class AllSlots>
 class TileScan {
-  using Shape = ScanShape<kBits>;
-
  public:
   HASHEVICT_DEVICE TileScan(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
-                            const Bests& bests, int32_t pass)
-      : prompt_{prompt}, all_{all}, chunk_{chunk}, wide_{wide}, bests_{bests}, pass_{pass} {
-    HASHEVICT_UNROLL
-    for (int32_t n = 0; n < Shape::kTiles; ++n) {
-      const int32_t column = step(group_ / 2, n, group_ % 2);
-      HASHEVICT_UNROLL
-      for (int32_t s = 0; s < Shape::kProducts; ++s) {
-        bests.weights.load_many(column * Shape::kWeights + s * 8 + quad_ * 2, weights_[s][n]);
-      }
-    }
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Shape::kSteps; ++i) bases_[i] = bests.bases.load(own_step(i));
-  }
+                            const Bests& bests)
+      : prompt_{prompt}, all_{all}, chunk_{chunk}, wide_{wide}, bests_{bests} {}
 
   /// Scans tile `tile` of the slots.
   HASHEVICT_DEVICE void scan_slots(int32_t tile) {
@@ -229,16 +224,16 @@ class TileScan {
         rows[h].tie = wide_.keys.tie(position, slot);
       }
       if (!smallest_) continue;
-      rows[h].smallest = pass_ == 0 ? all_.accumulator(slot) : bests_.smallest.load(slot);
+      rows[h].smallest = all_.accumulator(slot);
       rows[h].place = slot;
     }
-    uint32_t scores[2][Shape::kSteps];
+    uint32_t scores[2][kLaneSteps];
     score(codes, rows, scores);
     const bool masks = simt::any(simt::kFullMask, rows[0].first_step > 0 || rows[1].first_step > 0);
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < Shape::kSteps; ++i) {
+      for (int32_t i = 0; i < kLaneSteps; ++i) {
         uint32_t key = scores[h][i] * rows[h].scale + rows[h].tie;
         if (masks && own_step(i) < rows[h].first_step) key = 0;
         const uint32_t lower = key < firsts_[i] ? key : firsts_[i];
@@ -259,24 +254,22 @@ class TileScan {
       rows[h] = {0, 0, kWideTokens, token + 1, 255, -1};
       if (token >= wide_.count) continue;
       codes[h] = staged_code<kBits>(chunk_, token, 0);
-      if (!smallest_) continue;
-      rows[h].place = prompt_.head.capacity + token;
-      if (pass_ > 0) rows[h].smallest = bests_.smallest.load(rows[h].place);
+      if (smallest_) rows[h].place = prompt_.head.capacity + token;
     }
-    uint32_t scores[2][Shape::kSteps];
+    uint32_t scores[2][kLaneSteps];
     score(codes, rows, scores);
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
       const int32_t token = tile * kTileSlots + group_ + 8 * h;
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < Shape::kSteps; ++i) bests_.own.store(own_step(i) * kWideTokens + token, scores[h][i]);
+      for (int32_t i = 0; i < kLaneSteps; ++i) bests_.own.store(own_step(i) * kWideTokens + token, scores[h][i]);
     }
   }
 
   /// Stores the bests of the warp's buckets.
   HASHEVICT_DEVICE void store() const {
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Shape::kSteps; ++i) {
+    for (int32_t i = 0; i < kLaneSteps; ++i) {
       const int32_t place = own_step(i) * kBuckets + simt::warp() * 8 + group_;
       const uint32_t first = firsts_[i];
       const uint32_t second = seconds_[i];
@@ -286,31 +279,33 @@ class TileScan {
   }
 
  private:
-  /// The step of column 2 `quad` + `odd` of product `n`: a lane has neighbouring steps.
-  [[nodiscard]] HASHEVICT_DEVICE int32_t step(int32_t quad, int32_t n, int32_t odd) const {
-    return pass_ * (8 * Shape::kTiles) + quad * Shape::kSteps + 2 * n + odd;
-  }
   /// The i-th of the lane's steps.
-  [[nodiscard]] HASHEVICT_DEVICE int32_t own_step(int32_t i) const { return step(quad_, 0, 0) + i; }
+  [[nodiscard]] HASHEVICT_DEVICE int32_t own_step(int32_t i) const { return quad_ * kLaneSteps + i; }
 
   /// The scores of two rows in the lane's steps.
   HASHEVICT_DEVICE void score(const Code<kBits> (&codes)[2], const ScannedRow (&rows)[2],
-                              uint32_t (&scores)[2][Shape::kSteps]) const {
-    float sums[Shape::kTiles][4] = {};
+                              uint32_t (&scores)[2][kLaneSteps]) const {
+    float sums[kStepTiles][4] = {};
     HASHEVICT_UNROLL
-    for (int32_t s = 0; s < Shape::kProducts; ++s) {
+    for (int32_t s = 0; s < kProducts<kBits>; ++s) {
       const uint32_t upper = spread<kBits>(codes[0].words[s / 2]) >> quad_;
       const uint32_t lower = spread<kBits>(codes[1].words[s / 2]) >> quad_;
       const uint32_t even[4] = {factors<0>(upper), factors<0>(lower), factors<4>(upper), factors<4>(lower)};
       const uint32_t odd[4] = {factors<8>(upper), factors<8>(lower), factors<12>(upper), factors<12>(lower)};
       HASHEVICT_UNROLL
-      for (int32_t n = 0; n < Shape::kTiles; ++n) simt::mma<false>(sums[n], s % 2 == 0 ? even : odd, weights_[s][n]);
+      for (int32_t n = 0; n < kStepTiles; ++n) {
+        uint32_t weights[2];
+        bests_.weights.load_many(((s * kStepTiles + n) * simt::kWarpSize + simt::lane()) * 2, weights);
+        simt::mma<false>(sums[n], s % 2 == 0 ? even : odd, weights);
+      }
     }
+    float bases[kLaneSteps];
+    bests_.bases.load_many(own_step(0), bases);
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < Shape::kSteps; ++i) {
-        scores[h][i] = simt::bits_of_float(simt::add(sums[i / 2][2 * h + i % 2], bases_[i])) - kScoreOffsetBits;
+      for (int32_t i = 0; i < kLaneSteps; ++i) {
+        scores[h][i] = simt::bits_of_float(simt::add(sums[i / 2][2 * h + i % 2], bases[i])) - kScoreOffsetBits;
       }
       if (smallest_) keep_smallest(rows[h], scores[h]);
     }
@@ -318,10 +313,10 @@ class TileScan {
 
   /// Replaces a row's distances by scores of its smallest distance so far, over the steps of the four lanes of a quad
   /// in turn.
-  HASHEVICT_DEVICE void keep_smallest(const ScannedRow& row, uint32_t (&scores)[Shape::kSteps]) const {
+  HASHEVICT_DEVICE void keep_smallest(const ScannedRow& row, uint32_t (&scores)[kLaneSteps]) const {
     uint32_t smallest = 255;
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Shape::kSteps; ++i) {
+    for (int32_t i = 0; i < kLaneSteps; ++i) {
       const bool later = own_step(i) >= row.first_later && own_step(i) < wide_.count;
       const uint32_t distance = later ? scores[i] : 255U;
       smallest = distance < smallest ? distance : smallest;
@@ -334,10 +329,9 @@ class TileScan {
       if (quad_ >= k && other < before) before = other;
     }
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Shape::kSteps; ++i) scores[i] = 255U - (scores[i] < before ? scores[i] : before);
-    simt::warp_sync(simt::kFullMask);  // other lanes have loaded what is overwritten
+    for (int32_t i = 0; i < kLaneSteps; ++i) scores[i] = 255U - (scores[i] < before ? scores[i] : before);
     if (quad_ == 3 && row.place >= 0) {
-      bests_.smallest.store(row.place, static_cast<uint8_t>(255U - scores[Shape::kSteps - 1]));
+      bests_.smallest.store(row.place, static_cast<uint8_t>(255U - scores[kLaneSteps - 1]));
     }
   }
 
@@ -346,14 +340,11 @@ class TileScan {
   const Chunk& chunk_;
   const WideChunk& wide_;
   const Bests& bests_;
-  int32_t pass_;
   int32_t group_ = simt::lane() / 4;  // row of a half tile
   int32_t quad_ = simt::lane() % 4;
   bool smallest_ = prompt_.rule().scored == core::Scored::smallest_distance;
-  uint32_t weights_[Shape::kProducts][Shape::kTiles][2];
-  float bases_[Shape::kSteps];
-  uint32_t firsts_[Shape::kSteps] = {};
-  uint32_t seconds_[Shape::kSteps] = {};
+  uint32_t firsts_[kLaneSteps] = {};
+  uint32_t seconds_[kLaneSteps] = {};
 };
 
 /// All threads find the bests of a wide chunk whose probes are staged. A barrier comes before their use.
@@ -361,15 +352,12 @@ template <int32_t kBits, class AllSlots>
 HASHEVICT_DEVICE void find_bests(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
                                  const Bests& bests) {
   weigh_probes<kBits>(prompt, chunk, wide, bests);
+  mark(Phase::weights);
+  TileScan<kBits, AllSlots> scan{prompt, all, chunk, wide, bests};
   HASHEVICT_NO_UNROLL
-  for (int32_t pass = 0; pass < ScanShape<kBits>::kPasses; ++pass) {
-    simt::warp_sync(simt::kFullMask);  // another lane has stored the accumulators of the pass before
-    TileScan<kBits, AllSlots> scan{prompt, all, chunk, wide, bests, pass};
-    HASHEVICT_NO_UNROLL
-    for (int32_t tile = simt::warp(); tile * kTileSlots < wide.num_slots; tile += kChooseWarps) scan.scan_slots(tile);
-    if (simt::warp() < kWideTokens / kTileSlots) scan.scan_tokens(simt::warp());
-    scan.store();
-  }
+  for (int32_t tile = simt::warp(); tile * kTileSlots < wide.num_slots; tile += kChooseWarps) scan.scan_slots(tile);
+  if (simt::warp() < kWideTokens / kTileSlots) scan.scan_tokens(simt::warp());
+  scan.store();
 }
 
 HASHEVICT_DEVICE int32_t lowest_bit(uint32_t bits) {

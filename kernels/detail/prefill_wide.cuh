@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/prefill_bests.cuh"
 #include "kernels/detail/prefill_replay.cuh"
 
@@ -189,14 +190,18 @@ HASHEVICT_DEVICE void replay_wide(const Prompt& prompt, const AllSlots& all, con
                          end_probe,
                          short_keys(prompt.layer())};
     stage_chunk<kBits>(prompt, chunk, first, wide.count);
+    mark(Phase::stage);
     if (prompt.rule().accumulates || position + wide.count > prompt.head.capacity) {
       find_bests<kBits>(prompt, all, chunk, wide, bests);
     }
     simt::block_sync();
+    mark(Phase::bests);
     if (simt::warp() == 0) choose_slots<kBits>(prompt, all, chunk, wide, bests);
     simt::block_sync();
+    mark(Phase::steps);
     place_chunk<kBits>(prompt, all, chunk, wide, bests);
     simt::block_sync();
+    mark(Phase::place);
   }
 }
 
