@@ -42,10 +42,12 @@ struct ClockSource {
 
 }  // namespace hashevict::kernels
 
-#define HASHEVICT_CLOCKS_OF(file)                                                                 \
-  static bool take_clocks(::hashevict::kernels::PhaseSums& sums) {                                \
-    constexpr ::hashevict::kernels::PhaseSums kZero{};                                            \
+#define HASHEVICT_CLOCKS_OF(file)                                                                       \
+  static bool take_clocks(::hashevict::kernels::PhaseSums& sums) {                                      \
+    constexpr ::hashevict::kernels::PhaseSums kZero{};                                                  \
     return cudaMemcpyFromSymbol(&sums, ::hashevict::kernels::phase_sums, sizeof sums) == cudaSuccess && \
            cudaMemcpyToSymbol(::hashevict::kernels::phase_sums, &kZero, sizeof kZero) == cudaSuccess;   \
-  }                                                                                               \
-  static ::hashevict::kernels::ClockSource clock_source{#file, take_clocks}
+  }                                                                                                     \
+  static ::hashevict::kernels::ClockSource clock_source {                                               \
+#file, take_clocks                                                                                  \
+  }

@@ -181,20 +181,21 @@ HASHEVICT_DEVICE void weigh_probes(const Prompt& prompt, const Chunk& chunk, con
     for (int32_t n = wide.first_probe; wide.measures(prompt, step) && n < wide.end_probe; ++n) {
       set += static_cast<int32_t>(hamming_distance(staged_code<kBits>(chunk, step, n), Code<kBits>{}));
     }
-    const int32_t base = equal ? prompt.layer().rule.hash_bits - set : set;
+    const int32_t measured = equal ? prompt.layer().rule.hash_bits - set : set;
+    const int32_t base = wide.measures(prompt, step) ? measured : 255;  // no distance is smaller
     bests.bases.store(step, simt::fma(static_cast<float>(base), kUnit, kScoreOffset));
   }
   simt::block_sync();
 }
 
-/// What a lane knows of a row of a tile: a slot, or one of the chunk's own tokens.
+/// What a lane knows of a row of a tile: a slot, or one of the chunk's own tokens. Scores come as the bits of floats:
+/// kScoreOffsetBits more than the distance, the equal bits or the smallest distance.
 struct ScannedRow {
-  uint32_t scale;  ///< factor of its scores in keys; 0: no step evicts it
-  uint32_t tie;
-  int32_t first_step;   ///< that may evict it
-  int32_t first_later;  ///< step from which its accumulator changes
-  uint32_t smallest;    ///< accumulator before the pass
-  int32_t place;        ///< in Bests::smallest; -1: none
+  uint32_t scale;      ///< factor of these bits in keys; 0: no step evicts it
+  uint32_t tie;        ///< the rest of its keys
+  int32_t first_step;  ///< that may evict it, where some may
+  uint32_t smallest;   ///< its accumulator, as such bits
+  int32_t place;       ///< in Bests::smallest; -1: none
 };
 
 /// A warp's pass over its tiles.
@@ -213,22 +214,23 @@ class TileScan {
     for (int32_t h = 0; h < 2; ++h) {
       const int32_t slot = tile * kTileSlots + group_ + 8 * h;
       codes[h] = {};
-      rows[h] = {0, 0, kWideTokens, 0, 255, -1};
+      rows[h] = {0, 0, 0, kScoreOffsetBits + 255U, -1};
       if (slot >= wide_.num_slots) continue;
       const int32_t position = all_.position(slot);
       codes[h] = all_.code(slot);
       const int32_t first_step = wide_.first_step(prompt_.head, position);
       if (first_step < kWideTokens) {
+        const uint32_t scale = 1U << wide_.keys.shift;
         rows[h].first_step = first_step;
-        rows[h].scale = 1U << wide_.keys.shift;
-        rows[h].tie = wide_.keys.tie(position, slot);
+        rows[h].scale = smallest_ ? 0U - scale : scale;  // of 255 - smallest
+        rows[h].tie = wide_.keys.tie(position, slot) - zero_ * rows[h].scale;
       }
       if (!smallest_) continue;
-      rows[h].smallest = all_.accumulator(slot);
+      rows[h].smallest = kScoreOffsetBits + all_.accumulator(slot);
       rows[h].place = slot;
     }
     uint32_t scores[2][kLaneSteps];
-    score(codes, rows, scores);
+    score<false>(codes, rows, 0, scores);
     const bool masks = simt::any(simt::kFullMask, rows[0].first_step > 0 || rows[1].first_step > 0);
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
@@ -245,24 +247,27 @@ class TileScan {
 
   /// Scans tile `tile` of the chunk's own tokens, as if they were in slots.
   HASHEVICT_DEVICE void scan_tokens(int32_t tile) {
+    const int32_t first = tile * kTileSlots + group_;
     ScannedRow rows[2];
     Code<kBits> codes[2];
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
-      const int32_t token = tile * kTileSlots + group_ + 8 * h;
+      const int32_t token = first + 8 * h;
       codes[h] = {};
-      rows[h] = {0, 0, kWideTokens, token + 1, 255, -1};
+      rows[h] = {0, 0, 0, kScoreOffsetBits + 255U, -1};
       if (token >= wide_.count) continue;
       codes[h] = staged_code<kBits>(chunk_, token, 0);
       if (smallest_) rows[h].place = prompt_.head.capacity + token;
     }
     uint32_t scores[2][kLaneSteps];
-    score(codes, rows, scores);
+    score<true>(codes, rows, first, scores);
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
-      const int32_t token = tile * kTileSlots + group_ + 8 * h;
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < kLaneSteps; ++i) bests_.own.store(own_step(i) * kWideTokens + token, scores[h][i]);
+      for (int32_t i = 0; i < kLaneSteps; ++i) {
+        const uint32_t bits = scores[h][i];
+        bests_.own.store(own_step(i) * kWideTokens + first + 8 * h, smallest_ ? zero_ - bits : bits - zero_);
+      }
     }
   }
 
@@ -282,8 +287,10 @@ class TileScan {
   /// The i-th of the lane's steps.
   [[nodiscard]] HASHEVICT_DEVICE int32_t own_step(int32_t i) const { return quad_ * kLaneSteps + i; }
 
-  /// The scores of two rows in the lane's steps.
-  HASHEVICT_DEVICE void score(const Code<kBits> (&codes)[2], const ScannedRow (&rows)[2],
+  /// The bits of two rows' scores in the lane's steps.
+  /// @param token of the first row, where rows are tokens; 8 behind it is the second one
+  template <bool kTokens>
+  HASHEVICT_DEVICE void score(const Code<kBits> (&codes)[2], const ScannedRow (&rows)[2], int32_t token,
                               uint32_t (&scores)[2][kLaneSteps]) const {
     float sums[kStepTiles][4] = {};
     HASHEVICT_UNROLL
@@ -305,23 +312,18 @@ class TileScan {
     for (int32_t h = 0; h < 2; ++h) {
       HASHEVICT_UNROLL
       for (int32_t i = 0; i < kLaneSteps; ++i) {
-        scores[h][i] = simt::bits_of_float(simt::add(sums[i / 2][2 * h + i % 2], bases[i])) - kScoreOffsetBits;
+        scores[h][i] = simt::bits_of_float(simt::add(sums[i / 2][2 * h + i % 2], bases[i]));
+        if (kTokens && smallest_ && own_step(i) <= token + 8 * h) scores[h][i] = kScoreOffsetBits + 255U;
       }
       if (smallest_) keep_smallest(rows[h], scores[h]);
     }
   }
 
-  /// Replaces a row's distances by scores of its smallest distance so far, over the steps of the four lanes of a quad
-  /// in turn.
+  /// Replaces a row's distances by the smallest so far, over the steps of the four lanes of a quad in turn.
   HASHEVICT_DEVICE void keep_smallest(const ScannedRow& row, uint32_t (&scores)[kLaneSteps]) const {
-    uint32_t smallest = 255;
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kLaneSteps; ++i) {
-      const bool later = own_step(i) >= row.first_later && own_step(i) < wide_.count;
-      const uint32_t distance = later ? scores[i] : 255U;
-      smallest = distance < smallest ? distance : smallest;
-      scores[i] = smallest;
-    }
+    for (int32_t i = 1; i < kLaneSteps; ++i) scores[i] = scores[i] < scores[i - 1] ? scores[i] : scores[i - 1];
+    const uint32_t smallest = scores[kLaneSteps - 1];
     uint32_t before = row.smallest;
     HASHEVICT_UNROLL
     for (int32_t k = 1; k < 4; ++k) {
@@ -329,9 +331,9 @@ class TileScan {
       if (quad_ >= k && other < before) before = other;
     }
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kLaneSteps; ++i) scores[i] = 255U - (scores[i] < before ? scores[i] : before);
+    for (int32_t i = 0; i < kLaneSteps; ++i) scores[i] = scores[i] < before ? scores[i] : before;
     if (quad_ == 3 && row.place >= 0) {
-      bests_.smallest.store(row.place, static_cast<uint8_t>(255U - scores[kLaneSteps - 1]));
+      bests_.smallest.store(row.place, static_cast<uint8_t>(scores[kLaneSteps - 1] - kScoreOffsetBits));
     }
   }
 
@@ -343,6 +345,7 @@ class TileScan {
   int32_t group_ = simt::lane() / 4;  // row of a half tile
   int32_t quad_ = simt::lane() % 4;
   bool smallest_ = prompt_.rule().scored == core::Scored::smallest_distance;
+  uint32_t zero_ = smallest_ ? kScoreOffsetBits + 255U : kScoreOffsetBits;  // the bits of score 0
   uint32_t firsts_[kLaneSteps] = {};
   uint32_t seconds_[kLaneSteps] = {};
 };

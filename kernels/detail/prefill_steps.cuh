@@ -41,20 +41,17 @@ HASHEVICT_HOST_DEVICE inline int32_t replay_bytes(const Layer& layer) {
   return alike ? largest.bytes : kMostReplayBytes;
 }
 
-/// Runs the steps of all tokens, 32 together where scores and positions fit into short keys.
-template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void replay_steps(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const Bests& bests,
-                                   bool wide) {
+/// Whether the steps of a row are taken 32 at a time: its scores and positions fit into short keys.
+template <int32_t kBits>
+HASHEVICT_DEVICE bool is_wide(const Prompt& prompt) {
   const auto most = static_cast<int32_t>(short_keys(prompt.layer()).most());
-  if (wide && prompt.row.plan == Plan::by_rule && prompt.row.total() < most && prompt.head.capacity < most) {
-    replay_wide<kBits>(prompt, all, chunk, bests);
-  } else {
-    replay_tokens<kBits>(prompt, all, chunk);
-  }
+  return prompt.row.plan == Plan::by_rule && prompt.row.total() < most && prompt.head.capacity < most &&
+         replay_shape<kBits>(prompt.layer(), prompt.head.capacity).wide;
 }
 
 /// Runs the steps of all tokens. In mode RECENT it reports the slots where tokens end up.
-template <int32_t kBits>
+/// @param kWide the row is_wide()
+template <int32_t kBits, bool kWide>
 HASHEVICT_DEVICE void replay(const Prompt& prompt) {
   simt::SharedMemory memory;
   const Layer& layer = prompt.layer();
@@ -66,18 +63,33 @@ HASHEVICT_DEVICE void replay(const Prompt& prompt) {
   start_deaths(prompt);
   const GlobalSlots<kBits> global{prompt.head, prompt.rule().accumulator_bytes};
   const int32_t length = length_after(prompt.row);
+  const auto run = [&](const auto& slots) {
+    if constexpr (kWide) {
+      replay_wide<kBits>(prompt, slots, chunk, bests);
+    } else {
+      replay_tokens<kBits>(prompt, slots, chunk);
+    }
+  };
   if (shape.shares_slots) {
     const auto shared = take_shared_slots<kBits>(memory, prompt.head.capacity, prompt.rule());
     copy_slots_of_thread(global, shared, prompt.head.length(prompt.row.before), prompt.rule());
-    replay_steps<kBits>(prompt, shared, chunk, bests, shape.wide);
+    run(shared);
     copy_slots_of_thread(shared, global, length, prompt.rule());
   } else {
-    replay_steps<kBits>(prompt, global, chunk, bests, shape.wide);
+    run(global);
   }
   for (int32_t slot = simt::thread_index(); by_age && slot < length; slot += kChooseThreads) {
     const int64_t token = token_of(prompt.row, global.position(slot));
     if (token >= 0) store_number(prompt.params.evict.slots, token, prompt.head.kv_head, slot);
   }
+}
+
+/// The replay of a row that is_wide(). A function of its own, so that each kind of replay has all registers.
+template <int32_t kBits>
+HASHEVICT_NOINLINE void replay_many(const PrefillParams& p) {
+  const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
+  const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
+  replay<kBits, true>({p, row, head});
 }
 
 }  // namespace hashevict::kernels
