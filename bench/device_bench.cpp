@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "authors_steps.hpp"
 #include "axes.hpp"
 #include "device.hpp"
 #include "workload.hpp"
@@ -20,8 +21,9 @@
 #endif
 
 /// One benchmark per operation of the CUDA backend, timed by events on the device. Axes as in operations_bench.cpp.
-/// Peers: `launch`, an empty kernel; `attend` beside `decode`; and, if the build found its headers, `flash_infer`:
-/// FlashInfer's attention over the same keys and values, planned beforehand.
+/// Peers: `launch`, an empty kernel; `attend`, and `append_attend` in two launches, beside `decode`; `authors_steps`,
+/// one launch for each tensor operation of the authors' code, beside `evict`; and, if the build found its headers,
+/// `flash_infer`: FlashInfer's attention over the same keys and values, planned beforehand.
 ///
 /// Each call takes the next of `layers` layers. Together they have four times the bytes of the L2 cache (`of_l2`), or
 /// fill a third of the free memory. Counters: `bytes` per call; `median_us`; `of_read` and `of_copy`, bytes per second
@@ -196,6 +198,35 @@ void decode(benchmark::State& state, Preset preset) {
 }
 BENCHMARK_CAPTURE(decode, paper, Preset::paper)->Apply(step_axes);
 BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
+
+/// What decode does in one launch, in two.
+void append_attend(benchmark::State& state) {
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, Preset::paper);
+    DeviceWorkload load{shape, kv_bytes(shape)};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->kv_bytes() + load->code_bytes()), load->shape().num_layers, [&] {
+      const DecodeArgs& step = load->step();
+      load->cache().append(of_step<AppendArgs>(step), Stream{clock.stream()});
+      load->cache().attend(of_step<AttendArgs>(step), Stream{clock.stream()});
+    });
+  });
+}
+BENCHMARK(append_attend)->Apply(step_axes);
+
+/// A step's eviction in the operations of the authors' code: beside `evict`, which leaves keys and values to the
+/// caller, it also stores the new rows.
+void authors_steps(benchmark::State& state) {
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, Preset::paper);
+    DeviceWorkload load{shape, code_bytes(shape)};
+    const AuthorsSteps authors{load->shape(), load.buffers()};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->code_bytes()), load->shape().num_layers,
+            [&] { authors.evict(load->step(), clock.stream()); });
+  });
+}
+BENCHMARK(authors_steps)->Apply(step_axes);
 
 #ifdef HASHEVICT_HAS_FLASHINFER
 /// Whether two calls write the same to `out`, up to intermediate rounding.
