@@ -42,9 +42,9 @@ prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   } else if (row.plan == Plan::one_shot) {
     select_survivors<kBits>(p);
   } else if (is_wide<kBits>(prompt)) {
-    replay_many<kBits>(p);
+    if constexpr (kBits <= kMostWideBits) replay_many<kBits>(p);
   } else {
-    replay<kBits, false>(prompt);
+    replay<kBits>(prompt);
   }
 }
 

@@ -55,9 +55,12 @@ HASHEVICT_HOST_DEVICE inline int32_t num_probes(const Layer& layer) {
   return layer.rule.facts.probe == core::Probe::queries ? layer.shape.group_size : 1;
 }
 
+inline constexpr int32_t kMostWideBits = 64;  ///< of a code: ptxas would spill with more
+
 /// Whether scores are of a kind that a scan can compute for many steps at once.
 HASHEVICT_HOST_DEVICE inline bool scans_many_steps(const Layer& layer) {
-  return layer.rule.facts.scored != core::Scored::otherwise && num_probes(layer) <= kMostProbes;
+  return layer.rule.hash_bits <= kMostWideBits && layer.rule.facts.scored != core::Scored::otherwise &&
+         num_probes(layer) <= kMostProbes;
 }
 
 HASHEVICT_DEVICE ShortKeys short_keys(const Layer& layer) {
@@ -80,25 +83,27 @@ struct Bests {
   simt::SharedArray<uint8_t> smallest;  ///< [slots + tokens] accumulators after the chunk; empty for other rules
 };
 
+/// Words of all arrays of fixed size.
+template <int32_t kBits>
+inline constexpr int32_t kBestsWords = kWeights<kBits> + kWideTokens*(2 * kBuckets + kWideTokens + 3);
+
 template <int32_t kBits>
 HASHEVICT_HOST_DEVICE inline int64_t bests_bytes(const Layer& layer, int32_t capacity) {
   const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
-  constexpr int32_t kNumbers = kWeights<kBits> + kWideTokens * (2 * kBuckets + kWideTokens + 3);
-  return int64_t{kNumbers} * 4 + (smallest ? (int64_t{capacity} + kWideTokens + 15) / 16 * 16 : 0);
+  return int64_t{kBestsWords<kBits>} * 4 + (smallest ? (int64_t{capacity} + kWideTokens + 15) / 16 * 16 : 0);
 }
 
-/// @param wide false: the arrays are empty
+/// A block takes them before anything else: the places of arrays of fixed size are then constants, not registers.
 template <int32_t kBits>
-HASHEVICT_DEVICE Bests take_bests(simt::SharedMemory& memory, const Layer& layer, int32_t capacity, bool wide) {
-  const bool smallest = wide && layer.rule.facts.scored == core::Scored::smallest_distance;
-  const int32_t tokens = wide ? kWideTokens : 0;
-  const auto weights = memory.take<uint32_t>(wide ? kWeights<kBits> : 0);
-  const auto bases = memory.take<float>(tokens);
-  const auto firsts = memory.take<uint32_t>(tokens * kBuckets);
-  const auto seconds = memory.take<uint32_t>(tokens * kBuckets);
-  const auto own = memory.take<uint32_t>(tokens * tokens);
-  const auto slots = memory.take<int32_t>(tokens);
-  const auto victims = memory.take<int32_t>(tokens);
+HASHEVICT_DEVICE Bests take_bests(simt::SharedMemory& memory, const Layer& layer, int32_t capacity) {
+  const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
+  const auto weights = memory.take<uint32_t>(kWeights<kBits>);
+  const auto bases = memory.take<float>(kWideTokens);
+  const auto firsts = memory.take<uint32_t>(kWideTokens * kBuckets);
+  const auto seconds = memory.take<uint32_t>(kWideTokens * kBuckets);
+  const auto own = memory.take<uint32_t>(kWideTokens * kWideTokens);
+  const auto slots = memory.take<int32_t>(kWideTokens);
+  const auto victims = memory.take<int32_t>(kWideTokens);
   return {weights, bases, firsts,  seconds,
           own,     slots, victims, memory.take<uint8_t>(smallest ? capacity + kWideTokens : 0)};
 }

@@ -49,34 +49,25 @@ HASHEVICT_DEVICE bool is_wide(const Prompt& prompt) {
          replay_shape<kBits>(prompt.layer(), prompt.head.capacity).wide;
 }
 
-/// Runs the steps of all tokens. In mode RECENT it reports the slots where tokens end up.
-/// @param kWide the row is_wide()
-template <int32_t kBits, bool kWide>
+/// The steps of all tokens one by one. In mode RECENT it reports the slots where tokens end up.
+template <int32_t kBits>
 HASHEVICT_DEVICE void replay(const Prompt& prompt) {
   simt::SharedMemory memory;
   const Layer& layer = prompt.layer();
-  const ReplayShape shape = replay_shape<kBits>(layer, prompt.head.capacity);
-  const Chunk chunk = take_chunk<kBits>(memory, layer, shape.wide);
-  const Bests bests = take_bests<kBits>(memory, layer, prompt.head.capacity, shape.wide);
+  const Chunk chunk = take_chunk<kBits>(memory, layer, false);
   const bool by_age = prompt.row.plan == Plan::by_age;
   if (by_age) report_none(prompt);
   start_deaths(prompt);
   const GlobalSlots<kBits> global{prompt.head, prompt.rule().accumulator_bytes};
   const int32_t length = length_after(prompt.row);
-  const auto run = [&](const auto& slots) {
-    if constexpr (kWide) {
-      replay_wide<kBits>(prompt, slots, chunk, bests);
-    } else {
-      replay_tokens<kBits>(prompt, slots, chunk);
-    }
-  };
+  const ReplayShape shape = replay_shape<kBits>(layer, prompt.head.capacity);
   if (shape.shares_slots) {
     const auto shared = take_shared_slots<kBits>(memory, prompt.head.capacity, prompt.rule());
     copy_slots_of_thread(global, shared, prompt.head.length(prompt.row.before), prompt.rule());
-    run(shared);
+    replay_tokens<kBits>(prompt, shared, chunk);
     copy_slots_of_thread(shared, global, length, prompt.rule());
   } else {
-    run(global);
+    replay_tokens<kBits>(prompt, global, chunk);
   }
   for (int32_t slot = simt::thread_index(); by_age && slot < length; slot += kChooseThreads) {
     const int64_t token = token_of(prompt.row, global.position(slot));
@@ -84,12 +75,29 @@ HASHEVICT_DEVICE void replay(const Prompt& prompt) {
   }
 }
 
-/// The replay of a row that is_wide(). A function of its own, so that each kind of replay has all registers.
+/// The steps of a row that is_wide(). A function of its own, so that each kind of replay has all registers.
 template <int32_t kBits>
 HASHEVICT_NOINLINE void replay_many(const PrefillParams& p) {
+  const Layer& layer = p.evict.layer;
   const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
-  const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
-  replay<kBits, true>({p, row, head});
+  const Head head = head_of(layer, row.sequence, simt::block_y());
+  const Prompt prompt{p, row, head};
+  simt::SharedMemory memory;
+  const Bests bests = take_bests<kBits>(memory, layer, head.capacity);
+  const Chunk chunk = take_chunk<kBits>(memory, layer, true);
+  start_deaths(prompt);
+  const int32_t accumulator_bytes = prompt.rule().accumulator_bytes;
+  if (replay_shape<kBits>(layer, head.capacity).shares_slots) {
+    const auto shared = take_shared_slots<kBits>(memory, head.capacity, prompt.rule());
+    const GlobalSlots<kBits> before{head, accumulator_bytes};
+    copy_slots_of_thread(before, shared, head.length(row.before), prompt.rule());
+    replay_wide<kBits>(prompt, shared, chunk, bests);
+    // Looked up again, so that no register holds its pointers during the replay.
+    const GlobalSlots<kBits> after{head_of(layer, row.sequence, simt::block_y()), accumulator_bytes};
+    copy_slots_of_thread(shared, after, length_after(row), prompt.rule());
+  } else {
+    replay_wide<kBits>(prompt, GlobalSlots<kBits>{head, accumulator_bytes}, chunk, bests);
+  }
 }
 
 }  // namespace hashevict::kernels
