@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/detail/attend_shape.cuh"
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/step.cuh"
 
 /// The parts of decode() that depend on the rule. Every kernel has them all and runs each once a token, so here the
@@ -272,6 +273,7 @@ HASHEVICT_DEVICE Candidate find_candidate(const EvictParams& p, const DecodeItem
                                           const StepShared& shared, const WarpCandidates& candidates) {
   const Head head = head_of(p.layer, item.sequence, item.kv_head);
   encode_step(p, head, item, shared);
+  mark(Phase::encode);
   if (!item.is_full() && !p.layer.rule.facts.accumulates) return {0, -1};
   const int32_t first = split << item.split_bits;
   const int32_t left = item.length() - first;
