@@ -180,7 +180,7 @@ def test_a_profile_with_codes_makes_recall_the_rule() -> None:
     without = with_codes.replace(projection=None, center=None)
     policies = []
     for profile in (None, without, with_codes):
-        cache = HashEvictCache(model, 0.5, max_length=100, profile=profile, floor=8, num_threads=1)
+        cache = HashEvictCache(model, 0.5, max_length=100, profile=profile, num_threads=1)
         generate(model, torch.randint(3, VOCABULARY, (1, 60)), None, cache, max_new_tokens=2)
         policies.append(cache.native.config.rule.policy)  # type: ignore[union-attr]
         assert cache.native.config.rule.recent_fraction == 0.5  # type: ignore[union-attr]
