@@ -8,8 +8,9 @@ LIBRARY is libhashevict.so of the preset release-shared. All figures are torch's
 run, the median over its rounds. Attention in torch's three forms: grouped heads (enable_gqa), the group as the query
 rows of one head, two matrix products with a softmax. Eviction as the paper's authors write it, by ordinary torch
 operations: signs of a random projection, Hamming distances to all codes, argmax, and the new row in the victim's slot.
-The share of read bandwidth is the time of a sum of 64-bit integers over as many bytes, divided by that of attention: it
-bounds what any attention can gain, since each must read keys and values once.
+The share of read bandwidth is the time of torch's sum of 64-bit integers over as many bytes, divided by that of
+attention. Over torch's memory, which has ordinary pages, no attention exceeds 1 by much, since each must read keys and
+values once. The cache asks for huge pages, and can.
 With --threads 1 times are processor time of that thread. Skips with one line where torch is missing.
 """
 import argparse

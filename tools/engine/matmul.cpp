@@ -30,6 +30,9 @@ constexpr int kRegisters = 32;
 constexpr int kRegisters = 16;
 #endif
 constexpr int kTileRows = std::max(1, std::min(12, (kRegisters - 2) / kVectors - 1));
+// A tile of one panel needs a broadcast for each product if a panel is one vector. Two panels share the broadcasts, and
+// 32 registers hold the sums.
+constexpr int kTilePanels = kVectors == 1 && kRegisters == 32 ? 2 : 1;
 
 HWY_INLINE Vector load(const float* weights) {
   return hn::LoadU(Floats(), weights);
@@ -116,11 +119,11 @@ void multiply_block(const PanelProduct& p, int64_t row, int64_t panel) {
   multiply_tile<T, kRows, kPanels>(p, row, panel, p.y + row * p.y_stride + panel * kPanelWidth, p.y_stride);
 }
 
-template <class T, int kRows>
+template <class T, int kRows, int kPanels>
 void multiply_remaining_rows(const PanelProduct& p, int64_t row, int64_t panel) {
   if constexpr (kRows > 0) {
-    if (p.rows - row == kRows) return multiply_block<T, kRows, 1>(p, row, panel);
-    multiply_remaining_rows<T, kRows - 1>(p, row, panel);
+    if (p.rows - row == kRows) return multiply_block<T, kRows, kPanels>(p, row, panel);
+    multiply_remaining_rows<T, kRows - 1, kPanels>(p, row, panel);
   }
 }
 
@@ -132,15 +135,23 @@ int64_t multiply_few_rows(const PanelProduct& p) {
   return panel;
 }
 
-// A panel stays in the first-level cache while all rows use it.
+// Panels stay in the first-level cache while all rows use them.
+template <class T, int kPanels>
+void multiply_rows(const PanelProduct& p, int64_t panel) {
+  int64_t row = 0;
+  for (; row + kTileRows <= p.rows; row += kTileRows) multiply_block<T, kTileRows, kPanels>(p, row, panel);
+  multiply_remaining_rows<T, kTileRows - 1, kPanels>(p, row, panel);
+}
+
 template <class T>
 void multiply_all(const PanelProduct& p) {
   int64_t panel = p.rows == 1 ? multiply_few_rows<T, 1, 4>(p) : p.rows == 2 ? multiply_few_rows<T, 2, 2>(p) : 0;
-  for (; panel * kPanelWidth < p.outputs; ++panel) {
-    int64_t row = 0;
-    for (; row + kTileRows <= p.rows; row += kTileRows) multiply_block<T, kTileRows, 1>(p, row, panel);
-    multiply_remaining_rows<T, kTileRows - 1>(p, row, panel);
+  if constexpr (kTilePanels > 1) {
+    for (; (panel + kTilePanels) * kPanelWidth <= p.outputs; panel += kTilePanels) {
+      multiply_rows<T, kTilePanels>(p, panel);
+    }
   }
+  for (; panel * kPanelWidth < p.outputs; ++panel) multiply_rows<T, 1>(p, panel);
 }
 
 void multiply_panels_of_type(const PanelProduct& p) {
