@@ -77,7 +77,7 @@ HASHEVICT_DEVICE void replay(const Prompt& prompt) {
 
 /// The steps of a row that is_wide(). A function of its own, so that each kind of replay has all registers.
 template <int32_t kBits>
-HASHEVICT_NOINLINE void replay_many(const PrefillParams& p) {
+HASHEVICT_DEVICE void replay_many(const PrefillParams& p) {
   const Layer& layer = p.evict.layer;
   const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
   const Head head = head_of(layer, row.sequence, simt::block_y());
