@@ -3,6 +3,7 @@
 
 #include "kernels/detail/attend_fold.cuh"
 #include "kernels/detail/attend_inputs.cuh"
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/head.cuh"
 
 namespace hashevict::kernels {
