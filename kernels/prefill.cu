@@ -57,27 +57,14 @@ const char* choose(const PrefillParams& p, const Queue& queue) {
   return visit_bits(layer.rule.hash_bits, [&](auto bits) {
     constexpr int32_t kBits = decltype(bits)::value;
     const simt::Extents extents{rows, layer.shape.num_kv_heads, kChooseThreads, choose_bytes<kBits>(layer)};
-    if constexpr (kBits <= kMostWideBits) {
-      const char* const error =
-          scans_many_steps(layer) ? simt::launch(prefill_steps<kBits>, extents, p, queue) : nullptr;
-      if (error != nullptr) return error;
-    }
-    const char* const error = simt::launch(prefill_choose<kBits>, extents, p, queue);
+    const char* error = scans_many_steps(layer) ? simt::launch(prefill_steps<kBits>, extents, p, queue) : nullptr;
+    if (error == nullptr) error = simt::launch(prefill_choose<kBits>, extents, p, queue);
     const bool steps_alone = p.mode == HASHEVICT_PREFILL_REPLAY;
     if (error != nullptr || steps_alone || !layer.rule.facts.needs_no_steps) return error;
     const simt::Extents of_slots{rows * layer.num_splits, kAccumulateParts, kAccumulateThreads,
                                  accumulate_bytes<kBits>()};
     return simt::launch(prefill_accumulate<kBits>, of_slots, p, queue);
   });
-}
-
-template <int32_t kBits>
-Prepared prepare_steps() {
-  if constexpr (kBits <= kMostWideBits) {
-    return simt::prepare(prefill_steps<kBits>);
-  } else {
-    return simt::all_of({});
-  }
 }
 
 /// Needs the slots as they were before the call, so it comes before store_survivors().
@@ -108,7 +95,7 @@ Prepared prepare_prefill(const Layer& layer) {
   return visit_bits(layer.rule.hash_bits, [&](auto bits) {
     constexpr int32_t kBits = decltype(bits)::value;
     return simt::all_of({prepare_encode(layer), simt::prepare(prefill_centers), simt::prepare(prefill_weigh),
-                         simt::prepare(prefill_choose<kBits>), prepare_steps<kBits>(),
+                         simt::prepare(prefill_choose<kBits>), simt::prepare(prefill_steps<kBits>),
                          simt::prepare(prefill_accumulate<kBits>), simt::prepare(prefill_move),
                          simt::prepare(prefill_gather), simt::prepare(prefill_count), prepare_prefill_attend(layer)});
   });
