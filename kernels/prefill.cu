@@ -57,7 +57,8 @@ const char* choose(const PrefillParams& p, const Queue& queue) {
   return visit_bits(layer.rule.hash_bits, [&](auto bits) {
     constexpr int32_t kBits = decltype(bits)::value;
     const simt::Extents extents{rows, layer.shape.num_kv_heads, kChooseThreads, choose_bytes<kBits>(layer)};
-    const char* const error = simt::launch(prefill_choose<kBits>, extents, p, queue);
+    const char* error = scans_many_steps(layer) ? simt::launch(prefill_steps<kBits>, extents, p, queue) : nullptr;
+    if (error == nullptr) error = simt::launch(prefill_choose<kBits>, extents, p, queue);
     const bool steps_alone = p.mode == HASHEVICT_PREFILL_REPLAY;
     if (error != nullptr || steps_alone || !layer.rule.facts.needs_no_steps) return error;
     const simt::Extents of_slots{rows * layer.num_splits, kAccumulateParts, kAccumulateThreads,
@@ -94,9 +95,9 @@ Prepared prepare_prefill(const Layer& layer) {
   return visit_bits(layer.rule.hash_bits, [&](auto bits) {
     constexpr int32_t kBits = decltype(bits)::value;
     return simt::all_of({prepare_encode(layer), simt::prepare(prefill_centers), simt::prepare(prefill_weigh),
-                         simt::prepare(prefill_choose<kBits>), simt::prepare(prefill_accumulate<kBits>),
-                         simt::prepare(prefill_move), simt::prepare(prefill_gather), simt::prepare(prefill_count),
-                         prepare_prefill_attend(layer)});
+                         simt::prepare(prefill_choose<kBits>), simt::prepare(prefill_steps<kBits>),
+                         simt::prepare(prefill_accumulate<kBits>), simt::prepare(prefill_move),
+                         simt::prepare(prefill_gather), simt::prepare(prefill_count), prepare_prefill_attend(layer)});
   });
 }
 

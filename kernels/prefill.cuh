@@ -32,7 +32,6 @@ template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads, 1)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
-  start_clock();
   const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
   if (row.plan == Plan::skip) return;
   const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
@@ -41,11 +40,30 @@ prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
     report_none(prompt);
   } else if (row.plan == Plan::one_shot) {
     select_survivors<kBits>(p);
-  } else if (is_wide<kBits>(prompt)) {
-    if constexpr (kBits <= kMostWideBits) replay_many<kBits>(p);
-  } else {
+  } else if (!is_wide<kBits>(prompt)) {
     replay<kBits>(prompt);
   }
+}
+
+/// Chooses the slots of a prompt's tokens where prefill_choose() leaves it to this kernel: steps of rules that score
+/// distances are prepared 32 at a time. A kernel of its own, so that each kind of replay has all registers. Grid and
+/// threads as there.
+/// Threads: a warp scans tiles of 16 slots for all 32 steps (prefill_bests.cuh), then one warp takes the steps, then
+/// all fill slots (prefill_wide.cuh).
+/// Bytes: codes of the prompt; the state is read and written once where its slots fit into shared memory.
+/// Bound: integer arithmetic of the scan, then the latency of one step after the other.
+/// Races: barriers lie between staging, scan, steps and the filling of slots.
+/// Budget: 128 registers, no spills; 98 KiB of shared memory at most.
+template <int32_t kBits>
+HASHEVICT_KERNEL(kChooseThreads, 1)
+prefill_steps(HASHEVICT_GRID_CONSTANT PrefillParams p) {
+  simt::wait_for_launch_before();
+  start_clock();
+  const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
+  if (row.plan != Plan::by_rule) return;
+  const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
+  const Prompt prompt{p, row, head};
+  if (is_wide<kBits>(prompt)) replay_many<kBits>(prompt);
 }
 
 /// Moves the counters on. It comes last, since the other kernels of the series decide by them. Grid: (rows /

@@ -3,6 +3,7 @@
 
 #include "kernels/detail/attend_fold.cuh"
 #include "kernels/detail/attend_inputs.cuh"
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/decode_step.cuh"
 
 /// The work of a head's last block, once every split has left its partial result and its candidate.

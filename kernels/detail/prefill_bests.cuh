@@ -55,12 +55,9 @@ HASHEVICT_HOST_DEVICE inline int32_t num_probes(const Layer& layer) {
   return layer.rule.facts.probe == core::Probe::queries ? layer.shape.group_size : 1;
 }
 
-inline constexpr int32_t kMostWideBits = 64;  ///< of a code: ptxas would spill with more
-
 /// Whether scores are of a kind that a scan can compute for many steps at once.
 HASHEVICT_HOST_DEVICE inline bool scans_many_steps(const Layer& layer) {
-  return layer.rule.hash_bits <= kMostWideBits && layer.rule.facts.scored != core::Scored::otherwise &&
-         num_probes(layer) <= kMostProbes;
+  return layer.rule.facts.scored != core::Scored::otherwise && num_probes(layer) <= kMostProbes;
 }
 
 HASHEVICT_DEVICE ShortKeys short_keys(const Layer& layer) {

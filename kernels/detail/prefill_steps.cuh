@@ -75,13 +75,11 @@ HASHEVICT_DEVICE void replay(const Prompt& prompt) {
   }
 }
 
-/// The steps of a row that is_wide(). A function of its own, so that each kind of replay has all registers.
+/// The steps of a row that is_wide(), 32 at a time.
 template <int32_t kBits>
-HASHEVICT_NOINLINE void replay_many(const PrefillParams& p) {
-  const Layer& layer = p.evict.layer;
-  const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
-  const Head head = head_of(layer, row.sequence, simt::block_y());
-  const Prompt prompt{p, row, head};
+HASHEVICT_DEVICE void replay_many(const Prompt& prompt) {
+  const Layer& layer = prompt.layer();
+  const Head& head = prompt.head;
   simt::SharedMemory memory;
   const Bests bests = take_bests<kBits>(memory, layer, head.capacity);
   const Chunk chunk = take_chunk<kBits>(memory, layer, true);
@@ -90,11 +88,11 @@ HASHEVICT_NOINLINE void replay_many(const PrefillParams& p) {
   if (replay_shape<kBits>(layer, head.capacity).shares_slots) {
     const auto shared = take_shared_slots<kBits>(memory, head.capacity, prompt.rule());
     const GlobalSlots<kBits> before{head, accumulator_bytes};
-    copy_slots_of_thread(before, shared, head.length(row.before), prompt.rule());
+    copy_slots_of_thread(before, shared, head.length(prompt.row.before), prompt.rule());
     replay_wide<kBits>(prompt, shared, chunk, bests);
     // Looked up again, so that no register holds its pointers during the replay.
-    const GlobalSlots<kBits> after{head_of(layer, row.sequence, simt::block_y()), accumulator_bytes};
-    copy_slots_of_thread(shared, after, length_after(row), prompt.rule());
+    const GlobalSlots<kBits> after{head_of(layer, prompt.row.sequence, head.kv_head), accumulator_bytes};
+    copy_slots_of_thread(shared, after, length_after(prompt.row), prompt.rule());
   } else {
     replay_wide<kBits>(prompt, GlobalSlots<kBits>{head, accumulator_bytes}, chunk, bests);
   }
