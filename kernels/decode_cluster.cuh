@@ -54,7 +54,8 @@ struct ClusterBlock {
   }
   [[nodiscard]] HASHEVICT_DEVICE RingRows rows() const {
     const int32_t num_splits = item.length() == 0 ? 0 : item.num_splits();
-    return {head().address, item.length(), item.split_bits, num_splits, simt::cluster_rank(), simt::cluster_size()};
+    return {head().address,       item.length(),        item.split_bits, num_splits,
+            simt::cluster_rank(), simt::cluster_size(), tiles()};
   }
 };
 
@@ -142,10 +143,7 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, bool firs
   }
   HASHEVICT_NO_UNROLL
   for (int32_t tile = 0; tile < block.tiles(); ++tile) {
-    if (tile > 0) {
-      block.ring.start(layer, rows);
-      stage_tile(block, tile);
-    }
+    if (tile > 0) stage_tile(block, tile);
     attend_own_splits(block, rows, tile);
     simt::wait_for_copies();
     simt::cluster_arrive();
@@ -207,7 +205,7 @@ HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
 }
 
 template <class Shape>
-HASHEVICT_KERNEL(kAttendThreads, 1)
+HASHEVICT_KERNEL(kAttendThreads, 2)
 decode_cluster(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   simt::wait_for_launch_before();
   if constexpr (simt::kHasClusters) decode_with_cluster<Shape>(p);

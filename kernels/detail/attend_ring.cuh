@@ -53,7 +53,7 @@ struct RingShape {
   }
 };
 
-/// The rows that a block goes through: splits `first`, `first` + `step`, .. of a head.
+/// The rows that a block goes through: splits `first`, `first` + `step`, .. of a head, once for each tile of queries.
 struct RingRows {
   core::SlotAddress address;
   int32_t length;  ///< valid slots of the head
@@ -61,6 +61,7 @@ struct RingRows {
   int32_t num_splits;  ///< 0 without slots
   int32_t first;
   int32_t step;
+  int32_t tiles;
 
   [[nodiscard]] HASHEVICT_DEVICE int32_t slots_of(int32_t split) const {
     const int32_t left = length - (split << split_bits);
@@ -94,6 +95,7 @@ class Ring {
   HASHEVICT_DEVICE void start(const Layer& layer, const RingRows& rows) {
     split_ = rows.first;
     slot_ = 0;
+    tiles_ = rows.first < rows.num_splits ? rows.tiles : 0;
     simt::fence_bulk_copies();  // rows were written by threads, of this launch or of one before
     HASHEVICT_NO_UNROLL
     for (int32_t i = 0; i < kEntries; ++i) fill(layer, rows);
@@ -128,7 +130,7 @@ class Ring {
  private:
   /// Fills the next entry, if any rows are left: with keys, then with the values of the same slots.
   HASHEVICT_DEVICE void fill(const Layer& layer, const RingRows& rows) {
-    if (split_ >= rows.num_splits) return;
+    if (tiles_ == 0) return;
     const int32_t left = rows.slots_of(split_) - slot_;
     const int32_t count = left < kSlots ? left : kSlots;
     const bool is_key = filled_ % 2 == 0;
@@ -139,6 +141,9 @@ class Ring {
     if (slot_ < rows.slots_of(split_)) return;
     slot_ = 0;
     split_ += rows.step;
+    if (split_ < rows.num_splits) return;
+    split_ = rows.first;
+    --tiles_;
   }
 
   /// Warp 0 starts the copies of an entry.
@@ -172,6 +177,7 @@ class Ring {
   int32_t read_ = 0;
   int32_t split_ = 0;  // of the entry to fill next
   int32_t slot_ = 0;   // of that split
+  int32_t tiles_ = 0;  // that are left, with that entry's
 };
 
 /// Takes the logits of the slot that is held out.

@@ -104,8 +104,9 @@ struct SplitPlace {
   int32_t rank;
   int32_t index;  ///< among the block's own splits
 
+  /// @param cluster_size a power of two
   static HASHEVICT_DEVICE SplitPlace of(int32_t split, int32_t cluster_size) {
-    return {split % cluster_size, split / cluster_size};
+    return {split & (cluster_size - 1), split >> simt::popcount(static_cast<uint32_t>(cluster_size - 1))};
   }
 };
 

@@ -100,8 +100,8 @@ hashevict_add_mutant(
   part_of_another_block
   FILE kernels/detail/decode_merge.cuh
   KERNEL decode_cluster
-  FROM "return {split % cluster_size, split / cluster_size};"
-  TO "return {(split + 1) % cluster_size, split / cluster_size};"
+  FROM "return {split & (cluster_size - 1),"
+  TO "return {(split + 1) & (cluster_size - 1),"
   EXPECTED "FAILED.*Mutants|uninitialised")
 hashevict_add_mutant(
   run_of_rows_too_long
