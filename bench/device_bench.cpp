@@ -9,22 +9,28 @@
 #include <string>
 #include <vector>
 
+#include "authors_steps.hpp"
 #include "axes.hpp"
 #include "device.hpp"
 #include "workload.hpp"
 #ifdef HASHEVICT_HAS_FLASHINFER
 #include "flash_infer.hpp"
 #endif
+#ifdef HASHEVICT_KERNEL_CLOCKS
+#include "kernels/clocks.hpp"
+#endif
 
 /// One benchmark per operation of the CUDA backend, timed by events on the device. Axes as in operations_bench.cpp.
-/// Peers: `launch`, an empty kernel; `attend` beside `decode`; and, if the build found its headers, `flash_infer`:
-/// FlashInfer's attention over the same keys and values, planned beforehand.
+/// Peers: `launch`, an empty kernel; `attend`, and `append_attend` in two launches, beside `decode`; `authors_steps`,
+/// one launch for each tensor operation of the authors' code, beside `evict`; and, if the build found its headers,
+/// `flash_infer`: FlashInfer's attention over the same keys and values, planned beforehand.
 ///
 /// Each call takes the next of `layers` layers. Together they have four times the bytes of the L2 cache (`of_l2`), or
 /// fill a third of the free memory. Counters: `bytes` per call; `median_us`; `of_read` and `of_copy`, bytes per second
 /// relative to the rates of a kernel that only reads and of a copy within device memory, both measured at the start;
 /// `launches` per call; `graph_us`, time per call if `graph_calls` of them form one graph that is replayed, which
-/// excludes the host's cost of a launch.
+/// excludes the host's cost of a launch; in a build with HASHEVICT_KERNEL_CLOCKS, `cycles:FILE:PHASE`, the mean of each
+/// phase of the kernels.
 namespace hashevict::bench {
 namespace {
 
@@ -105,14 +111,34 @@ void guarded(benchmark::State& state, const std::function<void()>& body) {
   }
 }
 
+/// Adds the mean cycles of each phase of the kernels that ran since the last call, in a build with marks.
+void count_phases([[maybe_unused]] benchmark::State& state) {
+#ifdef HASHEVICT_KERNEL_CLOCKS
+  using kernels::Phase;
+  static constexpr const char* kNames[] = {"find",    "stage",   "encode", "scan",       "queries",
+                                           "rows",    "partial", "ticket", "candidates", "merge",
+                                           "results", "weights", "bests",  "steps",      "place"};
+  static_assert(std::size(kNames) == static_cast<std::size_t>(Phase::count));
+  kernels::PhaseClock clocks[64];
+  const int32_t count = hashevict_read_kernel_clocks(clocks, static_cast<int32_t>(std::size(clocks)));
+  for (int32_t i = 0; i < count; ++i) {
+    const std::string name =
+        std::string{"cycles:"} + clocks[i].file + ":" + kNames[static_cast<int32_t>(clocks[i].phase)];
+    state.counters[name] = static_cast<double>(clocks[i].cycles) / static_cast<double>(clocks[i].marks);
+  }
+#endif
+}
+
 /// Times `call`, which moves `bytes` and cycles through `layers` layers, and adds its counters.
 void measure(benchmark::State& state, DeviceClock& clock, double bytes, int layers, const std::function<void()>& call) {
   clock.seconds(std::max(kCalls, layers), call);  // warm-up
+  count_phases(state);                            // whose phases the next call overwrites
   std::vector<double> rounds;
   for (auto _ : state) {
     rounds.push_back(clock.seconds(kCalls, call));
     state.SetIterationTime(rounds.back());
   }
+  count_phases(state);
   const auto middle = rounds.begin() + std::ssize(rounds) / 2;
   std::nth_element(rounds.begin(), middle, rounds.end());
   const double median = *middle;
@@ -172,6 +198,35 @@ void decode(benchmark::State& state, Preset preset) {
 }
 BENCHMARK_CAPTURE(decode, paper, Preset::paper)->Apply(step_axes);
 BENCHMARK_CAPTURE(decode, recall, Preset::recall)->Apply(recall_axes);
+
+/// What decode does in one launch, in two.
+void append_attend(benchmark::State& state) {
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, Preset::paper);
+    DeviceWorkload load{shape, kv_bytes(shape)};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->kv_bytes() + load->code_bytes()), load->shape().num_layers, [&] {
+      const DecodeArgs& step = load->step();
+      load->cache().append(of_step<AppendArgs>(step), Stream{clock.stream()});
+      load->cache().attend(of_step<AttendArgs>(step), Stream{clock.stream()});
+    });
+  });
+}
+BENCHMARK(append_attend)->Apply(step_axes);
+
+/// A step's eviction in the operations of the authors' code: beside `evict`, which leaves keys and values to the
+/// caller, it also stores the new rows.
+void authors_steps(benchmark::State& state) {
+  guarded(state, [&] {
+    const Shape shape = step_shape(state, Preset::paper);
+    DeviceWorkload load{shape, code_bytes(shape)};
+    const AuthorsSteps authors{load->shape(), load.buffers()};
+    DeviceClock clock;
+    measure(state, clock, static_cast<double>(load->code_bytes()), load->shape().num_layers,
+            [&] { authors.evict(load->step(), clock.stream()); });
+  });
+}
+BENCHMARK(authors_steps)->Apply(step_axes);
 
 #ifdef HASHEVICT_HAS_FLASHINFER
 /// Whether two calls write the same to `out`, up to intermediate rounding.

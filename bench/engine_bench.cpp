@@ -5,6 +5,7 @@
 #include <hashevict/cache.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,12 +14,13 @@
 
 #include "engine/decoder.hpp"
 #include "engine/generate.hpp"
-#include "random_model.hpp"
 #include "ratio.hpp"
+#include "small_model.hpp"
 
 /// End to end: the engine of tools/ on random weights of the shape of a model of 135 million parameters, with the full
 /// cache and with slots for a part of the context, the same for every head or as unequal as calibrated ones. Time to
-/// the first token, tokens per second behind the prompt, bytes, and the share of a step that eviction takes.
+/// the first token and bytes for one prompt; behind contexts of several lengths, tokens per second and the share of a
+/// step that eviction takes.
 ///
 /// `hashevict_engine_bench [--json FILE] [TOKENS]`: a prompt of 4096 tokens by default.
 namespace hashevict::bench {
@@ -26,6 +28,9 @@ namespace {
 
 constexpr int32_t kNewTokens = 48;
 constexpr int32_t kStepsPerRound = 4;
+constexpr int32_t kLongestContext = 8192 - kNewTokens;  ///< of the model
+/// Contexts whose keys and values are random: a step's time does not depend on them.
+constexpr int32_t kContexts[] = {1024, 2048, kLongestContext};
 
 struct Budget {
   std::string name;
@@ -48,15 +53,37 @@ Config config_of(const engine::ModelConfig& model, const Budget& budget, int32_t
   return config;
 }
 
-/// A cache with the prompt in it, and what that took.
+/// A cache for a context, and a decoder over it.
 class Session {
  public:
-  Session(const engine::Model& model, const Budget& budget, std::span<const int32_t> prompt,
-          engine::ThreadPool& threads)
+  Session(const engine::Model& model, const Budget& budget, int32_t context, engine::ThreadPool& threads)
       : budget_(budget),
-        cache_(config_of(model.config(), budget, static_cast<int32_t>(prompt.size()) + kNewTokens), threads),
-        decoder_(model, cache_, threads) {
-    first_token_seconds_ = seconds([&] { stream(prompt); }, 1);
+        cache_(config_of(model.config(), budget, context + kNewTokens), threads),
+        decoder_(model, cache_, threads) {}
+
+  /// Streams a prompt through the model.
+  void prompt(std::span<const int32_t> tokens) {
+    first_token_seconds_ = seconds([&] { stream(tokens); }, 1);
+  }
+  /// Fills the cache with random keys and values of so many tokens instead.
+  void fill(int32_t context) {
+    const Shape& shape = cache_.config().shape;
+    const std::vector<float> elements = random_elements(2 * engine::kBatchTokens * shape.num_qo_heads * shape.head_dim);
+    std::size_t at = 0;  // another window for every call
+    for (int32_t first = 0; first < context; first += static_cast<int32_t>(engine::kBatchTokens)) {
+      const int64_t tokens = std::min<int64_t>(engine::kBatchTokens, context - first);
+      const auto random = [&](int32_t heads) {
+        at = (at + 7919) % (elements.size() / 2);
+        return Tensor(elements.data() + at, {tokens, heads, shape.head_dim});
+      };
+      for (PrefillArgs args; args.layer < shape.num_layers; ++args.layer) {
+        args.q = random(shape.num_qo_heads);
+        args.k = random(shape.num_kv_heads);
+        args.v = random(shape.num_kv_heads);
+        cache_.cache().prefill(args, Stream{});
+      }
+      cache_.advance(static_cast<int32_t>(tokens));
+    }
   }
 
   [[nodiscard]] const Budget& budget() const { return budget_; }
@@ -87,6 +114,14 @@ class Session {
   }
 
  private:
+  static std::vector<float> random_elements(int64_t count) {
+    std::mt19937 generator{3};
+    std::normal_distribution<float> normal;
+    std::vector<float> elements(static_cast<std::size_t>(count));
+    for (float& element : elements) element = normal(generator);
+    return elements;
+  }
+
   void stream(std::span<const int32_t> tokens) {
     for (std::size_t at = 0; at < tokens.size(); at += engine::kBatchTokens) {
       const auto call = tokens.subspan(at, std::min<std::size_t>(engine::kBatchTokens, tokens.size() - at));
@@ -114,7 +149,8 @@ nlohmann::json row(const std::string& section, const Session& session, const Fig
 }
 
 /// Steps of all sessions in turn.
-void measure_steps(const Sessions& sessions, nlohmann::json& rows) {
+void measure_steps(const Sessions& sessions, int32_t context, nlohmann::json& rows) {
+  const std::string behind = " behind " + std::to_string(context) + " tokens";
   std::vector<std::vector<double>> speed(sessions.size()), share(sessions.size()), steps(sessions.size());
   for (int32_t round = 0; round < kNewTokens / kStepsPerRound; ++round) {
     for (std::size_t i = 0; i < sessions.size(); ++i) {
@@ -123,30 +159,42 @@ void measure_steps(const Sessions& sessions, nlohmann::json& rows) {
     }
   }
   for (std::size_t i = 0; i < sessions.size(); ++i) {
-    rows.push_back(row("engine: tokens per second", *sessions[i], figure_of(speed[i]), "more"));
+    rows.push_back(row("engine: tokens per second" + behind, *sessions[i], figure_of(speed[i]), "more"));
     rows.back()["tokens_per_second"] = 1 / median(steps[i]);
   }
   for (std::size_t i = 1; i < sessions.size(); ++i) {
     for (const double step : steps[i]) share[i].push_back(sessions[i]->evict() / step);
-    rows.push_back(row("engine: eviction's share of a step", *sessions[i], figure_of(share[i]), "less"));
+    rows.push_back(row("engine: eviction's share of a step" + behind, *sessions[i], figure_of(share[i]), "less"));
     rows.back()["peer"] = "a step of the engine";
   }
 }
 
-nlohmann::json measure(int32_t num_tokens) {
-  const engine::ModelConfig config = small_model_config();
-  const engine::Model model(config, RandomCheckpoint(config).table());
-  engine::ThreadPool threads(0);
-  const std::vector<int32_t> prompt = random_tokens(static_cast<std::size_t>(num_tokens), config.vocab_size);
+/// The full cache first.
+Sessions all_sessions(const engine::Model& model, int32_t context, engine::ThreadPool& threads) {
   Sessions sessions;
-  nlohmann::json rows = nlohmann::json::array();
-  sessions.push_back(std::make_unique<Session>(model, Budget{"full cache", 100, false}, prompt, threads));
+  sessions.push_back(std::make_unique<Session>(model, Budget{"full cache", 100, false}, context, threads));
   for (const int32_t percent : {50, 30, 10}) {
     for (const bool ragged : {false, true}) {
       const Budget budget{std::to_string(percent) + (ragged ? " %, heads differ" : " %"), percent, ragged};
-      sessions.push_back(std::make_unique<Session>(model, budget, prompt, threads));
+      sessions.push_back(std::make_unique<Session>(model, budget, context, threads));
     }
   }
+  return sessions;
+}
+
+nlohmann::json measure(int32_t num_tokens) {
+  const engine::ModelConfig config = small_model_config();
+  const engine::Model model(config, small_checkpoint().table());
+  engine::ThreadPool threads(0);
+  const std::vector<int32_t> prompt = engine::random_tokens(config, static_cast<std::size_t>(num_tokens));
+  nlohmann::json rows = nlohmann::json::array();
+  for (const int32_t context : kContexts) {
+    const Sessions sessions = all_sessions(model, context, threads);
+    for (const auto& session : sessions) session->fill(context);
+    measure_steps(sessions, context, rows);
+  }
+  const Sessions sessions = all_sessions(model, num_tokens, threads);
+  for (const auto& session : sessions) session->prompt(prompt);
   const std::string first = "engine: time to first token of " + std::to_string(num_tokens);
   for (const auto& session : sessions) {
     const double relative = session->first_token_seconds() / sessions[0]->first_token_seconds();
@@ -155,7 +203,7 @@ nlohmann::json measure(int32_t num_tokens) {
     rows.push_back(row("engine: bytes of the cache", *session, exact(session->bytes() / sessions[0]->bytes()), "less"));
     rows.back()["bytes"] = session->bytes();
   }
-  measure_steps(sessions, rows);
+  measure_steps(sessions, num_tokens, rows);
   return {{"rows", rows}};
 }
 

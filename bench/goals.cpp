@@ -23,6 +23,7 @@
 #include "growth.hpp"
 #include "ratio.hpp"
 #include "read_bandwidth.hpp"
+#include "replay.hpp"
 #include "workload.hpp"
 
 /// The rows of the table that need no other program: eviction, attention and the scan beside their limits, and how time
@@ -236,11 +237,23 @@ void add_growth(std::vector<Goal>& goals) {
   }
 }
 
+void add_replay(std::vector<Goal>& goals) {
+  for (const int32_t tokens : {8192, 32768}) {
+    for (const auto& [policy, shape] : replay_shapes()) {
+      goals.push_back({"a prompt's replay over its steps", std::to_string(tokens) + " tokens, " + policy,
+                       [=, shape = shape](const RowName& name, int rounds) {
+                         return replay_over_steps(name.name, rounds, shape, tokens);
+                       }});
+    }
+  }
+}
+
 std::vector<Goal> all_goals() {
   std::vector<Goal> goals;
   add_evict(goals);
   add_attend(goals);
   add_scan(goals);
+  add_replay(goals);
   add_growth(goals);
   return goals;
 }

@@ -12,7 +12,7 @@
 
 #include "engine/decoder.hpp"
 #include "engine/generate.hpp"
-#include "random_model.hpp"
+#include "small_model.hpp"
 
 /// Tokens per second of a prompt through the engine of tools/, with random weights of the shape of a model of 135
 /// million parameters, under the preset `paper` with 30 % of the tokens as slots. All three ways give the same victims
@@ -81,9 +81,9 @@ bool parse(const char* text, int32_t& number) {
 int run(int32_t num_tokens, int32_t num_threads) {
   constexpr std::size_t kCall = engine::kBatchTokens;
   const engine::ModelConfig config = small_model_config();
-  const engine::Model model(config, RandomCheckpoint(config).table());
+  const engine::Model model(config, small_checkpoint().table());
   engine::ThreadPool threads(num_threads);
-  const std::vector<int32_t> prompt = random_tokens(static_cast<std::size_t>(num_tokens), config.vocab_size);
+  const std::vector<int32_t> prompt = engine::random_tokens(config, static_cast<std::size_t>(num_tokens));
   std::printf("%lld parameters, %d tokens, %d threads\n", static_cast<long long>(model.num_parameters()), num_tokens,
               threads.num_threads());
   for (const Way& way : {Way{"one call a token", false, 1}, Way{"256 tokens a call, a decode step each", false, kCall},

@@ -35,6 +35,7 @@ int32_t fill_tokens(const Shape& shape) {
 Config make_config(const Shape& shape, int64_t prompt_tokens) {
   Config config;
   config.rule = Rule{shape.preset};
+  if (shape.policy) config.rule.policy = *shape.policy;
   config.placement.backend = shape.backend;
   config.shape.num_layers = shape.num_layers;
   config.shape.num_sequences = shape.num_sequences;
@@ -102,11 +103,13 @@ Workload::Workload(const Shape& shape, int64_t prompt_tokens, Place place)
   step_.k = random_tensor(rows, shape.num_kv_heads, kPoolElements);
   step_.v = random_tensor(rows, shape.num_kv_heads, kPoolElements);
   step_.out = random_tensor(rows, qo_heads);
+  step_.importance = importances(rows);
   pool_ = step_;
   if (prompt_tokens > 0) {
     prompt_.q = random_tensor(prompt_tokens, qo_heads);
     prompt_.k = random_tensor(prompt_tokens, shape.num_kv_heads);
     prompt_.v = random_tensor(prompt_tokens, shape.num_kv_heads);
+    prompt_.importance = importances(prompt_tokens);
     if (shape.prompt_attends) prompt_.out = random_tensor(prompt_tokens, qo_heads);
     prompt_.batch.cu_seqlens = placed<int32_t>({0, static_cast<int32_t>(prompt_tokens)});
     prompt_.batch.row_to_sequence = placed<int32_t>({0});
@@ -126,6 +129,7 @@ void Workload::fill() {
   std::vector<int32_t> offsets(static_cast<std::size_t>(shape_.num_sequences) + 1);
   for (std::size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<int32_t>(i) * tokens;
   PrefillArgs chunk;
+  chunk.importance = importances(all);
   chunk.batch.cu_seqlens = placed(std::move(offsets));
   for (chunk.layer = 0; chunk.layer < shape_.num_layers; ++chunk.layer) {
     for (int32_t filled = 0; filled < most_slots(shape_); filled += tokens) {
@@ -174,6 +178,15 @@ Tensor Workload::random_tensor(int64_t tokens, int64_t heads, int64_t extra) {
     done += part;
   }
   return Tensor(keep(std::move(bytes)), shape_.dtype, {tokens, heads, shape_.head_dim});
+}
+
+Tensor Workload::importances(int64_t tokens) {
+  if (shape_.policy != Policy::importance) return {};
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>(tokens * shape_.num_kv_heads));
+  for (float& value : values) value = normal(generator_);
+  const Tensor flat = placed(std::move(values));
+  return Tensor(static_cast<float*>(flat.data), {tokens, shape_.num_kv_heads});
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct Shape {
   int32_t hash_bits = 16;
   DType dtype = DType::bfloat16;
   Preset preset = Preset::paper;  ///< except for hash_bits
+  std::optional<Policy> policy;   ///< instead of the preset's; importances are given
   Layout layout = Layout::head_major;
   int32_t num_threads = 0;
   bool prompt_attends = false;  ///< whether the prompt has `out`
@@ -51,6 +53,7 @@ template <class Args>
   if constexpr (requires { args.k; }) args.k = step.k;
   if constexpr (requires { args.v; }) args.v = step.v;
   if constexpr (requires { args.out; }) args.out = step.out;
+  if constexpr (requires { args.importance; }) args.importance = step.importance;
   return args;
 }
 
@@ -82,6 +85,8 @@ class Workload {
   Tensor random_tensor(int64_t tokens, int64_t heads, int64_t extra = 0);
   /// A tensor of the pool's shape further on in its memory, at a different place in each step.
   Tensor window(const Tensor& pool) const;
+  /// Importances of the keys of so many tokens; empty if the policy reads none.
+  Tensor importances(int64_t tokens);
   template <class T>
   Tensor placed(std::vector<T> values);
   /// Stores bytes in the backend's memory for the lifetime of the workload.

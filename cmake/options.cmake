@@ -13,6 +13,7 @@ option(HASHEVICT_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
 option(HASHEVICT_INSTALL "Generate install rules" ${PROJECT_IS_TOP_LEVEL})
 option(HASHEVICT_WARNINGS_AS_ERRORS "Treat compiler warnings as errors" OFF)
 option(HASHEVICT_HIDDEN "Static library whose functions stay inside the shared object that links it" OFF)
+option(HASHEVICT_KERNEL_CLOCKS "CUDA kernels measure their phases for hashevict_device_bench (docs/kernels.md)" OFF)
 option(HASHEVICT_BUNDLE_HIGHWAY "Compile Highway's source into libhashevict, even where Highway is installed" OFF)
 if(HASHEVICT_HIDDEN AND BUILD_SHARED_LIBS)
   message(FATAL_ERROR "HASHEVICT_HIDDEN is ON and so is BUILD_SHARED_LIBS: a shared libhashevict that exports nothing "

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attend.cuh"
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/launch.cuh"
 #include "kernels/launch.hpp"
 
@@ -31,5 +32,7 @@ const char* launch_attend(const AttendParams& params, const Queue& queue) {
     return simt::launch(kernel, extents, params, queue);
   });
 }
+
+HASHEVICT_CLOCKS_OF(attend);
 
 }  // namespace hashevict::kernels

@@ -3,6 +3,7 @@
 
 #include "kernels/detail/attend_fold.cuh"
 #include "kernels/detail/attend_inputs.cuh"
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/head.cuh"
 
 namespace hashevict::kernels {
@@ -162,9 +163,11 @@ HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, 
   HASHEVICT_NO_UNROLL
   for (int32_t tile = 0; tile < layer.shape.group_size; tile += Shape::kTile) {
     block.stage_tile(tile);
+    mark(Phase::queries);
     HASHEVICT_NO_UNROLL
     for (int32_t split = alone ? 0 : block.item.split; split < end; ++split) {
       block.attend(split);
+      mark(Phase::rows);
       if (alone) {
         merge_split(block, tile, split, num_splits);
         continue;
@@ -173,12 +176,15 @@ HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, 
         store_partial(partials, int64_t{split} * layer.shape.group_size + tile + q, layer.shape.head_dim, e,
                       split_partial<Shape::kTile>(block.shared, layer.shape.head_dim, q, e));
       });
+      mark(Phase::partial);
     }
   }
   if (alone) return;
   const int64_t ticket = int64_t{block.item.token} * layer.shape.num_kv_heads + block.item.kv_head;
   if (!is_last_block(layer.state.token_tickets + ticket, num_splits, is_last)) return;
+  mark(Phase::ticket);
   merge_splits(block, partials, num_splits, fold);
+  mark(Phase::merge);
 }
 
 /// Attention of query tokens over the slots of a layer. Grid: tokens x KV heads, times the splits of a full layer if
@@ -197,9 +203,11 @@ template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   simt::wait_for_launch_before();
+  start_clock();
   const AttendItem item = item_of(p, simt::block_x());
   const int32_t num_splits = item.num_splits();
   if (item.sequence < 0 || item.split >= num_splits) return;
+  mark(Phase::find);
   const int32_t head_dim = p.layer.shape.head_dim;
   simt::SharedMemory memory;
   const AttendShared shared = take_attend_shared<Shape::kTile>(memory, head_dim);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/attend.cuh"
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/launch.cuh"
 #include "kernels/launch.hpp"
 
@@ -43,5 +44,7 @@ int32_t attention_shared_bytes(const Layer& layer) {
     return std::max(decode_bytes<Shape>(layer), attend_bytes<Shape::kTile>(layer.shape.head_dim));
   });
 }
+
+HASHEVICT_CLOCKS_OF(decode);
 
 }  // namespace hashevict::kernels

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/decode_finish.cuh"
 
 namespace hashevict::kernels {
@@ -38,8 +39,10 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
   prefetch_rows(layer, visible, first_slot);
   const Head head = head_of(layer, item.sequence, item.kv_head);
   encode_step(p.evict, head, item, arrays.step);
+  mark(Phase::encode);
   const Candidate candidate =
       find_candidate<kScannedOfSplit>(p.evict, head, item, split, arrays.step, arrays.finish.candidates);
+  mark(Phase::scan);
   if (simt::thread_index() == 0) {
     simt::store_relaxed(partials.keys + split, candidate.key);
     simt::store_relaxed(partials.slots + split, candidate.slot);
@@ -57,10 +60,12 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
     attend_split(Shape{}, split_input(layer, p.softmax, first_slot, 1 << item.split_bits, item.length()), arrays.attend,
                  HeldOut{candidate.slot < 0 ? -1 : candidate.slot - first_slot, partials.logits + first_query, queries},
                  [&](int32_t slot) { return visible.offset(first_slot + slot); });
+    mark(Phase::rows);
     for_quads(queries, layer.shape.head_dim, [&](int32_t q, int32_t e) {
       store_partial(partials, first_query + q, layer.shape.head_dim, e,
                     split_partial<Shape::kTile>(arrays.attend, layer.shape.head_dim, q, e));
     });
+    mark(Phase::partial);
   }
 }
 
@@ -80,6 +85,7 @@ template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   simt::wait_for_launch_before();
+  start_clock();
   const Layer& layer = p.evict.layer;
   const core::Split split = simt::load(layer.state.splits + simt::block_x() % layer.num_splits);
   const core::HeadSettings own = settings_of(layer, split.kv_head);
@@ -90,6 +96,7 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   DecodeItem item{row.sequence, split.kv_head,   row.first_token, before,
                   own.capacity, own.first_split, own.split_bits()};
   const DecodeArrays arrays = take_decode_arrays<Shape>(layer);
+  mark(Phase::find);
   const bool alone = row.num_tokens > 1;
   int32_t tickets = 1;
   HASHEVICT_NO_UNROLL
@@ -106,6 +113,7 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
       }
       const int64_t ticket = 2 * counter_of(layer, item.sequence, item.kv_head);
       if (!is_last_block(layer.state.tickets + ticket, num_splits, arrays.finish.is_last)) return;
+      mark(Phase::ticket);
     }
     finish_token<Shape>(p, item, arrays.step, arrays.finish);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/decode_cluster.cuh"
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/launch.cuh"
 #include "kernels/launch.hpp"
 
@@ -43,5 +44,7 @@ const char* launch_decode_cluster(const DecodeParams& params, int32_t cluster_si
     return simt::launch(kernel, {blocks, 1, kAttendThreads, bytes(cluster_size), cluster_size}, params, queue);
   });
 }
+
+HASHEVICT_CLOCKS_OF(decode_cluster);
 
 }  // namespace hashevict::kernels

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/decode_merge.cuh"
 
 namespace hashevict::kernels {
@@ -132,8 +133,10 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, bool firs
   const RingRows rows = block.rows();
   block.ring.start(layer, rows);
   encode_step(block.p.evict, block.head(), block.item, block.step);
+  mark(Phase::encode);
   if (first) simt::cluster_wait();  // all blocks run
   give_candidates(block);
+  mark(Phase::scan);
   simt::cluster_arrive();
   stage_tile(block, 0);
   simt::cluster_wait();
@@ -141,10 +144,12 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, bool firs
   if (block.item.is_full()) {
     stage_own_losers<Shape>(layer, rows.address, block.item.num_splits(), choice, block.shared);
   }
+  mark(Phase::candidates);
   HASHEVICT_NO_UNROLL
   for (int32_t tile = 0; tile < block.tiles(); ++tile) {
     if (tile > 0) stage_tile(block, tile);
     attend_own_splits(block, rows, tile);
+    mark(Phase::rows);
     simt::wait_for_copies();
     simt::cluster_arrive();
     simt::cluster_wait();
@@ -153,6 +158,7 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, bool firs
     simt::cluster_arrive();
     simt::cluster_wait();
   }
+  mark(Phase::merge);
   return choice.slot;
 }
 
@@ -182,6 +188,7 @@ HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
   if (simt::thread_index() == 0) block.ring.init();
   simt::block_sync();
   simt::cluster_arrive();
+  mark(Phase::find);
   if (!has_pages_for(layer, row.sequence, before, row.num_tokens)) {
     simt::cluster_wait();
     HASHEVICT_NO_UNROLL
@@ -208,6 +215,7 @@ template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, 2)
 decode_cluster(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   simt::wait_for_launch_before();
+  start_clock();
   if constexpr (simt::kHasClusters) decode_with_cluster<Shape>(p);
 }
 

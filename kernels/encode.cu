@@ -23,7 +23,7 @@ const char* launch_encode(const EncodeParams& params, const Queue& queue) {
       return simt::launch(encode_step<kBits>, extents, params, queue);
     }
     const int32_t tiles = core::num_parts(params.tokens, kTileTokens);
-    const simt::Extents extents{tiles, params.heads, kEncodeThreads, encode_tile_bytes(params.head_dim)};
+    const simt::Extents extents{tiles, params.heads, BulkShape<kBits>::kThreads, encode_tile_bytes(params.head_dim)};
     return simt::launch(encode_bulk<kBits>, extents, params, queue);
   });
 }

@@ -8,18 +8,19 @@
 
 namespace hashevict::kernels {
 
-inline constexpr int32_t kEncodeThreads = 128;
 inline constexpr int32_t kTileTokens = 32;  ///< tokens that a block of encode_bulk() takes
 
-/// How a warp of encode_bulk() divides its lanes: a lane has one bit of several vectors, and as many vectors lie side
-/// by side as fill 32 lanes.
+/// How a warp of encode_bulk() divides its lanes. A lane has two bits of several vectors: half as many loads from
+/// shared memory as with one bit, so that arithmetic is the bound. As many vectors lie side by side as fill 32 lanes.
 template <int32_t kBits>
 struct BulkShape {
-  static constexpr int32_t kLanes = kBits < 32 ? kBits : 32;      ///< lanes of one vector
-  static constexpr int32_t kVectors = 32 / kLanes;                ///< vectors side by side
-  static constexpr int32_t kChains = kBits < 32 ? kBits / 4 : 8;  ///< vectors that a lane takes one after the other
-  static constexpr int32_t kParts = kTileTokens / (kVectors * kChains);
-  static constexpr int32_t kUnits = kParts * kCodeWords<kBits>;  ///< work of one warp at a time
+  static constexpr int32_t kLanes = kBits < 64 ? kBits / 2 : 32;             ///< lanes of one vector
+  static constexpr int32_t kVectors = 32 / kLanes;                           ///< vectors side by side
+  static constexpr int32_t kMost = kTileTokens / kVectors;                   ///< as a lane can find in a tile
+  static constexpr int32_t kChains = kMost < 16 ? kMost : 16;                ///< vectors of a lane
+  static constexpr int32_t kParts = kTileTokens / (kVectors * kChains);      ///< of a tile's tokens
+  static constexpr int32_t kWarps = kParts * (kBits < 64 ? 1 : kBits / 64);  ///< each has its own part and bits
+  static constexpr int32_t kThreads = kWarps * 32;
 };
 
 /// The sequence whose centre a token's vectors are encoded with; -1: the token is not encoded.
@@ -56,91 +57,119 @@ HASHEVICT_DEVICE void store_code_bytes(const EncodeParams& p, int32_t token, int
 struct EncodeTile {
   int32_t first_token;
   int32_t head;
-  simt::SharedArray<float> values;       ///< [head_dim, kTileTokens]
+  simt::SharedArray<float> values;       ///< [kTileTokens, value_stride()]
   simt::SharedArray<int32_t> sequences;  ///< [kTileTokens], -1: not encoded
 };
 
-/// Shared memory that a tile takes.
-inline int32_t encode_tile_bytes(int32_t head_dim) {
-  return simt::shared_bytes<float>(head_dim * kTileTokens) + simt::shared_bytes<int32_t>(kTileTokens);
+/// Floats from one vector of a tile to the next: neighbours that are read together lie in different banks.
+HASHEVICT_HOST_DEVICE constexpr int32_t value_stride(int32_t head_dim) {
+  return head_dim + 4;
 }
 
-/// Lane = token: stores hit 32 banks, and later reads are broadcasts.
+/// Shared memory that a tile takes.
+inline int32_t encode_tile_bytes(int32_t head_dim) {
+  return simt::shared_bytes<float>(value_stride(head_dim) * kTileTokens) + simt::shared_bytes<int32_t>(kTileTokens);
+}
+
+/// Eight elements of a token's vector from element `e` on, centred.
+HASHEVICT_DEVICE void load_centered(const EncodeParams& p, const EncodeTile& tile, int32_t index, int32_t e,
+                                    float (&values)[8]) {
+  const int32_t sequence = tile.sequences.load(index);
+  if (sequence < 0) return;
+  const int64_t row = int64_t{tile.first_token + index} * p.x.stride[0] + tile.head * p.x.stride[1];
+  if (p.x.stride[2] == 1 && is_aligned(p.x.data, p.x.dtype, row)) {
+    load_eight(p.x.data, p.x.dtype, row + e, values);
+  } else {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 8; ++i) values[i] = load_element(p.x.data, p.x.dtype, row + (e + i) * p.x.stride[2]);
+  }
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 8; ++i) values[i] = centered(p, sequence, tile.head, e + i, values[i]);
+}
+
+/// Neighbouring threads have neighbouring pieces of 16 bytes, four pieces in flight each.
 HASHEVICT_DEVICE void stage_tile(const EncodeParams& p, const EncodeTile& tile) {
-  const int32_t lane = simt::lane();
-  const int32_t token = tile.first_token + lane;
-  const int32_t sequence = sequence_of(p, token);
-  if (simt::warp() == 0) tile.sequences.store(lane, sequence);
-  const int64_t row = token * p.x.stride[0] + tile.head * p.x.stride[1];
-  const bool vectors = p.x.stride[2] == 1 && is_aligned(p.x.data, p.x.dtype, row);
-  for (int32_t e = simt::warp() * 8; e < p.head_dim; e += kEncodeThreads / 32 * 8) {
-    float values[8] = {};
-    if (sequence >= 0 && vectors) {
-      load_eight(p.x.data, p.x.dtype, row + e, values);
-    } else if (sequence >= 0) {
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < 8; ++i) values[i] = load_element(p.x.data, p.x.dtype, row + (e + i) * p.x.stride[2]);
+  constexpr int32_t kPieces = 4;
+  if (simt::warp() == 0) tile.sequences.store(simt::lane(), sequence_of(p, tile.first_token + simt::lane()));
+  simt::block_sync();
+  const int32_t pieces = p.head_dim / 8;  // of a vector
+  const int32_t all = pieces * kTileTokens;
+  HASHEVICT_NO_UNROLL
+  for (int32_t first = simt::thread_index(); first < all; first += kPieces * simt::block_threads()) {
+    float values[kPieces][8] = {};
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kPieces; ++i) {
+      const int32_t piece = first + i * simt::block_threads();
+      if (piece < all) load_centered(p, tile, piece / pieces, piece % pieces * 8, values[i]);
     }
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 8; ++i) {
-      const float value = sequence >= 0 ? centered(p, sequence, tile.head, e + i, values[i]) : 0.0F;
-      tile.values.store((e + i) * kTileTokens + lane, value);
+    for (int32_t i = 0; i < kPieces; ++i) {
+      const int32_t piece = first + i * simt::block_threads();
+      const int32_t place = piece / pieces * value_stride(p.head_dim) + piece % pieces * 8;
+      if (piece < all) tile.values.store_many(place, values[i]);
     }
   }
 }
 
-/// One warp's share of a tile: 32 bits of each of kVectors * kChains vectors.
+/// A warp's bits of its part of a tile: of kVectors * kChains vectors. Lanes with the same vectors have bits `bit` and
+/// `bit` + kLanes.
 template <int32_t kBits>
-HASHEVICT_DEVICE void encode_unit(const EncodeParams& p, const EncodeTile& tile, int32_t unit) {
+HASHEVICT_DEVICE void encode_part(const EncodeParams& p, const EncodeTile& tile) {
   using Shape = BulkShape<kBits>;
-  const int32_t word = unit % kCodeWords<kBits>;
-  const int32_t part = unit / kCodeWords<kBits>;
+  const int32_t part = simt::warp() % Shape::kParts;
+  const int32_t word = simt::warp() / Shape::kParts * 2;
   const int32_t bit = simt::lane() % Shape::kLanes;
-  const int32_t vector = (part * Shape::kVectors + simt::lane() / Shape::kLanes) * Shape::kChains;
+  const int32_t side = simt::lane() / Shape::kLanes;
+  const int32_t vector = part * Shape::kVectors * Shape::kChains + side;  // the first; kVectors to the next
   const float* weights = projection_of(p, tile.head) + word * 32 + bit;
-  float sums[Shape::kChains] = {};
+  float sums[2][Shape::kChains] = {};
   for (int32_t first = 0; first < p.head_dim; first += 4, weights += 4 * kBits) {
-    float w[4];  // their loads are in flight together
+    float w[2][4];  // their loads are in flight together
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) w[i] = simt::load_constant(weights + i * kBits);
+    for (int32_t i = 0; i < 8; ++i)
+      w[i % 2][i / 2] = simt::load_constant(weights + i / 2 * kBits + i % 2 * Shape::kLanes);
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) {
-      float values[Shape::kChains];
-      tile.values.load_many((first + i) * kTileTokens + vector, values);
+    for (int32_t c = 0; c < Shape::kChains; ++c) {
+      float values[4];
+      tile.values.load_many((vector + c * Shape::kVectors) * value_stride(p.head_dim) + first, values);
       HASHEVICT_UNROLL
-      for (int32_t c = 0; c < Shape::kChains; ++c) sums[c] = simt::fma(w[i], values[c], sums[c]);
+      for (int32_t i = 0; i < 8; ++i) sums[i % 2][c] = simt::fma(w[i % 2][i / 2], values[i / 2], sums[i % 2][c]);
     }
   }
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kChains; ++c) {
-    const uint32_t bits = simt::ballot(simt::kFullMask, sums[c] >= 0.0F);
-    if (bit == 0 && tile.sequences.load(vector + c) >= 0) {
-      const uint32_t own = bits >> (simt::lane() / Shape::kLanes * Shape::kLanes);
-      store_code_bytes(p, tile.first_token + vector + c, tile.head, word * 4, Shape::kLanes / 8, own);
+    const uint32_t low = simt::ballot(simt::kFullMask, sums[0][c] >= 0.0F) >> (side * Shape::kLanes % 32);
+    const uint32_t high = simt::ballot(simt::kFullMask, sums[1][c] >= 0.0F) >> (side * Shape::kLanes % 32);
+    const int32_t token = vector + c * Shape::kVectors;
+    if (bit != 0 || tile.sequences.load(token) < 0) continue;
+    if constexpr (Shape::kLanes == 32) {
+      store_code_bytes(p, tile.first_token + token, tile.head, word * 4, 4, low);
+      store_code_bytes(p, tile.first_token + token, tile.head, word * 4 + 4, 4, high);
+    } else {
+      const uint32_t mask = (1U << Shape::kLanes) - 1;
+      store_code_bytes(p, tile.first_token + token, tile.head, 0, kBits / 8,
+                       (low & mask) | (high & mask) << Shape::kLanes);
     }
   }
 }
 
-/// Codes of many vectors. Grid: (tiles of 32 tokens, heads); 128 threads.
-/// Threads: lane = bit of up to 32 / hash_bits vectors side by side and up to 8 one after the other. A warp takes one
-/// word of some of the tile's vectors at a time. A ballot packs 32 bits; no sum crosses lanes, so codes equal the CPU's
+/// Codes of many vectors. Grid: (tiles of 32 tokens, heads); a warp for up to 32 bits, 2 for 64, 4 for 128.
+/// Threads: a lane has two bits of up to 16 vectors. Ballots pack them; no sum crosses lanes, so codes equal the CPU's
 /// to the bit.
-/// Bytes: every vector once, in 16-byte loads, its code once; the projection comes from L2 once a block.
-/// Bound: memory up to 16 bits (head_dim * hash_bits fma to head_dim * 2 bytes), arithmetic above.
+/// Bytes: every vector once, in coalesced loads of 16 bytes, its code once; the projection comes from L1 and L2.
+/// Bound: memory up to 16 bits, arithmetic above (docs/kernels.md).
 /// Races: a block writes its own tokens' codes alone; one barrier lies between staging and reading the tile.
-/// Budget: 64 registers, no spills; 128 head_dim bytes of shared memory.
+/// Budget: 80 registers, no spills; 128 (head_dim + 4) bytes of shared memory.
 template <int32_t kBits>
-HASHEVICT_KERNEL(kEncodeThreads, 8)
+HASHEVICT_KERNEL(BulkShape<kBits>::kThreads, 768 / BulkShape<kBits>::kThreads)
 encode_bulk(HASHEVICT_GRID_CONSTANT EncodeParams p) {
   simt::wait_for_launch_before();
   simt::SharedMemory memory;
-  const auto values = memory.take<float>(p.head_dim * kTileTokens);
+  const auto values = memory.take<float>(value_stride(p.head_dim) * kTileTokens);
   const EncodeTile tile{simt::block_x() * kTileTokens, simt::block_y(), values, memory.take<int32_t>(kTileTokens)};
   stage_tile(p, tile);
   simt::block_sync();
-  for (int32_t unit = simt::warp(); unit < BulkShape<kBits>::kUnits; unit += kEncodeThreads / 32) {
-    encode_unit<kBits>(p, tile, unit);
-  }
+  encode_part<kBits>(p, tile);
 }
 
 /// Codes of few vectors, as in a decode step. Grid: (tokens, heads); one warp per 32 bits.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/launch.cuh"
 #include "kernels/launch.hpp"
 
@@ -110,5 +111,7 @@ const char* launch_prefill(const PrefillParams& given, const Queue& queue) {
   const int32_t blocks = core::num_parts(params.evict.batch.rows, kCountThreads);
   return simt::launch(prefill_count, {blocks, 1, kCountThreads, 0}, params, queue);
 }
+
+HASHEVICT_CLOCKS_OF(prefill);
 
 }  // namespace hashevict::kernels

@@ -4,8 +4,8 @@
 #include "kernels/detail/prefill_accumulate.cuh"
 #include "kernels/detail/prefill_center.cuh"
 #include "kernels/detail/prefill_gather.cuh"
-#include "kernels/detail/prefill_replay.cuh"
 #include "kernels/detail/prefill_select.cuh"
+#include "kernels/detail/prefill_steps.cuh"
 #include "kernels/detail/prefill_weigh.cuh"
 
 namespace hashevict::kernels {
@@ -21,18 +21,18 @@ HASHEVICT_HOST_DEVICE inline int32_t choose_bytes(const Layer& layer) {
 
 /// Chooses the slots of a prompt's tokens from codes alone. It leaves codes, positions, accumulators and running sums
 /// as they are after the last token. Grid: (rows, H), kChooseThreads threads: a block a head.
-/// Threads: in a replay, thread t owns slots t, t + kChooseThreads, ...: it scans them and overwrites the victims among
-/// them. In a selection, it owns positions in the same way.
-/// Bytes: codes of the prompt; the state is read and written once where its slots fit into shared memory.
-/// Bound: tokens of a replay follow one another: a scan of C / kChooseThreads slots and one block-wide maximum each.
-/// Races: slots are touched by their owners alone; codes of a chunk of tokens lie between two barriers. A selection
-/// reads a turn of positions, then writes slots at or below them behind a barrier.
-/// Budget: 128 registers, no spills; 98 KiB of shared memory at most. One block an SM is enough: ptxas may aim at two
-/// otherwise, and spill.
+/// Threads: in a replay of steps one by one, thread t owns slots t, t + kChooseThreads, ... In one of 32 steps at a
+/// time a warp scans tiles of 16 slots for all steps, then one warp takes the steps (prefill_bests.cuh,
+/// prefill_wide.cuh). Bytes: codes of the prompt; the state is read and written once where its slots fit into shared
+/// memory. Bound: integer arithmetic of the scan, then the latency of one step after the other. Races: barriers lie
+/// between the scan, the steps and the filling of slots. Steps one by one touch slots of their own thread alone. A
+/// selection reads a turn of positions, then writes slots at or below them behind a barrier. Budget: 128 registers, no
+/// spills; 98 KiB of shared memory at most. One block an SM is enough: ptxas may aim at two otherwise, and spill.
 template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads, 1)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
+  start_clock();
   const PrefillRow row = prefill_row(p, simt::block_x(), simt::block_y());
   if (row.plan == Plan::skip) return;
   const Head head = head_of(p.evict.layer, row.sequence, simt::block_y());
@@ -41,6 +41,8 @@ prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
     report_none(prompt);
   } else if (row.plan == Plan::one_shot) {
     select_survivors<kBits>(p);
+  } else if (is_wide<kBits>(prompt)) {
+    if constexpr (kBits <= kMostWideBits) replay_many<kBits>(p);
   } else {
     replay<kBits>(prompt);
   }

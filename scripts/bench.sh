@@ -4,8 +4,9 @@
 #
 # Builds the benchmarks into build/bench and prints one table: every figure is a ratio of one run, beside its limit and
 # its peer. The figures stay in build/bench/results.json. Peers that are missing have rows that say so: FAISS (package
-# libfaiss-dev), and torch in the Python that TORCH_PYTHON names (default python3). Needs an otherwise idle machine and
-# about a quarter of an hour on two cores; the load average at the start stands in the file.
+# libfaiss-dev), torch in the Python that TORCH_PYTHON names (default python3), and llama.cpp in the checkout that
+# LLAMA_CPP_DIR names. Needs an otherwise idle machine and less than a quarter of an hour on two cores; the load average at
+# the start stands in the file.
 #
 #   --compare OLD.json  afterwards prints what moved beyond noise; status 1 if something got worse
 #   --rounds N          rounds of each ratio (default 21; peers in torch and the engine take fewer)
@@ -45,10 +46,10 @@ if $operations; then
   exec "$bin/hashevict_bench" --benchmark_out="$out/operations.json" --benchmark_out_format=json "$@"
 fi
 
-# The peers in torch call the shared library.
+# The peers call the shared library.
 python=${TORCH_PYTHON:-python3}
 library=$root/build/release-shared/src/libhashevict.so
-if "$python" -c 'import torch' 2>/dev/null; then
+if "$python" -c 'import torch' 2>/dev/null || [[ -n ${LLAMA_CPP_DIR:-} ]]; then
   configure release-shared
   build release-shared --target hashevict_library
 fi
@@ -56,12 +57,14 @@ fi
 few=$(((rounds + 4) / 5))
 printf '{"load": "%s", "rows": []}\n' "$(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null)" >"$out/load.json"
 say "Measuring"
-parts=("$out"/{goals,decode,prefill,load}.json)
-threads=("${shared[@]/--shared/--threads=1}")
+parts=("$out"/{goals,decode,prefill,llama_cpp,load}.json)
+threads=()
+((${#shared[@]} == 0)) || threads=(--threads 1)
 "$bin/hashevict_goals" "${shared[@]}" "$out/goals.json" "$rounds"
 "$python" "$root/bench/peers/decode_sdpa.py" "$library" "${threads[@]}" --rounds "$few" --json "$out/decode.json"
 "$python" "$root/bench/peers/prefill_sdpa.py" "$library" "${threads[@]}" --rounds "$(((few + 1) / 2))" \
   --json "$out/prefill.json"
+"$root/bench/peers/llama_cpp.sh" "$library" "${threads[@]}" --rounds "$few" --json "$out/llama_cpp.json"
 if ((${#shared[@]} == 0)); then
   "$bin/hashevict_engine_bench" --json "$out/engine.json"
   parts+=("$out/engine.json")

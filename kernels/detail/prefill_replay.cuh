@@ -6,32 +6,6 @@
 /// Steps of a prompt on codes alone, one token after the other. No position is pinned during its own prompt.
 namespace hashevict::kernels {
 
-/// Shared memory of a replay. The slots are included if all of it fits into the size that every device grants a block.
-struct ReplayShape {
-  int32_t bytes;
-  bool shares_slots;
-};
-
-inline constexpr int32_t kMostReplayBytes = 98 * 1024;
-
-template <int32_t kBits>
-HASHEVICT_HOST_DEVICE inline ReplayShape replay_shape(const Layer& layer, int32_t capacity) {
-  const ChunkShape chunk = chunk_shape<kBits>(layer);
-  const int32_t bytes = simt::shared_bytes<uint32_t>(chunk.words) + simt::shared_bytes<float>(chunk.floats) +
-                        simt::shared_bytes<float>(chunk.importances);
-  const int64_t with_slots = bytes + shared_slots_bytes<kBits>(capacity, layer.rule.facts);
-  if (with_slots <= kMostReplayBytes) return {static_cast<int32_t>(with_slots), true};
-  return {bytes, false};
-}
-
-/// Shared memory of a replay in any head of a layer. Where only some heads share their slots, as much as one may take.
-template <int32_t kBits>
-HASHEVICT_HOST_DEVICE inline int32_t replay_bytes(const Layer& layer) {
-  const ReplayShape largest = replay_shape<kBits>(layer, layer.max_capacity);
-  const bool some_share = replay_shape<kBits>(layer, layer.min_capacity).shares_slots;
-  return some_share && !largest.shares_slots ? kMostReplayBytes : largest.bytes;
-}
-
 /// One step, as the slots see its token.
 struct ReplayStep {
   core::StepFacts facts;
@@ -172,22 +146,32 @@ HASHEVICT_DEVICE void record_death(const Prompt& prompt, int32_t slot, int32_t v
   simt::store(token < 0 ? deaths.of_slots + slot : deaths.of_tokens + token, static_cast<uint32_t>(index));
 }
 
-/// The thread that owns the slot puts a token there, and reports it if the rule chose the slot.
+/// One thread gives a slot the code, the accumulator and the importance of a token of the chunk.
 template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void place_token(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, int32_t first,
-                                  int32_t index, int32_t slot, int32_t victim) {
-  const int64_t token = prompt.token(first + index);
-  const int32_t kv_head = prompt.head.kv_head;
-  all.set_position(slot, prompt.row.before + first + index);
+HASHEVICT_DEVICE void fill_slot(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, int32_t index,
+                                int32_t slot) {
   all.set_code(slot, staged_code<kBits>(chunk, index, 0));
   if (prompt.rule().accumulator_bytes != 0) all.set_accumulator(slot, start_of(prompt.layer()));
   if (prompt.rule().needs_importance) {
     all.set_importance(slot, {chunk.importances.load(2 * index), chunk.importances.load(2 * index + 1)});
   }
-  if (prompt.row.plan != Plan::by_rule) return;
-  store_number(prompt.params.evict.slots, token, kv_head, slot);
-  store_number(prompt.params.evict.victims, token, kv_head, victim);
-  record_death(prompt, slot, victim, first + index);
+}
+
+/// Reports the slot that the rule chose for the token with this index in its row, and its victim.
+HASHEVICT_DEVICE void report_step(const Prompt& prompt, int32_t index, int32_t slot, int32_t victim) {
+  const int64_t token = prompt.token(index);
+  store_number(prompt.params.evict.slots, token, prompt.head.kv_head, slot);
+  store_number(prompt.params.evict.victims, token, prompt.head.kv_head, victim);
+  record_death(prompt, slot, victim, index);
+}
+
+/// The thread that owns the slot puts a token there, and reports it if the rule chose the slot.
+template <int32_t kBits, class AllSlots>
+HASHEVICT_DEVICE void place_token(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, int32_t first,
+                                  int32_t index, int32_t slot, int32_t victim) {
+  all.set_position(slot, prompt.row.before + first + index);
+  fill_slot<kBits>(prompt, all, chunk, index, slot);
+  if (prompt.row.plan == Plan::by_rule) report_step(prompt, first + index, slot, victim);
 }
 
 /// The step of one token of the chunk that starts at `first`.
@@ -225,31 +209,6 @@ HASHEVICT_DEVICE void report_none(const Prompt& prompt) {
   for (int32_t i = simt::thread_index(); i < prompt.row.num_tokens; i += kChooseThreads) {
     store_number(prompt.params.evict.slots, prompt.token(i), prompt.head.kv_head, -1);
     store_number(prompt.params.evict.victims, prompt.token(i), prompt.head.kv_head, -1);
-  }
-}
-
-/// Runs the steps of all tokens. In mode RECENT it reports the slots where tokens end up.
-template <int32_t kBits>
-HASHEVICT_DEVICE void replay(const Prompt& prompt) {
-  simt::SharedMemory memory;
-  const Layer& layer = prompt.layer();
-  const Chunk chunk = take_chunk<kBits>(memory, layer);
-  const bool by_age = prompt.row.plan == Plan::by_age;
-  if (by_age) report_none(prompt);
-  start_deaths(prompt);
-  const GlobalSlots<kBits> global{prompt.head, prompt.rule().accumulator_bytes};
-  const int32_t length = length_after(prompt.row);
-  if (replay_shape<kBits>(layer, prompt.head.capacity).shares_slots) {
-    const auto shared = take_shared_slots<kBits>(memory, prompt.head.capacity, prompt.rule());
-    copy_slots_of_thread(global, shared, prompt.head.length(prompt.row.before), prompt.rule());
-    replay_tokens<kBits>(prompt, shared, chunk);
-    copy_slots_of_thread(shared, global, length, prompt.rule());
-  } else {
-    replay_tokens<kBits>(prompt, global, chunk);
-  }
-  for (int32_t slot = simt::thread_index(); by_age && slot < length; slot += kChooseThreads) {
-    const int64_t token = token_of(prompt.row, global.position(slot));
-    if (token >= 0) store_number(prompt.params.evict.slots, token, prompt.head.kv_head, slot);
   }
 }
 

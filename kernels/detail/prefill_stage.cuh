@@ -9,6 +9,7 @@ namespace hashevict::kernels {
 
 inline constexpr int32_t kChunkTokens = 8;   ///< tokens of a chunk, at most
 inline constexpr int32_t kChunkCodes = 264;  ///< codes of a chunk, at most, unless a single token has more
+inline constexpr int32_t kWideTokens = 32;   ///< tokens of a wide chunk (prefill_bests.cuh): one a lane
 
 /// Codes per token: the key's, then those of the queries or the one that all slots are measured against.
 HASHEVICT_HOST_DEVICE inline int32_t codes_of_token(core::Probe probe, int32_t group_size) {
@@ -21,17 +22,19 @@ struct ChunkShape {
   int32_t tokens;
   int32_t codes_of_token;
   int32_t words;        ///< words of all codes
-  int32_t floats;       ///< floats of the means
+  int32_t floats;       ///< floats of the means of kChunkTokens tokens
   int32_t importances;  ///< floats of the importances
 };
 
+/// @param wide a chunk of kWideTokens tokens, whatever its codes
 template <int32_t kBits>
-HASHEVICT_HOST_DEVICE inline ChunkShape chunk_shape(const Layer& layer) {
+HASHEVICT_HOST_DEVICE inline ChunkShape chunk_shape(const Layer& layer, bool wide) {
   const core::Probe probe = layer.rule.facts.probe;
   const int32_t codes = codes_of_token(probe, layer.shape.group_size);
   const int32_t most = codes < kChunkCodes ? kChunkCodes / codes : 1;
-  const int32_t tokens = most < kChunkTokens ? most : kChunkTokens;
-  const int32_t floats = probe == core::Probe::mean_key ? tokens * layer.shape.head_dim : 0;
+  const int32_t few = most < kChunkTokens ? most : kChunkTokens;
+  const int32_t tokens = wide ? kWideTokens : few;
+  const int32_t floats = probe == core::Probe::mean_key ? kChunkTokens * layer.shape.head_dim : 0;
   return {tokens, codes, tokens * codes * kCodeWords<kBits>, floats,
           layer.rule.facts.needs_importance ? 2 * tokens : 0};
 }
@@ -79,30 +82,33 @@ HASHEVICT_DEVICE uint32_t start_of(const Layer& layer) {
 /// A chunk of tokens in a block's shared memory.
 struct Chunk {
   simt::SharedArray<uint32_t> codes;     ///< [tokens, codes_of_token, code words]
-  simt::SharedArray<float> means;        ///< [tokens, head_dim] centred; for probe mean_key only
+  simt::SharedArray<float> means;        ///< [kChunkTokens, head_dim] centred; for probe mean_key only
   simt::SharedArray<float> importances;  ///< [tokens, 2] values and slopes, for rules that need them
   int32_t tokens;                        ///< tokens of a chunk, at most
   int32_t codes_of_token;
 };
 
 template <int32_t kBits>
-HASHEVICT_DEVICE Chunk take_chunk(simt::SharedMemory& memory, const Layer& layer) {
-  const ChunkShape shape = chunk_shape<kBits>(layer);
+HASHEVICT_DEVICE Chunk take_chunk(simt::SharedMemory& memory, const Layer& layer, bool wide) {
+  const ChunkShape shape = chunk_shape<kBits>(layer, wide);
   const auto codes = memory.take<uint32_t>(shape.words);
   const auto means = memory.take<float>(shape.floats);
   return {codes, means, memory.take<float>(shape.importances), shape.tokens, shape.codes_of_token};
 }
 
-/// Adds the chunk's keys to the running sum in order, and encodes the mean after each key that needs it.
+/// Adds keys of up to kChunkTokens tokens of the chunk, from its `begin`-th on, to the running sum in order, and
+/// encodes the mean after each key that needs it.
 template <int32_t kBits>
-HASHEVICT_DEVICE void stage_means(const Prompt& prompt, const Chunk& chunk, int32_t first, int32_t count) {
+HASHEVICT_DEVICE void stage_some_means(const Prompt& prompt, const Chunk& chunk, int32_t first, int32_t begin,
+                                       int32_t count) {
   const Layer& layer = prompt.layer();
   const int32_t e = simt::thread_index();
   if (e < layer.shape.head_dim) {
     float sum = simt::load(prompt.head.key_sums + e);
     for (int32_t i = 0; i < count; ++i) {
-      sum = simt::add(sum, key_element(prompt, first + i, e));
-      const float mean = simt::divide(sum, static_cast<float>(prompt.row.before + first + i + 1));
+      const int32_t index = first + begin + i;
+      sum = simt::add(sum, key_element(prompt, index, e));
+      const float mean = simt::divide(sum, static_cast<float>(prompt.row.before + index + 1));
       chunk.means.store(i * layer.shape.head_dim + e, centered(layer, prompt.head, 0, e, mean));
     }
     simt::store(prompt.head.key_sums + e, sum);
@@ -112,10 +118,22 @@ HASHEVICT_DEVICE void stage_means(const Prompt& prompt, const Chunk& chunk, int3
   for (int32_t unit = simt::warp(); unit < count * kCodeWords<kBits>; unit += kChooseWarps) {
     const int32_t i = unit / kCodeWords<kBits>;
     const int32_t word = unit % kCodeWords<kBits>;
-    if (!prompt.rule().accumulates && prompt.row.before + first + i < prompt.head.capacity) continue;
+    if (!prompt.rule().accumulates && prompt.row.before + first + begin + i < prompt.head.capacity) continue;
     const uint32_t bits =
         project_word<kBits>(chunk.means, i * layer.shape.head_dim, layer.shape.head_dim, prompt.head.projection, word);
-    if (simt::lane() == 0) chunk.codes.store((i * chunk.codes_of_token + 1) * kCodeWords<kBits> + word, bits);
+    const int32_t code = (begin + i) * chunk.codes_of_token + 1;
+    if (simt::lane() == 0) chunk.codes.store(code * kCodeWords<kBits> + word, bits);
+  }
+}
+
+/// Stages the codes of the means after the chunk's tokens.
+template <int32_t kBits>
+HASHEVICT_DEVICE void stage_means(const Prompt& prompt, const Chunk& chunk, int32_t first, int32_t count) {
+  HASHEVICT_NO_UNROLL
+  for (int32_t begin = 0; begin < count; begin += kChunkTokens) {
+    if (begin > 0) simt::block_sync();  // the means before have been encoded
+    const int32_t left = count - begin;
+    stage_some_means<kBits>(prompt, chunk, first, begin, left < kChunkTokens ? left : kChunkTokens);
   }
 }
 

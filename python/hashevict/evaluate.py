@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         help="uniform: the same slots in every head; calibrated: divided by the profile; layered: the same within a "
         "layer (default: uniform, and calibrated with a profile)",
     )
-    parser.add_argument("--floor", type=int, default=40, help="the fewest slots of a calibrated head (%(default)s)")
+    parser.add_argument(
+        "--floor", type=int, help="the fewest slots of a calibrated head (default: a third of the mean, at least 16)"
+    )
     parser.add_argument(
         "--budgets", nargs="+", type=float, metavar="SHARE", help="of the full cache's bytes (default: 0.3 0.2 0.1)"
     )

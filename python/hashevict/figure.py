@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from hashevict.profile import Profile
 
 
-def capacities_figure(profile: Profile, mean: float = 0.3, length: int = 1024, floor: int = 40) -> Figure:
+def capacities_figure(profile: Profile, mean: float = 0.3, length: int = 1024, floor: int | None = None) -> Figure:
     """Draws the slots of each head, layers by heads.
 
     Args:
         profile: of a model
         mean: slots of a head on average, as a fraction of ``length``
         length: tokens of a sequence, the most slots of a head
-        floor: the fewest slots of a head
+        floor: the fewest slots of a head, as :meth:`hashevict.Profile.capacities` takes it
 
     Raises:
         InvalidArgument: slots that cannot be divided so

@@ -19,6 +19,8 @@ from hashevict.errors import InvalidArgument, InvalidData
 from hashevict.tensors import SupportsDLPack
 
 Floats = NDArray[np.float32]
+LEAST_FLOOR = 16
+"""More than sinks and recent tokens of every preset."""
 
 
 def divide_slots(quantiles: SupportsDLPack, total_slots: int, length: int, floor: int) -> NDArray[np.int32]:
@@ -92,19 +94,22 @@ class Profile:
     def num_kv_heads(self) -> int:
         return int(self.quantiles.shape[1])
 
-    def capacities(self, mean: int, length: int, floor: int = 40) -> NDArray[np.int32]:
+    def capacities(self, mean: int, length: int, floor: int | None = None) -> NDArray[np.int32]:
         """Slots ``[num_layers, num_kv_heads]`` whose mean is ``mean`` (:func:`divide_slots`).
 
         Args:
             mean: slots of a head on average
             length: tokens of the sequences that the slots are for, the most slots of a head
-            floor: the fewest slots of a head; lowered to ``length``
+            floor: the fewest slots of a head; lowered to ``length``. None: a third of the mean, at least 16
 
         Raises:
             InvalidArgument
         """
         heads = self.num_layers * self.num_kv_heads
-        return divide_slots(self.quantiles, min(mean, length) * heads, length, min(floor, length))
+        mean = min(mean, length)
+        if floor is None:
+            floor = min(mean, max(LEAST_FLOOR, mean // 3))
+        return divide_slots(self.quantiles, mean * heads, length, min(floor, length))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the file: whole or not at all, the same bytes for the same profile."""

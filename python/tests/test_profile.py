@@ -51,8 +51,10 @@ def test_profile_read_is_profile_written(rng: np.random.Generator, tmp_path: Pat
 
 
 def test_mean_of_capacities_is_the_budget(rng: np.random.Generator) -> None:
-    capacities = profile(rng).capacities(60, 200)
-    assert capacities.mean() == 60 and capacities.min() >= 40
+    for mean, floor, least in ((60, 40, 40), (60, None, 20), (20, None, 16), (10, None, 10), (300, None, 66)):
+        capacities = profile(rng).capacities(mean, 200, floor)
+        assert capacities.mean() == min(mean, 200)
+        assert capacities.min() >= least
 
 
 def test_what_is_no_profile_is_refused(rng: np.random.Generator, tmp_path: Path) -> None:

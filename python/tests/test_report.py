@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hashevict.errors import InvalidArgument
 from hashevict.evaluation import statistics
+from hashevict.evaluation.pages import fill_page
 from hashevict.evaluation.report import main
 from hashevict.evaluation.results import Result
 from hashevict.evaluation.tables import sections, tables_text, text_excess
@@ -49,6 +51,14 @@ def test_pairing_removes_what_examples_share() -> None:
     assert not statistics.difference(a, rng.permutation(b)).excludes_zero
 
 
+def test_answers_about_one_context_are_drawn_together() -> None:
+    values = np.random.default_rng(5).normal(0.0, 1.0, 80)
+    alone = statistics.mean(values)
+    repeated = statistics.mean(np.repeat(values, 4), np.repeat(np.arange(80), 4).tolist())
+    assert (repeated.value, repeated.low, repeated.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert statistics.mean(np.repeat(values, 4)).high < repeated.high
+
+
 def test_the_excess_of_a_constant_ratio_has_no_width() -> None:
     b = np.random.default_rng(4).random(50) + 1.0
     found = statistics.excess(1.1 * b, b)
@@ -73,7 +83,7 @@ def test_tasks_in_which_the_full_cache_fails_do_not_count() -> None:
     assert section.left_out == {"hard": 0.2}
     text = tables_text({"model": "m"}, RESULTS)
     assert "below 50 %: hard (20 %)" in text
-    assert "| good | uniform | 10 | 40.0 [" in text
+    assert "| good | uniform | 10 | 10 | 40.0 [" in text
     assert "| good | uniform | +10.00 [+10.00, +10.00] |" in text
 
 
@@ -99,6 +109,41 @@ def test_text_is_compared_on_the_same_pieces() -> None:
     found = text_excess(section, ("good", "uniform", 0.3))
     assert found is not None
     assert found.value == pytest.approx(10.0)
+
+
+PAGE = """Before.
+
+<!-- evaluation: m streamed 100 {kind} -->
+old
+<!-- end of evaluation -->
+Between.
+<!-- evaluation: other streamed 100 recall -->
+kept
+<!-- end of evaluation -->
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("recall", "| `good` | 40 [10, 70] | 90 [70, 100] |"),
+        ("text", "| `good` | +10.0 [+10.0, +10.0] |  |"),
+        ("summary", "| `good` | 40 | 90 |  |"),
+    ],
+)
+def test_tables_of_a_page_are_replaced(kind: str, line: str) -> None:
+    text, count = fill_page(PAGE.format(kind=kind), "m", sections(RESULTS))
+    assert count == 1
+    assert line in text.splitlines()
+    assert "old" not in text
+    assert text.startswith("Before.") and "Between." in text and "kept" in text
+    assert fill_page(text, "m", sections(RESULTS)) == (text, 1)
+
+
+@pytest.mark.parametrize("wrong", ["streamed 100 nonsense", "known 100 recall", "streamed 99 recall"])
+def test_a_table_of_results_that_are_not_there_is_refused(wrong: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"page: <!-- evaluation: m .*: expected results of this mode and length"):
+        fill_page(f"<!-- evaluation: m {wrong} -->\n<!-- end of evaluation -->", "m", sections(RESULTS))
 
 
 def test_the_bytes_of_caches_are_compared_with_their_budgets() -> None:

@@ -40,7 +40,7 @@ hashevict_rule recall() {
   hashevict_rule rule = paper();
   rule.policy = HASHEVICT_POLICY_VOTES;
   rule.hash_bits = 32;
-  rule.recent_fraction = 0.2F;
+  rule.recent_fraction = 0.5F;
   rule.centering = HASHEVICT_CENTERING_FIXED;
   rule.projection_kind = HASHEVICT_PROJECTION_LEARNED;
   rule.projection_per_head = 1;

@@ -50,6 +50,14 @@ HASHEVICT_HOST_DEVICE constexpr uint32_t mix_bits(uint32_t x) {
   return x ^ x >> 16;
 }
 
+/// What a score consists of, for scans that compute those of many steps at once.
+enum class Scored {
+  otherwise,         ///< something that only Rule::score() knows
+  distance,          ///< the distance
+  equal_bits,        ///< hash_bits minus the distance
+  smallest_distance  ///< 255 minus the accumulator, which is the smallest distance so far
+};
+
 struct NoAccumulator {};
 
 /// The importance of a key, for rules that take it as their accumulator: each token brings its own, and no later step
@@ -88,6 +96,7 @@ struct RuleDefaults {
   static constexpr bool kReadsSeed = false;
   /// Whether the score counts equal bits: the distance from the complement of the probe.
   static constexpr bool kCountsEqualBits = false;
+  static constexpr Scored kScored = Scored::otherwise;
   HASHEVICT_HOST_DEVICE static NoAccumulator start() { return {}; }
   HASHEVICT_HOST_DEVICE static NoAccumulator update(NoAccumulator old, uint32_t /*distance*/,
                                                     const StepFacts& /*step*/) {
@@ -99,6 +108,7 @@ struct RuleDefaults {
 template <Probe kWhose>
 struct Farthest : RuleDefaults {
   static constexpr Probe kProbe = kWhose;
+  static constexpr Scored kScored = Scored::distance;
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t distance, int32_t /*position*/,
                                               const StepFacts& /*step*/) {
     return distance;
@@ -109,6 +119,7 @@ struct Farthest : RuleDefaults {
 struct ClosestToMean : RuleDefaults {
   static constexpr Probe kProbe = Probe::mean_key;
   static constexpr bool kCountsEqualBits = true;
+  static constexpr Scored kScored = Scored::equal_bits;
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t distance, int32_t /*position*/,
                                               const StepFacts& step) {
     return static_cast<uint32_t>(step.hash_bits) - distance;
@@ -120,6 +131,7 @@ struct ClosestToMean : RuleDefaults {
 struct Votes : RuleDefaults {
   static constexpr Probe kProbe = Probe::zero;
   static constexpr bool kCountsEqualBits = true;
+  static constexpr Scored kScored = Scored::equal_bits;
   HASHEVICT_HOST_DEVICE static uint32_t score(NoAccumulator /*a*/, uint32_t distance, int32_t /*position*/,
                                               const StepFacts& step) {
     return static_cast<uint32_t>(step.hash_bits) - distance;
@@ -133,6 +145,7 @@ struct Superseded : RuleDefaults {
   static constexpr Probe kProbe = Probe::new_key;
   static constexpr bool kAccumulates = true;
   static constexpr bool kNeedsNoSteps = true;
+  static constexpr Scored kScored = Scored::smallest_distance;
   HASHEVICT_HOST_DEVICE static uint8_t start() { return 255; }
   HASHEVICT_HOST_DEVICE static uint8_t update(uint8_t old, uint32_t distance, const StepFacts& /*step*/) {
     return distance < old ? static_cast<uint8_t>(distance) : old;
@@ -240,6 +253,7 @@ HASHEVICT_HOST_DEVICE constexpr decltype(auto) visit_rule(RuleKind kind, Visitor
 /// The needs of a rule, for code that is compiled once for all rules. Each layer's settings store them.
 struct RuleFacts {
   Probe probe;
+  Scored scored;
   int32_t accumulator_bytes;  ///< per slot: 0, 1 or 4
   bool accumulates;           ///< Rule::kAccumulates
   bool needs_no_steps;        ///< Rule::kNeedsNoSteps
@@ -266,7 +280,11 @@ constexpr RuleFacts facts_of(RuleKind kind) {
       static_assert(sizeof(typename Rule::Accumulator) == 1 || sizeof(typename Rule::Accumulator) == 4);
       bytes = static_cast<int32_t>(sizeof(typename Rule::Accumulator));
     }
+    static_assert(
+        Rule::kScored != Scored::smallest_distance || (Rule::kNeedsNoSteps && sizeof(typename Rule::Accumulator) == 1),
+        "the smallest distance is a byte that only later keys change");
     return {.probe = Rule::kProbe,
+            .scored = Rule::kScored,
             .accumulator_bytes = bytes,
             .accumulates = Rule::kAccumulates,
             .needs_no_steps = Rule::kNeedsNoSteps,

@@ -10,8 +10,8 @@
 // foreach_target must come first
 #include <hwy/highway.h>
 
-#include "cpu/attend_quad-inl.hpp"
 #include "cpu/attend_queries-inl.hpp"
+#include "cpu/attend_set-inl.hpp"
 
 // Offsets within one pass are small: int is enough.
 // NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
@@ -23,23 +23,22 @@ namespace {
 struct Pass {
   int32_t first_query;
   int num_queries;
-  int num_quads;
-  QueryQuad quads[kPassQuads];
+  int num_sets;
+  QuerySet sets[kPassSets];
 };
 
 Pass make_pass(const AttendSplit& split, const AttendScratch& scratch, int32_t first_query) {
   Pass pass{.first_query = first_query,
             .num_queries = static_cast<int>(HWY_MIN(split.num_queries - first_query, kPassQueries)),
-            .num_quads = 0,
-            .quads = {}};
-  for (int query = 0; query < pass.num_queries; query += kQuadQueries, ++pass.num_quads) {
-    const int count = HWY_MIN(pass.num_queries - query, kQuadQueries);
-    pass.quads[pass.num_quads] = scratch.quad(pass.num_quads, count);
+            .num_sets = 0,
+            .sets = {}};
+  for (int query = 0; query < pass.num_queries; query += pass.sets[pass.num_sets++].count) {
+    pass.sets[pass.num_sets] = scratch.set(query, set_size(pass.num_queries - query, kWidestKernel));
   }
   return pass;
 }
 
-/// Adds one tile to all queries of the pass. It scores all quads first, so that the tile's keys are read in one go and
+/// Adds one tile to all queries of the pass. It scores all sets first, so that the tile's keys are read in one go and
 /// its values in another.
 template <class Loader>
 void attend_tile(const AttendSplit& split, const Pass& pass, const Tile& tile, const Tile& next) {
@@ -49,20 +48,22 @@ void attend_tile(const AttendSplit& split, const Pass& pass, const Tile& tile, c
   const int row_bytes = split.format.row_bytes();
   const RowsAhead values{static_cast<const unsigned char*>(split.values), tile.offsets, row_bytes, tile.dense};
   const RowsAhead next_keys{static_cast<const unsigned char*>(split.keys), next.offsets, row_bytes, next.dense};
-  for (int i = 0; i < pass.num_quads; ++i) {
-    score_quad<Loader>(split, tile, pass.quads[i], values);
-    weigh_quad(split, pass.quads[i], visible.of + i * kQuadQueries, next_keys);
+  for (int i = 0; i < pass.num_sets; ++i) {
+    const QuerySet& set = pass.sets[i];
+    score_set<Loader>(split, tile, set, values);
+    weigh_set(split, set, visible.of + set.first, next_keys);
   }
-  for (int i = 0; i < pass.num_quads; ++i) {
-    accumulate_quad<Loader>(split, tile, pass.quads[i], visible.of + i * kQuadQueries, next_keys);
+  for (int i = 0; i < pass.num_sets; ++i) {
+    const QuerySet& set = pass.sets[i];
+    accumulate_set<Loader>(split, tile, set, visible.of + set.first, next_keys);
   }
 }
 
 template <class Loader>
 void attend_pass(const AttendSplit& split, const Pass& pass) {
-  for (int i = 0; i < pass.num_quads; ++i) {
-    pack_queries<Loader>(split, pass.first_query + i * kQuadQueries, pass.quads[i]);
-    clear_sums(pass.quads[i]);
+  for (int i = 0; i < pass.num_sets; ++i) {
+    pack_queries<Loader>(split, pass.first_query, pass.sets[i]);
+    clear_sums(pass.sets[i]);
   }
   Tile tiles[2];  // the current tile and the next one, whose keys are fetched meanwhile
   tiles[0].locate(split, split.first_slot);
@@ -72,9 +73,7 @@ void attend_pass(const AttendSplit& split, const Pass& pass) {
     next.locate(split, tile.first + tile.count);
     attend_tile<Loader>(split, pass, tile, next.count > 0 ? next : tile);
   }
-  for (int i = 0; i < pass.num_quads; ++i) {
-    write_partial<Loader>(pass.quads[i], pass.first_query + i * kQuadQueries, split);
-  }
+  for (int i = 0; i < pass.num_sets; ++i) write_partial<Loader>(pass.sets[i], pass.first_query, split);
 }
 
 template <class Loader>

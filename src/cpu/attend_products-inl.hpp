@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of vectors whose sums stay in registers, compiled once per instruction set, behind Highway's guard.
 //
-// The sums of up to kQuadQueries queries stay in registers, so that each key and value is loaded and widened once for
+// The sums of up to kWidestKernel queries stay in registers, so that each key and value is loaded and widened once for
 // all of them. A query's arithmetic is the same, in the same order, in every instance, so its result does not depend on
 // the queries that it shares registers with.
 #include <hwy/highway.h>
@@ -40,6 +40,8 @@ HWY_INLINE void add_products(const FloatVector (&vectors)[kCount], FloatVector f
 
 /// AVX-512 has twice as many vector registers as SSE and AVX2: sums of 16 products stay in them instead of 8, or 12.
 constexpr bool kManyRegisters = kLanes == 16;
+/// Queries of the widest kernel: more share each widened key and value, as long as registers hold their sums.
+constexpr int kWidestKernel = kManyRegisters ? 8 : 4;
 /// Keys (or vectors of values) multiplied with kQueries queries at a time: as many as registers can hold sums for.
 template <int kQueries>
 constexpr int kFactors = kManyRegisters ? 8 / HWY_MAX(kQueries / 2, 1) : 8 / kQueries;

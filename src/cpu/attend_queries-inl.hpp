@@ -21,56 +21,57 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-/// Scales the queries of a quad, the first of which is `first`. It interleaves them vector by vector, with elements in
-/// the loader's order.
+/// Scales the queries of a set of the pass that starts at query `first_query`. It interleaves them vector by vector,
+/// with elements in the loader's order.
 template <class Loader>
-void pack_queries(const AttendSplit& split, int32_t first, const QueryQuad& quad) {
+void pack_queries(const AttendSplit& split, int32_t first_query, const QuerySet& set) {
   const int head_dim = split.format.head_dim;
-  const float* const from = split.queries + int64_t{first} * head_dim;
-  float* to = quad.queries;
+  const float* const from = split.queries + (int64_t{first_query} + set.first) * head_dim;
+  float* to = set.queries;
   const auto element = [&](int q, int dim) {
-    return q < quad.count && dim < head_dim ? from[q * head_dim + dim] * split.softmax_scale : 0;
+    return q < set.count && dim < head_dim ? from[q * head_dim + dim] * split.softmax_scale : 0;
   };
   int dim = 0;
   for (; dim + 2 * kLanes <= head_dim; dim += 2 * kLanes) {
     for (int half = 0; half < 2; ++half) {
-      for (int q = 0; q < quad.width; ++q) {
+      for (int q = 0; q < set.width; ++q) {
         for (int lane = 0; lane < kLanes; ++lane) *to++ = element(q, dim + element_of<Loader>(half, lane));
       }
     }
   }
   for (; dim < head_dim; dim += kLanes) {
-    for (int q = 0; q < quad.width; ++q) {
+    for (int q = 0; q < set.width; ++q) {
       for (int lane = 0; lane < kLanes; ++lane) *to++ = element(q, dim + lane);
     }
   }
 }
 
-/// Clears the sums of a quad.
-inline void clear_sums(const QueryQuad& quad) {
-  for (int i = 0; i < kQuadQueries * quad.row_floats; ++i) quad.accumulators[i] = 0;
+/// Clears the sums of a set.
+inline void clear_sums(const QuerySet& set) {
+  for (int i = 0; i < set.width * set.row_floats; ++i) set.accumulators[i] = 0;
   for (int i = 0; i < kStateFloats; ++i) {
-    quad.softmax.maxima[i] = -std::numeric_limits<float>::infinity();
-    quad.softmax.sums[i] = 0;
-    quad.softmax.rescale[i] = 1;
+    set.softmax.maxima[i] = -std::numeric_limits<float>::infinity();
+    set.softmax.sums[i] = 0;
+    set.softmax.rescale[i] = 1;
   }
 }
 
-/// Writes the sums of a quad as the split's partial result, with elements in the caller's order.
+/// Writes the sums of a set of the pass that starts at query `first_query` as the split's partial result, with elements
+/// in the caller's order.
 template <class Loader>
-void write_partial(const QueryQuad& quad, int32_t first, const AttendSplit& split) {
+void write_partial(const QuerySet& set, int32_t first_query, const AttendSplit& split) {
   const int64_t head_dim = split.format.head_dim;
-  for (int q = 0; q < quad.count; ++q) {
-    const int64_t query = first + q;
-    const float* const from = quad.accumulators + q * quad.row_floats;
+  for (int q = 0; q < set.count; ++q) {
+    const int64_t query = int64_t{first_query} + set.first + q;
+    const float* const from = set.accumulators + q * set.row_floats;
     float* const to = split.partial + query * head_dim;
     int dim = 0;
     for (; dim + 2 * kLanes <= head_dim; dim += 2 * kLanes) {
       for (int i = 0; i < 2 * kLanes; ++i) to[dim + element_of<Loader>(i / kLanes, i % kLanes)] = from[dim + i];
     }
     for (; dim < head_dim; ++dim) to[dim] = from[dim];
-    split.partial[split.num_queries * head_dim + query] = quad.softmax.maxima[q];
-    split.partial[split.num_queries * (head_dim + 1) + query] = quad.softmax.sums[q];
+    split.partial[split.num_queries * head_dim + query] = set.softmax.maxima[q];
+    split.partial[split.num_queries * (head_dim + 1) + query] = set.softmax.sums[q];
   }
 }
 

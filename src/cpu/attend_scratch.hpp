@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 namespace hashevict::cpu {
@@ -12,24 +13,28 @@ namespace hashevict::cpu {
 constexpr int kTileSlots = 32;
 /// Queries that share one pass over a split. More queries take further passes, which bounds the scratch memory.
 constexpr int kPassQueries = 32;
-/// Queries whose sums share registers: a quad. Kernels are compiled for 1, 2 and 4 of them.
-constexpr int kQuadQueries = 4;
-constexpr int kPassQuads = kPassQueries / kQuadQueries;
-/// Floats that hold one value per query of a quad, repeated to fill a vector (see attend_softmax-inl.hpp).
+/// Queries whose sums share registers: a set. Kernels are compiled for 1, 2, 4 and, where vectors and registers are
+/// those of AVX-512, 8 of them.
+constexpr int kSetQueries = 8;
+/// A set's first query is a multiple of it.
+constexpr int kSetStep = 4;
+constexpr int kPassSets = kPassQueries / kSetStep;
+/// Floats that hold one value per query of a set, repeated to fill a vector (see attend_softmax-inl.hpp).
 constexpr int kStateFloats = 16;
 
-/// The softmax of a quad over the tiles so far: element e belongs to query e mod width.
+/// The softmax of a set over the tiles so far: element e belongs to query e mod width.
 struct SoftmaxState {
   float* maxima;   ///< [kStateFloats] largest logits
   float* sums;     ///< [kStateFloats] of exp(logit - maximum)
   float* rescale;  ///< [kStateFloats] the factor by which the current tile multiplies all earlier results
 };
 
-/// Up to kQuadQueries queries of one pass and their part of the scratch memory. Rows of queries and accumulators are
+/// Up to kSetQueries queries of one pass and their part of the scratch memory. Rows of queries and accumulators are
 /// padded. Their elements are in the order in which vectors load keys and values (see attend_queries-inl.hpp).
-struct QueryQuad {
-  int count;            ///< queries, 1 .. kQuadQueries
-  int width;            ///< queries of the kernel; for three queries, the fourth is zero
+struct QuerySet {
+  int first;            ///< of the pass
+  int count;            ///< queries, 1 .. kSetQueries
+  int width;            ///< queries of the kernel; those behind `count` are zero
   int row_floats;       ///< of one padded row
   float* queries;       ///< [width * row_floats], packed by pack_queries()
   float* accumulators;  ///< [width, row_floats]
@@ -39,14 +44,20 @@ struct QueryQuad {
 
 /// Number of queries of the kernel that takes `count` queries.
 constexpr int kernel_width(int count) {
-  return count == 3 ? 4 : count;
+  return static_cast<int>(std::bit_ceil(static_cast<unsigned>(count)));
 }
 
-/// Carves the quads of one pass out of the caller's scratch floats.
+/// Number of queries of the next set of a pass with `left` more queries. Kernels take up to `widest`, and a set leaves
+/// at most one of its kernel's queries empty.
+constexpr int set_size(int left, int widest) {
+  return std::min(left, left >= widest - 1 ? widest : kSetStep);
+}
+
+/// Carves the sets of one pass out of the caller's scratch floats.
 class AttendScratch {
  public:
   static constexpr int64_t floats(int32_t num_queries, int32_t head_dim) {
-    return num_quads(std::min(num_queries, kPassQueries)) * quad_floats(head_dim) + kAlignment;
+    return num_steps(std::min(num_queries, kPassQueries)) * step_floats(head_dim) + kAlignment;
   }
 
   AttendScratch(float* memory, int32_t head_dim) : head_dim_{head_dim} {
@@ -54,24 +65,23 @@ class AttendScratch {
     memory_ = memory + (kAlignment - misaligned) % kAlignment;
   }
 
-  /// Number of quads for `queries` queries.
-  static constexpr int num_quads(int queries) { return (queries + kQuadQueries - 1) / kQuadQueries; }
-
-  /// Quad `index` of a pass, with `count` queries.
-  [[nodiscard]] QueryQuad quad(int index, int count) const {
+  /// The set of queries [first, first + count) of a pass.
+  [[nodiscard]] QuerySet set(int first, int count) const {
     const int row = row_floats(head_dim_);
-    float* next = memory_ + index * quad_floats(head_dim_);
+    const int room = num_steps(count) * kSetStep;
+    float* next = memory_ + first / kSetStep * step_floats(head_dim_);
     const auto take = [&next](int floats) {
       float* const part = next;
       next += floats;
       return part;
     };
-    return {.count = count,
+    return {.first = first,
+            .count = count,
             .width = kernel_width(count),
             .row_floats = row,
-            .queries = take(kQuadQueries * row),
-            .accumulators = take(kQuadQueries * row),
-            .weights = take(kQuadQueries * kTileSlots),
+            .queries = take(room * row),
+            .accumulators = take(room * row),
+            .weights = take(room * kTileSlots),
             .softmax = {.maxima = take(kStateFloats), .sums = take(kStateFloats), .rescale = take(kStateFloats)}};
   }
 
@@ -79,8 +89,9 @@ class AttendScratch {
   static constexpr int64_t kAlignment = 16;  ///< floats: a cache line; the size of every part is a multiple of it
 
   static constexpr int32_t row_floats(int32_t head_dim) { return (head_dim + 15) / 16 * 16; }
-  static constexpr int64_t quad_floats(int32_t head_dim) {
-    return kQuadQueries * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + int64_t{3} * kStateFloats;
+  static constexpr int num_steps(int queries) { return (queries + kSetStep - 1) / kSetStep; }
+  static constexpr int64_t step_floats(int32_t head_dim) {
+    return kSetStep * (2 * int64_t{row_floats(head_dim)} + kTileSlots) + int64_t{3} * kStateFloats;
   }
 
   float* memory_;

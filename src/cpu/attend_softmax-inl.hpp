@@ -43,7 +43,7 @@ HWY_INLINE FloatVector combine_lanes(FloatVector lanes) {
 #if HWY_TARGET != HWY_SCALAR
   namespace hn = hwy::HWY_NAMESPACE;
   if constexpr (kLanes == 16) lanes = Combine::of(hn::ConcatLowerUpper(Floats(), lanes, lanes), lanes);
-  if constexpr (kLanes >= 8) lanes = Combine::of(hn::SwapAdjacentBlocks(lanes), lanes);
+  if constexpr (kLanes >= 8 && kQueries <= 4) lanes = Combine::of(hn::SwapAdjacentBlocks(lanes), lanes);
   if constexpr (kQueries <= 2) lanes = Combine::of(hn::Shuffle1032(lanes), lanes);
   if constexpr (kQueries == 1) lanes = Combine::of(hn::Shuffle2301(lanes), lanes);
 #endif

@@ -240,7 +240,7 @@ TEST(Preset, RecallTakesWhatWasLearned) {
   const Rule rule{Preset::recall};
   EXPECT_EQ(rule.policy, Policy::votes);
   EXPECT_EQ(rule.hash_bits, 32);
-  EXPECT_EQ(rule.recent_fraction, 0.2F);
+  EXPECT_EQ(rule.recent_fraction, 0.5F);
   EXPECT_EQ(rule.centering, Centering::fixed);
   EXPECT_EQ(rule.projection_kind, ProjectionKind::learned);
   EXPECT_NE(rule.projection_per_head, 0);

@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include "cli/demo/demo.hpp"
 #include "cli/demo/policies.hpp"
 #include "cli/demo/retention.hpp"
+#include "cli/profile.hpp"
 #include "cli/votes.hpp"
 #include "command.hpp"
 #include "engine/embedded_model.hpp"
@@ -56,9 +58,9 @@ TEST_F(Demo, PrintsTheTableAndWhereTheReportIs) {
 }
 
 TEST_F(Demo, JsonHoldsEveryPolicyAtEveryBudget) {
-  std::set<std::pair<std::string, double>> rows;
+  std::set<std::tuple<std::string, double, bool>> rows;
   for (const json& row : report_["results"]) {
-    rows.emplace(row["policy"], row["budget"]);
+    rows.emplace(row["policy"], row["budget"], row["calibrated"]);
     EXPECT_GT(row["kv_bytes"], 0);
     EXPECT_GT(row["slots"], 0);
     EXPECT_GT(row["nats_per_byte"]["mean"], 0.0);
@@ -70,12 +72,15 @@ TEST_F(Demo, JsonHoldsEveryPolicyAtEveryBudget) {
     EXPECT_EQ(row["recall"]["samples"],
               report_["settings"]["num_examples_per_task"].get<std::size_t>() * cli::kTasks.size());
   }
-  std::set<std::pair<std::string, double>> expected = {{"full", 1.0}};
+  std::set<std::tuple<std::string, double, bool>> expected = {{"full", 1.0, false}};
   for (const auto policy : cli::kPolicies) {
-    for (const double budget : cli::kBudgets) expected.emplace(policy, budget);
+    for (const double budget : cli::kBudgets) {
+      expected.emplace(policy, budget, false);
+      expected.emplace(policy, budget, true);
+    }
   }
   EXPECT_EQ(rows, expected);
-  for (const char* key : {"settings", "findings", "results", "retention", "continuation"})
+  for (const char* key : {"settings", "findings", "results", "retention", "continuation", "divided_slots"})
     EXPECT_TRUE(report_.contains(key));
 }
 
@@ -130,7 +135,7 @@ TEST_F(Demo, HeatMapDrawsWhatTheJsonHolds) {
   for (const json& policy : report_["retention"]["policies"]) {
     for (const json& head : policy["heads"]) expected.push_back(head["evicted_at"]);
   }
-  EXPECT_EQ(drawn.size(), num_heads() * cli::kPolicies.size());
+  EXPECT_EQ(drawn.size(), num_heads() * 2 * cli::kPolicies.size());
   EXPECT_EQ(drawn, expected);
 }
 
@@ -147,16 +152,19 @@ std::vector<int32_t> positions_held(const engine::Safetensors& file, const json&
 TEST_F(Demo, HeatMapAgreesWithReplayOfTheSameTrace) {
   const engine::Model model = engine::load_embedded_model();
   const cli::Votes votes = cli::Votes::embedded(model.config());
+  const cli::Profile profile = cli::Profile::embedded(model.config());
   engine::ThreadPool threads(2);
   cli::DemoOptions options = cli::DemoOptions::make_quick();
   options.text = engine::embedded_sample_text();
   const cli::Example example = cli::retention_example(options);
   for (const json& policy : report_["retention"]["policies"]) {
     const std::string name = policy["policy"];
-    SCOPED_TRACE(name);
-    cli::follow({model, threads, &votes}, name, policy["budget"], example, options.seed, folder_->path("trace"));
+    const bool calibrated = policy["calibrated"];
+    SCOPED_TRACE(name + (calibrated ? ", calibrated" : ""));
+    const cli::Runtime runtime{model, threads, &votes, &profile, std::nullopt, calibrated};
+    cli::follow(runtime, name, policy["budget"], example, options.seed, folder_->path("trace"));
     std::string budgets;
-    for (const json& slots : policy["layer_slots"]) {
+    for (const json& slots : policy["head_slots"]) {
       budgets += (budgets.empty() ? "" : ",") + std::to_string(slots.get<int>());
     }
     std::vector<std::string> arguments = {
@@ -191,7 +199,7 @@ TEST_F(Demo, SameSeedGivesTheSameScores) {
   EXPECT_EQ(again["retention"], report_["retention"]);
 }
 
-TEST(DemoWithAProfile, ShowsItsDivisionBesideEqualOnes) {
+TEST(DemoWithAProfile, ShowsItsDivisionInsteadOfTheBuiltInOne) {
   const engine::ModelConfig model = engine::load_embedded_model().config();
   Config shape;
   shape.shape.num_layers = model.num_layers;
@@ -202,11 +210,11 @@ TEST(DemoWithAProfile, ShowsItsDivisionBesideEqualOnes) {
   const CommandResult result =
       run_command({"demo", "--quick", "--profile", folder.path("profile"), "--out", folder.path("out")});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
-  EXPECT_THAT(result.output, HasSubstr("\nrecall, profile "));
+  EXPECT_THAT(result.output, HasSubstr("\nrecall, calibrated "));
   const json report = json::parse(read_text(folder.path("out/report.json")));
   const int64_t heads = int64_t{model.num_layers} * model.num_kv_heads;
   EXPECT_EQ(report["divided_slots"]["slots"].get<std::vector<int32_t>>(),
-            divided_by_hand(profile, shape, 76 * heads, 256, 40));  // 30 % of 256 tokens
+            divided_by_hand(profile, shape, 76 * heads, 256, 25));  // 30 % of 256 tokens, a third of it
   EXPECT_EQ(report["results"].size(), 1 + 2 * cli::kPolicies.size() * cli::kBudgets.size());
   for (const json& row : report["results"]) {
     for (const json& other : report["results"]) {

@@ -156,7 +156,7 @@ TEST_F(ProfileFile, ArgumentsThatDoNotFitAreRefused) {
   const std::string profile = path("profile");
   expect_refused(replay({"--budget", "50,60", "--profile", profile}),
                  "--budget: 2 budgets beside --profile; expected one, the mean over the heads");
-  expect_refused(replay({"--budget", "39", "--profile", profile}),
+  expect_refused(replay({"--budget", "39", "--floor", "40", "--profile", profile}),
                  "--budget: a mean of 39 slots; expected at least 40, the --floor of every head");
   expect_refused(replay({"--budget", "14", "--floor", "3", "--profile", profile}),
                  "--budget: a mean of 14 slots; expected at least 15, which the rule needs in every head");
@@ -201,7 +201,8 @@ TEST_F(ProfileFile, FloorIsRaisedToTheRulesNeedAndLoweredToTheTokens) {
     };
     return HasSubstr(" " + of_layer(0) + ", " + of_layer(1) + " slots");
   };
-  EXPECT_THAT(slots({"--budget", "50"}), expected(50, 40));
+  EXPECT_THAT(slots({"--budget", "60"}), expected(60, 20)) << "a third of the mean";
+  EXPECT_THAT(slots({"--budget", "30"}), expected(30, 15)) << "a third of the mean is too few for the rule";
   EXPECT_THAT(slots({"--budget", "50", "--floor", "3"}), expected(50, 15)) << "4 sinks, 10 recent, 1 more";
   EXPECT_THAT(slots({"--budget", "50", "--floor", "3", "--sink", "0", "--recent", "0.5"}), expected(50, 3));
   EXPECT_THAT(slots({"--budget", "300", "--floor", "200"}), expected(80, 80));

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
-#include <string>
+#include <span>
 #include <vector>
 
 #include "engine/decoder.hpp"
+#include "engine/random_checkpoint.hpp"
 
 namespace hashevict::engine {
 
@@ -14,24 +15,7 @@ namespace hashevict::engine {
 /// a multiple of a vector or a panel.
 ModelConfig odd_config();
 
-/// A checkpoint of seeded random weights.
-class RandomCheckpoint {
- public:
-  /// @param type F32, F16 or BF16, of all weights
-  RandomCheckpoint(const ModelConfig& config, ElementType type, std::uint64_t seed);
-
-  const StoredTensor* find(std::string_view name) const;
-  const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
-  /// Valid as long as the checkpoint.
-  TensorTable table() const;
-  StoredTensor& tensor(const std::string& name) { return tensors_.at(name); }
-
- private:
-  std::map<std::string, std::vector<std::byte>> data_;
-  std::map<std::string, StoredTensor, std::less<>> tensors_;
-};
-
-/// The model of such a checkpoint.
+/// The model of a checkpoint of random weights.
 Model random_model(const ModelConfig& config, std::uint64_t seed = 1, ElementType type = ElementType::f32);
 
 /// A cache of a model and a decoder over it.
@@ -49,8 +33,5 @@ struct Engine {
   /// Prefills a prompt. @return the logits of all its tokens.
   std::vector<float> prefill(std::span<const std::int32_t> tokens);
 };
-
-/// Draws seeded random tokens below the vocabulary's size.
-std::vector<std::int32_t> random_tokens(const ModelConfig& config, std::size_t count, std::uint64_t seed = 1);
 
 }  // namespace hashevict::engine

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/embedded_model.hpp"
 #include "layer_file.hpp"
 
 namespace hashevict::cli {
@@ -102,6 +103,10 @@ Profile::Profile(const engine::Safetensors& source, const engine::ModelConfig& m
                fmt::format("holds {} layers; expected {}, those of the model", file.num_layers(), model.num_layers));
 }
 
+Profile Profile::embedded(const engine::ModelConfig& model) {
+  return Profile(engine::embedded_profile(), model);
+}
+
 Profile Profile::load(const std::filesystem::path& path, const engine::ModelConfig& model) {
   return Profile(engine::Safetensors::open(path), model);
 }
@@ -163,12 +168,12 @@ void Profile::add_to(engine::SafetensorsWriter& writer, const Config& config) co
   }
 }
 
-void Profile::divide(Config& config, int64_t num_tokens, int32_t floor) const {
+void Profile::divide(Config& config, int64_t num_tokens, std::optional<int32_t> floor) const {
   const auto tokens = static_cast<int32_t>(std::min<int64_t>(num_tokens, INT32_MAX));
   const int32_t needed = least_capacity(config.rule, std::max(tokens, config.shape.capacity));
   const int32_t length = std::max(tokens, needed);
-  const int32_t least = std::clamp(floor, needed, length);
   const int32_t mean = std::min(config.shape.capacity, length);
+  const int32_t least = std::clamp(floor.value_or(mean / 3), needed, length);
   if (mean < least) {
     throw Error(Status::invalid_argument,
                 fmt::format("--budget: a mean of {} slots; expected at least {}, {}", mean, least,

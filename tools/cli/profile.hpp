@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <hashevict/cache.hpp>
+#include <optional>
 #include <vector>
 
 #include "engine/config.hpp"
@@ -23,6 +24,8 @@ namespace hashevict::cli {
  */
 class Profile {
  public:
+  /// The profile of the embedded model.
+  static Profile embedded(const engine::ModelConfig& model);
   /// @param model gives the number of layers and the shape of their heads
   /// @throws Error invalid_data naming the file, the tensor, what it holds and what is expected
   static Profile load(const std::filesystem::path& path, const engine::ModelConfig& model);
@@ -43,9 +46,10 @@ class Profile {
 
   /// Divides the slots that `config.shape.capacity` gives to all heads by the importance of their keys, up to
   /// `num_tokens` a head (hashevict_divide_slots()).
-  /// @param floor the fewest slots of a head; raised to what the rule needs, lowered to `num_tokens`
+  /// @param floor the fewest slots of a head, or none: a third of the mean; raised to what the rule needs, lowered to
+  /// `num_tokens`
   /// @throws Error invalid_argument if the mean is below the floor
-  void divide(Config& config, int64_t num_tokens, int32_t floor) const;
+  void divide(Config& config, int64_t num_tokens, std::optional<int32_t> floor) const;
 
   /// @name Views of the learned tensors of layer `index`, empty where the profile has none
   /// @{

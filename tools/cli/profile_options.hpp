@@ -14,12 +14,11 @@ namespace hashevict::cli {
 
 /// The options `--profile` and `--floor`.
 struct ProfileOptions {
-  static constexpr int32_t kFloor = 40;  ///< most heads of a calibrated model need no more
-
   std::string file;
-  int32_t floor = kFloor;
+  std::optional<int32_t> floor;  ///< none: a third of the mean
 
-  void add_to(CLI::App& command);
+  /// @param has_default whether the command has a profile where none is given
+  void add_to(CLI::App& command, bool has_default = false);
   /// Loads the file, if one is given. @throws Error as Profile::load()
   std::optional<Profile> load(const engine::ModelConfig& model) const;
 };

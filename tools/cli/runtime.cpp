@@ -28,8 +28,10 @@ void add_learned(const Runtime& runtime, const Config& config, engine::Safetenso
 }
 
 void divide_slots(const Runtime& runtime, Config& config, int64_t num_tokens) {
-  if (runtime.profile != nullptr) return runtime.profile->divide(config, num_tokens, runtime.floor);
-  if (takes_votes(config) && runtime.votes != nullptr) runtime.votes->divide(config, num_tokens);
+  const Profile* const profile = runtime.profile;
+  if (profile != nullptr && runtime.divides) return profile->divide(config, num_tokens, runtime.floor);
+  const bool takes_them = takes_votes(config) && (profile == nullptr || !profile->teaches(config));
+  if (takes_them && runtime.votes != nullptr) runtime.votes->divide(config, num_tokens);
 }
 
 std::string library_version() {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <hashevict/config.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,9 @@ struct Runtime {
   engine::ThreadPool& threads;
   const Votes* votes = nullptr;      ///< for the preset `recall`; may be null
   const Profile* profile = nullptr;  ///< of the model's heads; may be null
-  int32_t floor = 0;                 ///< the fewest slots of a head where the profile divides them
+  std::optional<int32_t> floor;      ///< the fewest slots of a head where the profile divides them; none: a third of
+                                     ///< the mean
+  bool divides = true;               ///< whether the profile divides the slots; it teaches rules in any case
 };
 
 /// Creates a cache on the runtime's threads. Sets what its rule takes of the profile or, if the config has the preset
@@ -31,8 +34,8 @@ engine::KvCache make_cache(const Runtime& runtime, const Config& config);
 /// Adds to a trace what a cache of this config was taught, for `replay`.
 void add_learned(const Runtime& runtime, const Config& config, engine::SafetensorsWriter& writer);
 
-/// Divides the slots of a config among its heads: by the profile, or by the votes' shares if it takes votes. Otherwise
-/// leaves it alone. @throws Error as Profile::divide()
+/// Divides the slots of a config among its heads: by the profile if that divides, or by the votes' shares if it takes
+/// the votes. Otherwise leaves it alone. @throws Error as Profile::divide()
 void divide_slots(const Runtime& runtime, Config& config, int64_t num_tokens);
 
 /// The version of the library, as `0.2.0`.

@@ -27,6 +27,7 @@
 HASHEVICT_EMBED(config, HASHEVICT_EMBEDDED_CONFIG);
 HASHEVICT_EMBED(weights, HASHEVICT_EMBEDDED_WEIGHTS);
 HASHEVICT_EMBED(votes, HASHEVICT_EMBEDDED_VOTES);
+HASHEVICT_EMBED(profile, HASHEVICT_EMBEDDED_PROFILE);
 HASHEVICT_EMBED(text, HASHEVICT_EMBEDDED_TEXT);
 
 namespace hashevict::engine {
@@ -47,6 +48,11 @@ Model load_embedded_model() {
 
 Safetensors embedded_votes() {
   return Safetensors::parse({hashevict_embedded_votes, hashevict_embedded_votes_end}, "embedded recall.safetensors");
+}
+
+Safetensors embedded_profile() {
+  return Safetensors::parse({hashevict_embedded_profile, hashevict_embedded_profile_end},
+                            "embedded profile.safetensors");
 }
 
 std::string_view embedded_sample_text() {

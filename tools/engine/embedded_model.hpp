@@ -15,6 +15,10 @@ Model load_embedded_model();
 /// (`assets/tiny-llama/recall.safetensors`).
 Safetensors embedded_votes();
 
+/// What `python -m hashevict.calibrate` learned of this model's heads from ordinary text, without tasks
+/// (`assets/tiny-llama/profile.safetensors`).
+Safetensors embedded_profile();
+
 /// The text that is compiled into the program (`assets/text/sample.txt`).
 std::string_view embedded_sample_text();
 

@@ -43,10 +43,10 @@ class Budgets:
     Args:
         shape: of the model
         profile: for allocations other than ``uniform``
-        floor: the fewest slots of a head, if a profile divides
+        floor: the fewest slots of a head, if a profile divides; None: a third of the mean, at least 16
     """
 
-    def __init__(self, shape: ModelShape, profile: Profile | None, floor: int) -> None:
+    def __init__(self, shape: ModelShape, profile: Profile | None, floor: int | None = None) -> None:
         self._shape = shape
         self._profile = profile
         self._floor = floor
@@ -92,7 +92,7 @@ class Budgets:
         if allocation == LAYERED:
             merged = np.repeat(profile.quantiles.mean(axis=1, keepdims=True), heads, axis=1)
             profile = Profile(merged.astype(np.float32))
-        return profile.capacities(mean, num_tokens, min(self._floor, mean))
+        return profile.capacities(mean, num_tokens, None if self._floor is None else min(self._floor, mean))
 
     def bytes(self, policy: Policy, capacities: NDArray[np.int32]) -> int:
         """What a cache of these capacities takes: keys, values, and all that the policy keeps of one sequence."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashevict.errors import InvalidArgument
-from hashevict.evaluation.tasks import TEXT, Example, make_example
+from hashevict.evaluation.tasks import TEXT, Example, Turn, make_example
 from hashevict.evaluation.texts import Filler, fingerprint
 
 
@@ -73,5 +73,5 @@ def _read(file: Path) -> list[Example]:
         if not all(isinstance(part, str) for part in parts) or not parts[2]:
             raise InvalidArgument(f"{where}: expected the strings context, question and answer, which is not empty")
         domain = str(fields.get("domain", "given"))
-        examples.append(Example(file.stem, domain, number, str(parts[0]), str(parts[1]), str(parts[2])))
+        examples.append(Example(file.stem, domain, number, str(parts[0]), (Turn(str(parts[1]), str(parts[2])),)))
     return examples

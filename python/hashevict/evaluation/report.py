@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashevict import command
-from hashevict.evaluation import statistics
+from hashevict.evaluation.pages import fill_file
 from hashevict.evaluation.policies import CALIBRATED, FULL, LAYERED, UNIFORM
 from hashevict.evaluation.results import read_results
-from hashevict.evaluation.tables import Section, right, sections, tables_text, text_excess
+from hashevict.evaluation.tables import Section, mean_of, right, sections, tables_text, text_excess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,11 +38,7 @@ def figure_of(section: Section) -> Figure:
             points = []
             for budget in section.budgets:
                 cell = section.cell(row, budget)
-                if of == "text":
-                    found = text_excess(section, cell)
-                else:
-                    values = [right(result) for result in section.recall(cell).values()]
-                    found = statistics.mean(values) if values else None
+                found = text_excess(section, cell) if of == "text" else mean_of(section.recall(cell), right)
                 if found is not None:
                     points.append((100 * budget, found.value, found.value - found.low, found.high - found.value))
             if points:
@@ -74,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", help="with results.jsonl")
     parser.add_argument("--out", metavar="FOLDER", help="of tables.md and the figures (default: the same)")
+    parser.add_argument(
+        "--pages", nargs="+", default=[], metavar="FILE", help="whose tables are replaced (hashevict.evaluation.pages)"
+    )
     return parser
 
 
@@ -87,10 +86,14 @@ def _run(options: argparse.Namespace) -> None:
     out = Path(options.out or options.folder)
     out.mkdir(parents=True, exist_ok=True)
     (out / "tables.md").write_text(tables_text(settings, results), encoding="utf-8")
-    for section in sections(results):
+    found = sections(results)
+    for section in found:
         name = f"{section.mode}-{section.length}.png"
         figure_of(section).savefig(out / name, dpi=90, metadata={"Software": None})
     print(f"{out}/tables.md: {len(results)} results")
+    for page in options.pages:
+        count = fill_file(Path(page), str(settings.get("model", "")), found)
+        print(f"{page}: {count} tables")
 
 
 if __name__ == "__main__":

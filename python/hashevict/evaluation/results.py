@@ -6,19 +6,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hashevict.errors import InvalidArgument, InvalidData
 
-Key = tuple[str, str, str, int, str, str, float, int]
+Key = tuple[str, str, str, int, str, str, float, int, int]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One example under one row of the table."""
+    """One answer, or running text, of one example under one row of the table."""
 
     mode: str
     task: str
@@ -39,11 +39,14 @@ class Result:
     bytes: int
     """Of the cache."""
     seconds: float
+    """Of the example's forward pass."""
+    turn: int = 0
+    """Which of the example's questions."""
 
     @property
     def key(self) -> Key:
         """Names the measurement."""
-        return (*self.example, self.policy, self.allocation, self.budget, self.index)
+        return (*self.example, self.policy, self.allocation, self.budget, self.index, self.turn)
 
     @property
     def example(self) -> tuple[str, str, str, int]:
@@ -83,15 +86,16 @@ class ResultFile:
     def __contains__(self, key: Key) -> bool:
         return key in self._known
 
-    def add(self, result: Result) -> None:
-        """Appends a result, and hands it to the system at once."""
-        self._append(dataclasses.asdict(result))
-        self.results.append(result)
-        self._known.add(result.key)
+    def add(self, results: Sequence[Result]) -> None:
+        """Appends those results that the file does not have, and hands them to the system at once."""
+        new = [result for result in results if result.key not in self._known]
+        self._append(*(dataclasses.asdict(result) for result in new))
+        self.results += new
+        self._known.update(result.key for result in new)
 
-    def _append(self, fields: Mapping[str, Any]) -> None:
+    def _append(self, *lines: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fields, separators=(",", ":")) + "\n")
+            file.write("".join(json.dumps(fields, separators=(",", ":")) + "\n" for fields in lines))
 
     def _cut_partial_line(self) -> None:
         data = self.path.read_bytes()

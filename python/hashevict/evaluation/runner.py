@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -54,7 +55,7 @@ def evaluate(
     policies: Sequence[str] = POLICIES,
     profile: Profile | None = None,
     allocations: Sequence[str] | None = None,
-    floor: int = 40,
+    floor: int | None = None,
     budgets: Sequence[float] = (0.3, 0.2, 0.1),
     tasks: Sequence[str] = (*MAIN_TASKS, TEXT),
     texts: Mapping[str, str] | None = None,
@@ -69,7 +70,7 @@ def evaluate(
 ) -> list[Result]:
     """Measures how much of a model's recall and likelihood of text is left when its cache is bounded.
 
-    Every example is one forward pass over context, question and answer, with the true tokens. Rows meet the same
+    Every example is one forward pass over context, questions and answers, with the true tokens. Rows meet the same
     examples, in rounds, so that a run that is stopped is still fair; it goes on with the same ``out``.
 
     Args:
@@ -80,14 +81,15 @@ def evaluate(
         profile: of the model
         allocations: ``uniform``, ``calibrated``, ``layered``, or ``NAME@ALLOCATION`` in ``policies``; default: uniform,
             and calibrated with a profile
-        floor: the fewest slots of a head where a profile divides
+        floor: the fewest slots of a head where a profile divides; None: a third of the mean, at least 16
         budgets: shares of the full cache's bytes
         tasks: see :mod:`hashevict.evaluation.tasks`; ``text`` is running text
         texts: by domain, filler and running text; default: documentation and code that come with Python
         examples: a folder of others' examples instead of tasks and texts
         rounds: one example of each task in each domain a round
         length: tokens of a sequence
-        modes: ``streamed``: the question is unknown while the context streams; ``known``: compressed once, with it
+        modes: ``streamed``: the question is unknown while the context streams; ``known``: compressed once, with
+            the first
         plugins: modules with further policies
         seed: of examples, draws and projections
         name: of the model, in the results
@@ -112,7 +114,7 @@ def evaluate(
         "dtype": str(model.dtype).removeprefix("torch."),
         "counted_as": STORAGE,
         "profile": None if profile is None else _name_of(profile),
-        "floor": floor,
+        "floor": "mean / 3" if floor is None else floor,
         "examples": source.fingerprint,
         "seed": seed,
     }
@@ -147,34 +149,44 @@ class _Run:
     def measure(self, example: Example, mode: Mode) -> None:
         """Measures one example under all rows that the file does not have."""
         where = (mode, example.task, example.domain, self.length)
+        if mode == "known":
+            example = dataclasses.replace(example, turns=example.turns[:1])
+        num_turns = max(1, len(example.turns))
         wanted = [
             row
             for row in self.rows
-            if (*where, row.policy.name, row.allocation, row.budget, example.index) not in self.file
+            if any(
+                (*where, row.policy.name, row.allocation, row.budget, example.index, turn) not in self.file
+                for turn in range(num_turns)
+            )
         ]
         if not wanted:
             return
-        ids, prompt = self.reader.ids(example)
+        ids, spans = self.reader.ids(example)
         drawn = hashlib.sha256(f"{where}/{example.index}/{self.seed}".encode()).digest()
         seed = int.from_bytes(drawn[:4], "little") >> 1  # of 31 bits, which every generator takes
         for row in wanted:
             cache, size = self._cache(row, ids.shape[1], seed, mode)
             start = time.perf_counter()
-            found = self.reader.measure(ids, prompt, cache, mode)
+            found = self.reader.measure(ids, spans, cache, mode)
             seconds = time.perf_counter() - start
             self.file.add(
-                Result(
-                    *where,
-                    policy=row.policy.name,
-                    allocation=row.allocation,
-                    budget=row.budget,
-                    index=example.index,
-                    correct=None if example.task == TEXT else found.num_right == found.tokens,
-                    nats=round(found.nats, 5),
-                    tokens=found.tokens,
-                    bytes=size,
-                    seconds=round(seconds, 3),
-                )
+                [
+                    Result(
+                        *where,
+                        policy=row.policy.name,
+                        allocation=row.allocation,
+                        budget=row.budget,
+                        index=example.index,
+                        correct=None if example.task == TEXT else each.num_right == each.tokens,
+                        nats=round(each.nats, 5),
+                        tokens=each.tokens,
+                        bytes=size,
+                        seconds=round(seconds, 3),
+                        turn=turn,
+                    )
+                    for turn, each in enumerate(found)
+                ]
             )
 
     def _cache(self, row: Row, num_tokens: int, seed: int, mode: Mode) -> tuple[Any, int]:

@@ -20,8 +20,8 @@ Row = tuple[str, str]
 """Policy and allocation."""
 Cell = tuple[str, str, float]
 """A row at one budget."""
-ExampleKey = tuple[str, str, int]
-"""Task, domain and index."""
+AnswerKey = tuple[str, str, int, int]
+"""Task, domain, index and turn."""
 
 
 class Section:
@@ -29,17 +29,17 @@ class Section:
 
     def __init__(self, mode: str, length: int, results: Iterable[Result]) -> None:
         self.mode, self.length = mode, length
-        self.cells: dict[Cell, dict[ExampleKey, Result]] = defaultdict(dict)
+        self.cells: dict[Cell, dict[AnswerKey, Result]] = defaultdict(dict)
         for result in results:
             cell = (result.policy, result.allocation, result.budget)
-            self.cells[cell][(result.task, result.domain, result.index)] = result
+            self.cells[cell][(result.task, result.domain, result.index, result.turn)] = result
         self.rows: list[Row] = list(dict.fromkeys(cell[:2] for cell in self.cells))
         self.budgets = sorted({cell[2] for cell in self.cells if cell[0] != FULL}, reverse=True)
         full = self.cells.get((FULL, UNIFORM, 1.0), {})
         scores = defaultdict(list)
-        for (task, _, _), result in full.items():
+        for result in full.values():
             if result.correct is not None:
-                scores[task].append(result.correct)
+                scores[result.task].append(result.correct)
         self.full_scores = {task: sum(right) / len(right) for task, right in scores.items()}
         self.tasks = sorted(
             {
@@ -54,23 +54,23 @@ class Section:
     def cell(self, row: Row, budget: float) -> Cell:
         return (*row, 1.0 if row[0] == FULL else budget)
 
-    def recall(self, cell: Cell, tasks: Sequence[str] | None = None) -> dict[ExampleKey, Result]:
-        """The examples of the tasks that count, or of these."""
+    def recall(self, cell: Cell, tasks: Sequence[str] | None = None) -> dict[AnswerKey, Result]:
+        """The answers of the tasks that count, or of these."""
         wanted = self.tasks if tasks is None else tasks
         return {key: result for key, result in self.cells.get(cell, {}).items() if key[0] in wanted}
 
-    def text(self, cell: Cell) -> dict[ExampleKey, Result]:
+    def text(self, cell: Cell) -> dict[AnswerKey, Result]:
         return {key: result for key, result in self.cells.get(cell, {}).items() if key[0] == TEXT}
 
     def best_uniform(
-        self, cell: Cell, found: Callable[[Cell], dict[ExampleKey, Result]], value: Callable[[Result], float]
+        self, cell: Cell, found: Callable[[Cell], dict[AnswerKey, Result]], value: Callable[[Result], float]
     ) -> Cell | None:
-        """The other row with equal slots whose value exceeds the cell's most, on the examples that both have."""
+        """The other row with equal slots whose value exceeds the cell's most, on the answers that both have."""
         best: tuple[float, Cell] | None = None
         for row in self.rows:
             other = self.cell(row, cell[2])
             if row[1] == UNIFORM and row[0] != FULL and other != cell:
-                others, mine = paired(found(other), found(cell), value)
+                others, mine, _ = paired(found(other), found(cell), value)
                 gain = (sum(others) - sum(mine)) / len(mine) if mine else 0.0
                 if mine and (best is None or gain > best[0]):
                     best = (gain, other)
@@ -86,11 +86,18 @@ def sections(results: Iterable[Result]) -> list[Section]:
 
 
 def paired(
-    a: Mapping[ExampleKey, Result], b: Mapping[ExampleKey, Result], value: Callable[[Result], float]
-) -> tuple[list[float], list[float]]:
-    """Values of the examples that both have."""
+    a: Mapping[AnswerKey, Result], b: Mapping[AnswerKey, Result], value: Callable[[Result], float]
+) -> tuple[list[float], list[float], list[Any]]:
+    """Values of the answers that both have, and the example of each."""
     keys = [key for key in a if key in b]
-    return [value(a[key]) for key in keys], [value(b[key]) for key in keys]
+    return [value(a[key]) for key in keys], [value(b[key]) for key in keys], [key[:3] for key in keys]
+
+
+def mean_of(found: Mapping[AnswerKey, Result], value: Callable[[Result], float]) -> Interval | None:
+    """The mean over answers; examples are drawn whole."""
+    if not found:
+        return None
+    return statistics.mean([value(result) for result in found.values()], [key[:3] for key in found])
 
 
 def right(result: Result) -> float:
@@ -119,10 +126,10 @@ def text_excess(section: Section, cell: Cell) -> Interval | None:
 
 
 def _excess(section: Section, cell: Cell, other: Cell) -> Interval | None:
-    mine, others = paired(section.text(cell), section.text(other), nats_per_token)
+    mine, others, examples = paired(section.text(cell), section.text(other), nats_per_token)
     if not mine:
         return None
-    found = statistics.excess(mine, others)
+    found = statistics.excess(mine, others, examples)
     return Interval(100 * found.value, 100 * found.low, 100 * found.high)
 
 
@@ -131,9 +138,10 @@ def tables_text(settings: Mapping[str, Any], results: Sequence[Result]) -> str:
     text = "# Tables\n\nWritten by `python -m hashevict.evaluation.report`. "
     text += ", ".join(f"{name}: {value}" for name, value in settings.items()) + ".\n\n"
     text += (
-        "Means with 95 % paired bootstrap intervals in brackets. Recall: percent of answers whose every token is the "
-        "most likely one. Budgets are bytes, as a share of the full cache's. *Uniform*: the same slots in every head; "
-        "*calibrated*: divided by the profile. Bold differences: the interval excludes 0.\n"
+        "Means with 95 % paired bootstrap intervals in brackets; contexts are drawn whole. Recall: percent of "
+        "answers whose every token is the most likely one. Budgets are bytes, as a share of the "
+        "full cache's. *Uniform*: the same slots in every head; *calibrated*: divided by the profile. Bold "
+        "differences: the interval excludes 0.\n"
     )
     for section in sections(results):
         text += _section_text(section)
@@ -150,9 +158,9 @@ def _section_text(section: Section) -> str:
         if section.left_out:
             listed = ", ".join(f"{task} ({100 * score:.0f} %)" for task, score in section.left_out.items())
             text += f"Not in the means, since the full cache scores below {100 * LEAST_OF_FULL:.0f} %: {listed}.\n\n"
-        text += _grid(section, lambda cell: _shown(_mean(section.recall(cell), right)), counted=True)
+        text += _grid(section, lambda cell: _shown(mean_of(section.recall(cell), right)), counted=True)
         text += "\n### Nats of an answer\n\n"
-        text += _grid(section, lambda cell: _shown(_mean(section.recall(cell), lambda result: result.nats), digits=2))
+        text += _grid(section, lambda cell: _shown(mean_of(section.recall(cell), lambda result: result.nats), digits=2))
         text += "\n### Recall less the full cache's, in points\n\n"
         text += _grid(section, lambda cell: _less(section, cell, (FULL, UNIFORM, 1.0)), without=FULL)
         text += "\n### Recall less that of the best other row with uniform slots, in points\n\n"
@@ -165,17 +173,13 @@ def _section_text(section: Section) -> str:
             text += f"\n### Recall by task at {100 * budget:.0f} %\n\n" + _by_task(section, budget)
     if any(section.text(cell) for cell in section.cells):
         text += "\n### Running text: nats per token over the full cache's, in percent\n\n"
-        full = _mean(section.text((FULL, UNIFORM, 1.0)), nats_per_token)
+        full = mean_of(section.text((FULL, UNIFORM, 1.0)), nats_per_token)
         if full:
             text += f"Full cache: {full.value:.3f} nats per token.\n\n"
         text += _grid(section, lambda cell: _shown(text_excess(section, cell), digits=2, sign="+"), without=FULL)
         text += "\n### Running text: nats per token over those of the best other row with uniform slots, in percent\n\n"
         text += _grid(section, lambda cell: _text_over(section, cell), without=FULL)
     return text
-
-
-def _mean(found: Mapping[ExampleKey, Result], value: Callable[[Result], float]) -> Interval | None:
-    return statistics.mean([value(result) for result in found.values()]) if found else None
 
 
 def _shown(found: Interval | None, digits: int = 1, sign: str = "") -> str:
@@ -187,10 +191,10 @@ def _shown(found: Interval | None, digits: int = 1, sign: str = "") -> str:
 def _less(section: Section, cell: Cell, other: Cell | None) -> str:
     if other is None:
         return ""
-    mine, others = paired(section.recall(cell), section.recall(other), right)
+    mine, others, examples = paired(section.recall(cell), section.recall(other), right)
     if not mine:
         return ""
-    found = statistics.difference(mine, others)
+    found = statistics.difference(mine, others, examples)
     text = _shown(found, sign="+")
     text = f"**{text}**" if found.excludes_zero else text
     return text if other[0] == FULL else f"{text} {other[0]}"
@@ -214,12 +218,13 @@ def _grid(section: Section, text: Callable[[Cell], str], without: str = "", coun
         cells = [text(section.cell(row, budget)) for budget in budgets]
         cells += [""] * (len(section.budgets) - len(cells))
         if any(cells):
-            examples = len(section.recall(section.cell(row, budgets[0])))
-            lines.append([row[0], "" if row[0] == FULL else row[1], *([str(examples)] if counted else []), *cells])
+            found = section.recall(section.cell(row, budgets[0]))
+            counts = [str(len(found)), str(len({key[:3] for key in found}))] if counted else []
+            lines.append([row[0], "" if row[0] == FULL else row[1], *counts, *cells])
     heads = [
         "policy",
         "slots",
-        *(["examples"] if counted else []),
+        *(["answers", "contexts"] if counted else []),
         *(f"{100 * budget:.0f} %" for budget in section.budgets),
     ]
     return _table(heads, lines)
@@ -231,7 +236,7 @@ def _by_task(section: Section, budget: float) -> str:
     for row in section.rows:
         cells = []
         for task in tasks:
-            found = _mean(section.recall(section.cell(row, budget), [task]), right)
+            found = mean_of(section.recall(section.cell(row, budget), [task]), right)
             cells.append("" if found is None else f"{found.value:.0f}")
         if any(cells):
             lines.append([row[0], "" if row[0] == FULL else row[1], *cells])

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recall tasks after RULER (arXiv 2404.06654) and NIAH: facts hidden in ordinary text, and a question at the end.
+"""Recall tasks after RULER (arXiv 2404.06654) and NIAH: facts hidden in ordinary text, and questions at the end.
 
-An example is deterministic by task, domain, length, index, seed and tokenizer. The question is written so that the
-answer continues it; an answer is a few tokens, and its end is not asked for.
-
-Each task draws its facts, then one question about them:
+An example is deterministic by task, domain, length, index, seed and tokenizer. A question is written so that the answer
+continues it; an answer is a few tokens, and its end is not asked for. Where a context hides four facts, four questions
+ask for them in turn, as in a conversation: the context streams once, and nobody knows the next question.
 
 ==============  =======================================================================================
 ``needle``      one number by a word
-``one_of_four`` four such numbers in four places, one is asked
-``passphrase``  four people's pass-phrases of two words, one is asked
-``settings``    four lines ``key = value``, the value of one is asked
-``facts``       four people's birthplace, trade or house in ordinary sentences, one is asked
+``one_of_four`` four such numbers in four places; four questions
+``passphrase``  four people's pass-phrases of two words; four questions
+``settings``    four lines ``key = value``; four questions for a value
+``facts``       four people's birthplace, trade or house in ordinary sentences; four questions
 ``values``      two numbers by one word in two places; both are asked
 ``tracking``    a value that is handed from variable to variable; the last one's value is asked
 ``decoys``      a number by a word, among numbers by the same word with a digit added; it is asked
@@ -23,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,23 +39,29 @@ SPOT_TASKS = ("values", "tracking", "decoys", "copy")
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Example:
-    """One sequence for a model: context, question and answer, one after another."""
+    """One sequence for a model: a context, then each question with its answer."""
 
     task: str
     domain: str
     index: int
     context: str
-    question: str
-    answer: str
-    """Empty: running text."""
+    turns: tuple[Turn, ...] = ()
+    """None: running text."""
 
 
 @dataclass(frozen=True)
 class _Recall:
     facts: list[str]
-    question: str
-    answer: str
+    turns: tuple[Turn, ...]
     inline: bool = False
     """Facts stand between sentences, else on lines of their own."""
 
@@ -71,7 +76,7 @@ def make_example(tokenizer: Any, task: str, filler: Filler, length: int, index: 
     rng = np.random.default_rng(list(hashlib.sha256(key.encode()).digest()))
     if task == TEXT:
         piece = filler.piece(index, length, seed)
-        return _fitted(tokenizer, length, lambda text: Example(task, filler.domain, index, text, "", ""), piece)
+        return _fitted(tokenizer, length, lambda text: Example(task, filler.domain, index, text), piece)
     if task not in _TASKS:
         raise InvalidArgument(f"task {task!r}: expected one of {', '.join([*_TASKS, TEXT])}")
     recall = _TASKS[task](rng)
@@ -79,28 +84,49 @@ def make_example(tokenizer: Any, task: str, filler: Filler, length: int, index: 
 
     def build(text: str) -> Example:
         context = _hidden(text, recall, depths)
-        return Example(task, filler.domain, index, context, recall.question, recall.answer)
+        return Example(task, filler.domain, index, context, recall.turns)
 
     return _fitted(tokenizer, length, build, filler.draw(rng, length))
 
 
-def token_ids(tokenizer: Any, example: Example) -> tuple[list[int], int]:
-    """All tokens of an example, and how many of them stand before the answer's first.
+Span = tuple[int, int]
+"""Tokens from the first to the one behind the last."""
+
+
+def token_ids(tokenizer: Any, example: Example) -> tuple[list[int], list[Span]]:
+    """All tokens of an example, and those that count: each answer's, or of running text all but the first.
 
     Raises:
-        InvalidArgument: an answer without a token of its own
+        InvalidArgument: an answer without a token of its own, or one whose tokens depend on what follows
     """
-    prompt = tokenizer(example.context + example.question, verbose=False)["input_ids"]
-    if not example.answer:
-        return prompt, 1
-    whole = tokenizer(example.context + example.question + example.answer, verbose=False)["input_ids"]
-    shorter = min(len(prompt), len(whole))
-    same = next((i for i in range(shorter) if prompt[i] != whole[i]), shorter)
-    if not 0 < same < len(whole):
-        raise InvalidArgument(
-            f"task {example.task!r}, example {example.index}: expected tokens before the answer, and of the answer"
-        )
-    return whole, same
+
+    def ids_of(text: str) -> list[int]:
+        return list(tokenizer(text, verbose=False)["input_ids"])
+
+    text = example.context
+    ids: list[int] = []
+    spans: list[Span] = []
+    for turn in example.turns:
+        text += turn.question
+        prompt, before = ids_of(text), ids
+        text += turn.answer
+        ids = ids_of(text)
+        first = _num_same(prompt, ids)
+        if not 0 < first < len(ids) or _num_same(before, ids) < len(before):
+            raise InvalidArgument(
+                f"task {example.task!r}, example {example.index}: expected tokens before each answer, and of each"
+            )
+        spans.append((first, len(ids)))
+    if not example.turns:
+        ids = ids_of(text)
+        spans = [(1, len(ids))]
+    return ids, spans
+
+
+def _num_same(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common beginning."""
+    shorter = min(len(a), len(b))
+    return next((i for i in range(shorter) if a[i] != b[i]), shorter)
 
 
 def _fitted(tokenizer: Any, length: int, build: Callable[[str], Example], longest: str) -> Example:
@@ -141,28 +167,28 @@ def _numbers(rng: np.random.Generator, count: int) -> list[str]:
 def _magic(rng: np.random.Generator, count: int) -> _Recall:
     keys, numbers = _draw(rng, words.NOUNS, count), _numbers(rng, count)
     facts = [f"The special magic number for {k} is {n}." for k, n in zip(keys, numbers, strict=True)]
-    asked = int(rng.integers(count))
-    question = (
-        f"\n\nQuestion: What is the special magic number for {keys[asked]}?\nAnswer: The special magic number for"
-    )
-    return _Recall(facts, f"{question} {keys[asked]} is", f" {numbers[asked]}")
+    stem = "The special magic number for {} is"
+    asked = [(keys[i], numbers[i]) for i in rng.permutation(count)]
+    return _Recall(facts, _asked("What is the special magic number for {}?", stem, asked))
 
 
 def _passphrase(rng: np.random.Generator) -> _Recall:
     names, nouns = _draw(rng, words.NAMES, 4), _draw(rng, words.NOUNS, 8)
     phrases = [f"{nouns[i]} {nouns[i + 4]}" for i in range(4)]
     facts = [f"The secret pass-phrase of {n} is {p}." for n, p in zip(names, phrases, strict=True)]
-    question = (
-        f"\n\nQuestion: What is the secret pass-phrase of {names[0]}?\nAnswer: The secret pass-phrase of {names[0]} is"
-    )
-    return _Recall(_shuffled(rng, facts), question, f" {phrases[0]}")
+    asked = list(zip(names, phrases, strict=True))
+    turns = _asked("What is the secret pass-phrase of {}?", "The secret pass-phrase of {} is", asked)
+    return _Recall(_shuffled(rng, facts), turns)
 
 
 def _settings(rng: np.random.Generator) -> _Recall:
     sections, parts, numbers = _draw(rng, words.SECTIONS, 4), _draw(rng, words.PARTS, 4), _numbers(rng, 4)
     keys = [f"{s}_{p}" for s, p in zip(sections, parts, strict=True)]
     facts = [f"{k} = {n}" for k, n in zip(keys, numbers, strict=True)]
-    return _Recall(_shuffled(rng, facts), f"\n\nThe setting of {keys[0]} above was:\n{keys[0]} =", f" {numbers[0]}")
+    turns = tuple(
+        Turn(f"\n\nThe setting of {k} above was:\n{k} =", f" {n}") for k, n in zip(keys, numbers, strict=True)
+    )
+    return _Recall(_shuffled(rng, facts), turns)
 
 
 def _facts(rng: np.random.Generator) -> _Recall:
@@ -173,40 +199,47 @@ def _facts(rng: np.random.Generator) -> _Recall:
         ("{0} works as a {1}.", "What does {0} work as?", "{0} works as a", trades),
         ("The house of {0} is {1}.", "Which colour is the house of {0}?", "The house of {0} is", colours),
     ]
-    fact, asked, stem, answers = kinds[int(rng.integers(len(kinds)))]
+    fact, question, stem, answers = kinds[int(rng.integers(len(kinds)))]
     facts = [fact.format(name, answer) for name, answer in zip(names, answers, strict=True)]
-    question = f"\n\nQuestion: {asked.format(names[0])}\nAnswer: {stem.format(names[0])}"
-    return _Recall(_shuffled(rng, facts), question, f" {answers[0]}", inline=True)
+    turns = _asked(question, stem, list(zip(names, answers, strict=True)))
+    return _Recall(_shuffled(rng, facts), turns, inline=True)
 
 
 def _values(rng: np.random.Generator) -> _Recall:
     key, numbers = _draw(rng, words.NOUNS, 1)[0], _numbers(rng, 2)
     facts = [f"One of the special magic numbers for {key} is {number}." for number in numbers]
-    question = f"\n\nQuestion: What are the two special magic numbers for {key}?\nAnswer: The special magic numbers for"
-    return _Recall(facts, f"{question} {key} are", f" {numbers[0]} and {numbers[1]}")
+    stem = "The special magic numbers for {} are"
+    asked = [(key, f"{numbers[0]} and {numbers[1]}")]
+    return _Recall(facts, _asked("What are the two special magic numbers for {}?", stem, asked))
 
 
 def _tracking(rng: np.random.Generator) -> _Recall:
     keys, number = _draw(rng, words.SECTIONS, 3), _numbers(rng, 1)[0]
     facts = [f"VAR {keys[0]} = {number}", f"VAR {keys[1]} = {keys[0]}", f"VAR {keys[2]} = {keys[1]}"]
-    question = f"\n\nQuestion: Which number does VAR {keys[2]} hold in the end?\nAnswer: VAR {keys[2]} holds"
-    return _Recall(facts, question, f" {number}")
+    return _Recall(facts, _asked("Which number does VAR {} hold in the end?", "VAR {} holds", [(keys[2], number)]))
 
 
 def _decoys(rng: np.random.Generator) -> _Recall:
     key, numbers = _draw(rng, words.NOUNS, 1)[0], _numbers(rng, 4)
     keys = [key, *(f"{key}{digit}" for digit in rng.choice(9, 3, replace=False) + 1)]
     facts = [f"The special magic number for {k} is {n}." for k, n in zip(keys, numbers, strict=True)]
-    question = (
-        f"\n\nQuestion: What is the special magic number for {key}?\nAnswer: The special magic number for {key} is"
-    )
-    return _Recall(_shuffled(rng, facts), question, f" {numbers[0]}")
+    stem = "The special magic number for {} is"
+    turns = _asked("What is the special magic number for {}?", stem, [(key, numbers[0])])
+    return _Recall(_shuffled(rng, facts), turns)
 
 
 def _copy(rng: np.random.Generator) -> _Recall:
     listed = _draw(rng, words.NOUNS, 8)
     return _Recall(
-        [f"Shopping list: {', '.join(listed)}."], f"\n\nShopping list: {listed[0]},", f" {', '.join(listed[1:])}"
+        [f"Shopping list: {', '.join(listed)}."],
+        (Turn(f"\n\nShopping list: {listed[0]},", f" {', '.join(listed[1:])}"),),
+    )
+
+
+def _asked(question: str, stem: str, pairs: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
+    """A question for each (key, answer), whose stem the answer continues."""
+    return tuple(
+        Turn(f"\n\nQuestion: {question.format(key)}\nAnswer: {stem.format(key)}", f" {answer}") for key, answer in pairs
     )
 
 

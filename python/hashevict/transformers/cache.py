@@ -36,8 +36,9 @@ class HashEvictCache(TransformersCache):
         max_length: tokens of the longest sequence, prompt and generated; needed for fractions and profiles
         profile: of the model (:func:`hashevict.calibrate`): divides the budget among the heads by importance, unless
             it is divided already; also holds what rules ``importance`` and ``votes`` have learned
-        floor: the fewest slots of a head, with a profile
-        rule: decides which token goes
+        floor: the fewest slots of a head, with a profile; None: a third of the mean, at least 16
+        rule: decides which token goes; None: preset ``recall`` with a profile that has learned its codes, else
+            ``superseded``
         prompt: how a prompt longer than the budget is reduced, see :meth:`hashevict.Cache.prefill`
         prompt_attention: ``full``: the first prompt attends over all of itself; ``streamed``: as if it had been decoded
             token by token, with prompt ``replay`` alone. Later turns are always decoded
@@ -59,8 +60,8 @@ class HashEvictCache(TransformersCache):
         *,
         max_length: int | None = None,
         profile: Profile | None = None,
-        floor: int = 40,
-        rule: Rule | Preset = "superseded",
+        floor: int | None = None,
+        rule: Rule | Preset | None = None,
         prompt: PrefillMode = "replay",
         prompt_attention: PrefillAttention = "full",
         num_threads: int = 0,
@@ -239,7 +240,7 @@ class HashEvictCache(TransformersCache):
                         native.set_center(layer, sequence, profile.center[layer], no_query)
         return native
 
-    def _divided(self, budget: Any, profile: Profile | None, max_length: int | None, floor: int) -> Any:
+    def _divided(self, budget: Any, profile: Profile | None, max_length: int | None, floor: int | None) -> Any:
         """Slots of each head, or None: the same in all."""
         expected = (len(self.shape.bounded), self.shape.num_kv_heads)
         if profile is not None and (profile.num_layers, profile.num_kv_heads) != expected:
@@ -254,7 +255,7 @@ class HashEvictCache(TransformersCache):
         if max_length is None:
             raise InvalidArgument("max_length: needed with a profile, as the most slots of a head")
         slots = _slots_of(budget, max_length)
-        return profile.capacities(slots, max_length, min(floor, slots))
+        return profile.capacities(slots, max_length, None if floor is None else min(floor, slots))
 
 
 def _check_prompt(prompt: str, attention: str) -> None:
@@ -275,8 +276,10 @@ def _slots_of(budget: Any, max_length: int | None) -> int:
     return int(budget * max_length)
 
 
-def _taught(rule: Rule | Preset, profile: Profile | None) -> Rule | Preset:
+def _taught(rule: Rule | Preset | None, profile: Profile | None) -> Rule | Preset:
     """The rule, with what it must say of a profile's learned tensors."""
+    if rule is None:
+        rule = "superseded" if profile is None or profile.projection is None else "recall"
     if not isinstance(rule, Rule):
         rule = Rule(rule)
     if rule.policy == "importance" and rule.importance_source != "given":

@@ -174,6 +174,19 @@ def test_rank_correlation_is_spearmans() -> None:
     np.testing.assert_allclose(rank_correlation(a, b), [4.5 / np.sqrt(4.5 * 5), -1, 0])
 
 
+def test_a_profile_with_codes_makes_recall_the_rule() -> None:
+    model = tiny("llama")
+    with_codes = calibrate(model, Bytes(), TEXTS, votes=16, **SMALL)
+    without = with_codes.replace(projection=None, center=None)
+    policies = []
+    for profile in (None, without, with_codes):
+        cache = HashEvictCache(model, 0.5, max_length=100, profile=profile, num_threads=1)
+        generate(model, torch.randint(3, VOCABULARY, (1, 60)), None, cache, max_new_tokens=2)
+        policies.append(cache.native.config.rule.policy)  # type: ignore[union-attr]
+        assert cache.native.config.rule.recent_fraction == 0.5  # type: ignore[union-attr]
+    assert policies == ["superseded", "superseded", "votes"]
+
+
 def test_votes_of_a_profile_decide(tmp_path: Path) -> None:
     model = tiny("llama")
     profile = calibrate(model, Bytes(), TEXTS, votes=16, **SMALL)

@@ -35,11 +35,14 @@ def test_an_example_holds_its_answer_and_has_the_length(task: str) -> None:
     filler = Filler("words", WORDS, Words())
     for index in range(4):
         example = make_example(Words(), task, filler, 400, index, 0)
-        ids, prompt = token_ids(Words(), example)
+        ids, spans = token_ids(Words(), example)
         assert 380 <= len(ids) <= 400
-        assert ids[prompt:] == Words()(example.answer)["input_ids"]
-        for word in re.findall(r"\w+", example.answer.replace(" and ", " ")):
-            assert example.context.count(word) >= 1
+        assert len(spans) == (4 if task in ("one_of_four", "passphrase", "settings", "facts") else 1)
+        for (first, last), turn in zip(spans, example.turns, strict=True):
+            assert ids[first:last] == Words()(turn.answer)["input_ids"]
+            for word in re.findall(r"\w+", turn.answer.replace(" and ", " ")):
+                assert example.context.count(word) >= 1
+        assert spans[-1][1] == len(ids)
 
 
 @pytest.mark.parametrize("task", [*MAIN_TASKS, TEXT])
@@ -66,14 +69,17 @@ def test_a_pass_gives_what_decoding_token_by_token_gives(name: str) -> None:
     context = PolicyContext(60, np.full((2, 2), 24, np.int32), profile, seed=3)
     policy = policies_of([name])[0]
     assert policy.make is not None
-    found = Reader(model, Words()).measure(ids, 50, policy.make(model, context), "streamed")
+    found = Reader(model, Words()).measure(ids, [(30, 36), (50, 60)], policy.make(model, context), "streamed")
     cache, logits = policy.make(model, context), []
     with torch.no_grad():
         for t in range(59):
             logits.append(model(input_ids=ids[:, t : t + 1], **{cache_name(): cache}).logits[0, 0])
-    expected = torch.nn.functional.cross_entropy(torch.stack(logits)[49:], ids[0, 50:], reduction="sum")
     assert cache.statistics().evictions == 2 * 2 * (59 - 24)
-    assert found.nats == pytest.approx(float(expected), rel=1e-4)
+    for (first, last), each in zip([(30, 36), (50, 60)], found, strict=True):
+        of = torch.stack(logits)[first - 1 : last - 1]
+        expected = torch.nn.functional.cross_entropy(of, ids[0, first:last], reduction="sum")
+        assert each.nats == pytest.approx(float(expected), rel=1e-4)
+        assert each.num_right == int((of.argmax(-1) == ids[0, first:last]).sum())
 
 
 @pytest.mark.parametrize("mode", ["streamed", "known"])
@@ -81,10 +87,10 @@ def test_a_cache_that_holds_all_is_the_full_cache(mode: Any) -> None:
     model = tiny("llama")
     reader, ids = Reader(model, Words()), torch.randint(3, 97, (1, 60))
     context = PolicyContext(60, np.full((2, 2), 60, np.int32), tiny_profile(), seed=3, mode=mode)
-    full = reader.measure(ids, 50, None, mode)
+    (full,) = reader.measure(ids, [(50, 60)], None, mode)
     for policy in policies_of(["window", "paper", "mean", "importance"]):
         assert policy.make is not None
-        found = reader.measure(ids, 50, policy.make(model, context), mode)
+        (found,) = reader.measure(ids, [(50, 60)], policy.make(model, context), mode)
         assert found.nats == pytest.approx(full.nats, rel=1e-5)
         assert (found.num_right, found.tokens) == (full.num_right, full.tokens)
 
@@ -93,7 +99,8 @@ def test_the_known_question_is_compressed_once() -> None:
     model = tiny("llama")
     ids = torch.randint(3, 97, (1, 60))
     context = PolicyContext(60, np.full((2, 2), 24, np.int32), None, seed=3, mode="known")
-    found = Reader(model, Words()).measure(ids, 50, policies_of(["window"])[0].make(model, context), "known")
+    (window,) = policies_of(["window"])
+    (found,) = Reader(model, Words()).measure(ids, [(50, 60)], window.make(model, context), "known")
     cache = HashEvictCache(model, 24, rule=Rule(policy="window"))
     with torch.no_grad():
         model(input_ids=ids[:, :49], **{cache_name(): cache})
@@ -164,6 +171,25 @@ def test_rows_meet_the_same_examples_and_a_stopped_run_goes_on(tmp_path: Path, m
     assert all(keys == examples["full", "uniform", 1.0] for keys in examples.values())
 
 
+def test_questions_about_one_context_are_results_of_their_own(tmp_path: Path) -> None:
+    options = {"tasks": ["settings"], "policies": ["full", "window@uniform"], "budgets": [0.5], "rounds": 1}
+    found = results_of(tmp_path, length=240, modes=["streamed", "known"], **options)
+    for policy, domain, mode in itertools.product(("full", "window"), ("words", "others"), ("streamed", "known")):
+        of = [r for r in found if (r.policy, r.domain, r.mode) == (policy, domain, mode)]
+        assert [r.turn for r in of] == ([0, 1, 2, 3] if mode == "streamed" else [0])
+        assert len({(r.bytes, r.seconds, r.index) for r in of}) == 1
+
+
+def test_a_run_that_stopped_within_an_examples_answers_adds_the_others(tmp_path: Path) -> None:
+    options = {"tasks": ["settings"], "policies": ["full"], "rounds": 1, "length": 240}
+    whole = results_of(tmp_path, **options)
+    file = tmp_path / "results.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:3]) + lines[3][:20])
+    again = results_of(tmp_path, **options)
+    assert [without_time(result) for result in again] == [without_time(result) for result in whole]
+
+
 def without_time(result: Any) -> Any:
     return dataclasses.replace(result, seconds=0.0)
 
@@ -205,7 +231,7 @@ def test_others_examples_are_measured(tmp_path: Path) -> None:
 def test_an_example_without_a_prompt_or_an_answer_is_refused(tmp_path: Path, fields: tuple[str, ...]) -> None:
     line = dict(zip(("context", "question", "answer"), fields, strict=True))
     (tmp_path / "bad.jsonl").write_text(json.dumps(line))
-    with pytest.raises(InvalidArgument, match=r"task 'bad', example 0: expected tokens before the answer, and of the"):
+    with pytest.raises(InvalidArgument, match=r"'bad', example 0: expected tokens before each answer, and of each"):
         results_of(tmp_path / "out", examples=tmp_path)
 
 

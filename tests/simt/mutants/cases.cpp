@@ -188,6 +188,27 @@ TEST(Mutants, PromptsAttentionOnTensorCoresAgrees) {
   attend_prompts(config, PrefillAttention::streamed, DType::bfloat16);
 }
 
+/// Replays over heads of a few hundred slots, of whose short codes many tie.
+TEST(Mutants, BucketsOfManySlotsAgree) {
+  for (const Policy policy : {Policy::votes, Policy::superseded}) {
+    Config config = small_config();
+    config.shape.num_kv_heads = 1;
+    config.shape.head_dim = 8;
+    config.shape.capacity = 600;
+    config.rule.policy = policy;
+    config.rule.hash_bits = 8;
+    config.execution.max_batch_tokens = 1024;
+    Twins twins{kBackend, config};
+    Inputs inputs{9};
+    Options fill;
+    fill.mode = PrefillMode::recent;
+    twins.run(Operation::prefill, {{0, inputs.draw(config, 590)}}, fill);
+    twins.run(Operation::prefill, {{0, inputs.draw(config, 150)}});
+    twins.run(Operation::append, {{0, inputs.draw(config, 2)}});
+    twins.expect_same_state();
+  }
+}
+
 TEST(Mutants, PrefillAgreesWithTheOracle) {
   for (const PrefillMode mode : {PrefillMode::replay, PrefillMode::window, PrefillMode::recent}) {
     const Config config = small_config();

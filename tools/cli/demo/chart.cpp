@@ -103,24 +103,29 @@ class Drawing {
       const double at_x = x(point.budget);
       const double mean = point.value.mean;
       path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? 'M' : 'L', at_x, y(mean));
-      marks += fmt::format("<g><title>{} at {} %: {:.3f} ± {:.3f}</title>", line_data.policy, percent(point.budget),
+      marks += fmt::format("<g><title>{} at {} %: {:.3f} ± {:.3f}</title>", name_of(line_data), percent(point.budget),
                            mean, point.value.error);
       marks += fmt::format("<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{0:.1f}\" y2=\"{2:.1f}\" class=\"error\" />", at_x,
                            y(mean - point.value.error), y(mean + point.value.error));
       marks += marker(line_data.policy, at_x, y(mean)) + "</g>\n";
     }
-    svg_ += fmt::format("<g class=\"series {}\"><path d=\"{}\" />\n{}</g>\n", line_data.policy, path, marks);
+    svg_ += fmt::format("<g class=\"series {}{}\"><path d=\"{}\" />\n{}</g>\n", line_data.policy,
+                        line_data.calibrated ? "" : " equal", path, marks);
+  }
+
+  static std::string name_of(const Chart::Line& line_data) {
+    return line_data.policy + (line_data.calibrated ? "" : ", equal");
   }
 
   // Places names at the ends of the lines, moved apart if they would overlap.
   void draw_labels() {
     struct Label {
-      std::string policy;
+      std::string policy, name;
       double at;
     };
-    std::vector<Label> labels = {{std::string(kFull), y(chart_.full.mean)}};
+    std::vector<Label> labels = {{std::string(kFull), std::string(kFull), y(chart_.full.mean)}};
     for (const Chart::Line& line_data : chart_.lines) {
-      labels.push_back({line_data.policy, y(line_data.points.back().value.mean)});
+      labels.push_back({line_data.policy, name_of(line_data), y(line_data.points.back().value.mean)});
     }
     std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.at < b.at; });
     constexpr double kHeight = 16.0;
@@ -129,7 +134,7 @@ class Drawing {
     for (size_t i = labels.size(); i > 0; --i, limit -= kHeight) labels[i - 1].at = std::min(labels[i - 1].at, limit);
     for (const Label& label : labels) {
       svg_ += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"label {}\">{}</text>\n",
-                          frame_.width - frame_.right + 12, label.at + 4, label.policy, label.policy);
+                          frame_.width - frame_.right + 12, label.at + 4, label.policy, label.name);
     }
   }
 

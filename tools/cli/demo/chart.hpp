@@ -8,7 +8,8 @@
 
 namespace hashevict::cli {
 
-/// A figure over the budget: one line a policy, all starting from the full cache's value at 100 %.
+/// A figure over the budget: a line for each policy with equal slots, dashed, and one with calibrated slots, all
+/// starting from the full cache's value at 100 %.
 struct Chart {
   std::string title;
   std::string y_label;
@@ -25,6 +26,7 @@ struct Chart {
   };
   struct Line {
     std::string policy;
+    bool calibrated = false;
     std::vector<Point> points;  ///< by falling budget
   };
   std::vector<Line> lines;

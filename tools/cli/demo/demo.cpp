@@ -22,22 +22,23 @@ namespace {
 struct Setup {
   std::string_view policy;
   double budget;
-  bool by_profile = false;
+  bool calibrated = false;
 };
 
-std::vector<Setup> all_setups(bool has_profile) {
+// All rows, by policy, division and falling budget.
+std::vector<Setup> all_setups() {
   std::vector<Setup> setups = {{kFull, 1.0}};
   for (const std::string_view policy : kPolicies) {
-    for (const double budget : kBudgets) setups.push_back({policy, budget});
-    for (const double budget : kBudgets) {
-      if (has_profile) setups.push_back({policy, budget, true});
+    for (const bool calibrated : {false, true}) {
+      for (const double budget : kBudgets) setups.push_back({policy, budget, calibrated});
     }
   }
   return setups;
 }
 
-Runtime without_profile(const Runtime& runtime) {
-  return {runtime.model, runtime.threads, runtime.votes};
+Runtime with_equal_slots(Runtime runtime) {
+  runtime.divides = false;
+  return runtime;
 }
 
 struct LabelledExample {
@@ -74,20 +75,20 @@ Material make_material(const DemoOptions& options) {
 class Demo {
  public:
   Demo(const Runtime& runtime, const DemoOptions& options, const Progress& progress)
-      : with_profile_(runtime),
-        runtime_(without_profile(runtime)),
+      : calibrated_(runtime),
+        equal_(with_equal_slots(runtime)),
         options_(options),
         progress_(progress),
         material_(make_material(options)) {
     engine::ByteTokenizer::require_fits(runtime.model.config());
     const size_t per_setup = material_.texts.size() + material_.examples.size() + 1;
-    num_units_ = static_cast<double>(setups().size() * per_setup + kPolicies.size() + kPolicies.size() + 1);
+    num_units_ = static_cast<double>(all_setups().size() * per_setup + 3 * kPolicies.size() + 1);
   }
 
   Report run() {
     const auto start = std::chrono::steady_clock::now();
     Report report;
-    for (const Setup& setup : setups()) report.results.push_back(measure(setup));
+    for (const Setup& setup : all_setups()) report.results.push_back(measure(setup));
     report.divided = divided();
     report.retention = study_retention();
     report.continuation = study_continuation();
@@ -97,15 +98,13 @@ class Demo {
   }
 
  private:
-  std::vector<Setup> setups() const { return all_setups(with_profile_.profile != nullptr); }
+  const engine::ModelConfig& model() const { return equal_.model.config(); }
 
-  const Runtime& runtime(const Setup& setup) const { return setup.by_profile ? with_profile_ : runtime_; }
+  const Runtime& runtime(const Setup& setup) const { return setup.calibrated ? calibrated_ : equal_; }
 
   DividedSlots divided() const {
-    if (with_profile_.profile == nullptr) return {};
     const Setup setup{"window", kBudgets.back(), true};
-    const engine::ModelConfig& model = with_profile_.model.config();
-    return {setup.budget, options_.length, model.num_kv_heads, config(setup, 0).shape.capacities};
+    return {setup.budget, options_.length, model().num_kv_heads, config(setup, 0).shape.capacities};
   }
 
   void advance(std::string_view what) {
@@ -114,8 +113,8 @@ class Demo {
   }
 
   Config config(const Setup& setup, uint64_t seed) const {
-    Config config = policy_config(setup.policy, runtime_.model.config(), slots(setup), seed);
-    if (setup.by_profile) with_profile_.profile->configure(config);
+    Config config = policy_config(setup.policy, model(), slots(setup), seed);
+    if (calibrated_.profile != nullptr) calibrated_.profile->configure(config);
     divide_slots(runtime(setup), config, options_.length);
     return config;
   }
@@ -126,7 +125,7 @@ class Demo {
     PolicyResult result;
     result.policy = setup.policy;
     result.budget = setup.budget;
-    result.by_profile = setup.by_profile;
+    result.calibrated = setup.calibrated;
     result.slots = slots(setup);
     result.kv_bytes = kv_bytes(setup.policy, config(setup, 0));
     measure_text(setup, result);
@@ -170,12 +169,14 @@ class Demo {
   RetentionStudy study_retention() {
     RetentionStudy study;
     study.example = material_.retained;
-    study.num_layers = runtime_.model.config().num_layers;
-    study.num_kv_heads = runtime_.model.config().num_kv_heads;
-    study.num_tokens = static_cast<int32_t>(sequence_tokens(runtime_.model.config(), study.example.prompt).size());
+    study.num_layers = model().num_layers;
+    study.num_kv_heads = model().num_kv_heads;
+    study.num_tokens = static_cast<int32_t>(sequence_tokens(model(), study.example.prompt).size());
     for (const std::string_view policy : kPolicies) {
-      study.policies.push_back(follow(runtime_, policy, kBudgets.back(), study.example, options_.seed));
-      advance("positions that each head keeps");
+      for (const Runtime& runtime : {equal_, calibrated_}) {
+        study.policies.push_back(follow(runtime, policy, kBudgets.back(), study.example, options_.seed));
+        advance("positions that each head keeps");
+      }
     }
     return study;
   }
@@ -194,7 +195,7 @@ class Demo {
   Continuation continue_prompt(std::string_view policy, double budget, const std::string& prompt) {
     const Setup setup{policy, budget};
     Continuation continuation{std::string(policy), budget, slots(setup), kv_bytes(policy, config(setup, 0)), {}, 0};
-    continuation.text = cli::continue_prompt(runtime_, config(setup, options_.seed), prompt, options_.num_continued);
+    continuation.text = cli::continue_prompt(equal_, config(setup, options_.seed), prompt, options_.num_continued);
     advance("continuing a prompt");
     return continuation;
   }
@@ -206,8 +207,8 @@ class Demo {
     settings.model = options_.model;
     settings.text_source = options_.text_source;
     settings.storage_dtype = "bfloat16";
-    settings.num_parameters = runtime_.model.num_parameters();
-    settings.num_threads = runtime_.threads.num_threads();
+    settings.num_parameters = equal_.model.num_parameters();
+    settings.num_threads = equal_.threads.num_threads();
     settings.length = options_.length;
     settings.num_texts = static_cast<int32_t>(material_.texts.size());
     settings.num_examples = options_.num_examples;
@@ -216,8 +217,8 @@ class Demo {
     return settings;
   }
 
-  Runtime with_profile_;
-  Runtime runtime_;  // without one
+  Runtime calibrated_;
+  Runtime equal_;  // the profile does not divide
   const DemoOptions& options_;
   const Progress& progress_;
   Material material_;

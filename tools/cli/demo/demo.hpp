@@ -45,7 +45,7 @@ void require_valid(const DemoOptions& options);
 /// Estimates a demo's memory from below: model, decoder, the full cache and the text.
 uint64_t demo_bytes(const engine::Model& model, const DemoOptions& options);
 
-/// Runs the demo. A profile of the runtime adds to each policy what it gains where the profile divides its slots.
+/// Runs the demo: every policy with equal slots, and with those that the runtime's profile divides.
 /// @throws Error, as require_valid()
 Report run_demo(const Runtime& runtime, const DemoOptions& options, const Progress& progress);
 

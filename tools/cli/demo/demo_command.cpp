@@ -74,11 +74,11 @@ void run_demo(const Options& options) {
   const engine::Model model = engine::load_embedded_model();
   cli::require_memory("--text, --quick", cli::demo_bytes(model, demo));
   const cli::Votes votes = cli::Votes::embedded(model.config());
-  const std::optional<Profile> profile = options.profile.load(model.config());
+  const Profile profile = options.profile.load(model.config()).value_or(Profile::embedded(model.config()));
   engine::FileMapping::require_unchanged();  // it is copied by now
   engine::ThreadPool threads(options.threads);
   ProgressLine line;
-  const Runtime runtime{model, threads, &votes, profile ? &*profile : nullptr, options.profile.floor};
+  const Runtime runtime{model, threads, &votes, &profile, options.profile.floor};
   const cli::Report report =
       cli::run_demo(runtime, demo, [&line](std::string_view what, double share) { line.show(what, share); });
   line.finish();
@@ -101,7 +101,7 @@ void add_demo(CLI::App& app) {
   command->add_option("--out", options->out, "Folder for report.json and report.html")->capture_default_str();
   add_threads_option(*command, options->threads);
   add_seed_option(*command, "--seed", options->seed, "Seed of examples and projections");
-  options->profile.add_to(*command);
+  options->profile.add_to(*command, true);
   command->add_flag("--quick", options->quick, "Short sequences and few examples: seconds, and large errors");
   command->callback([options] { run_demo(*options); });
 }

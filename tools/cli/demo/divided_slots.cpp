@@ -49,9 +49,8 @@ std::string drawing(const DividedSlots& divided) {
 }  // namespace
 
 std::string divided_slots_html(const DividedSlots& divided) {
-  if (divided.slots.empty()) return {};
   return fmt::format(R"(<h2>Slots of each head</h2>
-<p class="notes">As the profile divides them at {:.0f} % of {} tokens. A full bar is a head that keeps every token.</p>
+<p class="notes">Calibrated slots at {:.0f} % of {} tokens. A full bar is a head that keeps every token.</p>
 <div class="card scroll">{}</div>
 )",
                      100.0 * divided.budget, divided.length, drawing(divided));

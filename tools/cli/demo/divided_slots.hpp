@@ -7,7 +7,7 @@
 
 namespace hashevict::cli {
 
-/// The page's section with the slots of each head, a column a layer and a row a head. Empty without a profile.
+/// The page's section with the slots of each head, a column a layer and a row a head.
 std::string divided_slots_html(const DividedSlots& divided);
 
 }  // namespace hashevict::cli

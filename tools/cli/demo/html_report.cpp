@@ -20,10 +20,12 @@ const PolicyResult& full_result(const Report& report) {
 }
 
 template <class Value>
-Chart::Line line_of(const Report& report, std::string_view policy, const Value& value) {
-  Chart::Line line{std::string(policy), {}};
+Chart::Line line_of(const Report& report, std::string_view policy, bool calibrated, const Value& value) {
+  Chart::Line line{std::string(policy), calibrated, {}};
   for (const PolicyResult& result : report.results) {
-    if (result.policy == policy && !result.by_profile) line.points.push_back({result.budget, value(result)});
+    if (result.policy == policy && result.calibrated == calibrated) {
+      line.points.push_back({result.budget, value(result)});
+    }
   }
   return line;
 }
@@ -33,7 +35,11 @@ Chart chart_of(const Report& report, std::string title, const Value& value) {
   Chart chart;
   chart.title = std::move(title);
   chart.full = value(full_result(report));
-  for (const std::string_view policy : kPolicies) chart.lines.push_back(line_of(report, policy, value));
+  for (const bool calibrated : {false, true}) {
+    for (const std::string_view policy : kPolicies) {
+      chart.lines.push_back(line_of(report, policy, calibrated, value));
+    }
+  }
   return chart;
 }
 
@@ -54,18 +60,29 @@ Budgets are fractions of the tokens really seen.{}</p></header>
       settings.quick ? " <strong>A quick run: few and short samples, so the errors are large.</strong>" : "");
 }
 
-std::string tile(const PolicyResult& result) {
-  return fmt::format(R"(<div class="tile {0}"><b>{1:.2f}</b><span>{0}, {2:.0f} %<br />recall, ± {3:.2f}</span></div>
+std::string tile(std::string_view policy, double budget, const std::string& recall, std::string_view note) {
+  return fmt::format(R"(<div class="tile {0}"><b>{1}</b><span>{0}, {2:.0f} %<br />{3}</span></div>
 )",
-                     result.policy, result.recall.mean, 100.0 * result.budget, result.recall.error);
+                     policy, recall, 100.0 * budget, note);
+}
+
+// The recall of each policy at the smallest budget, with equal and with calibrated slots.
+std::string tiles(const Report& report) {
+  const auto shown = [](const PolicyResult& result) { return fmt::format("{:.2f}", result.recall.mean); };
+  std::string html = tile(kFull, 1.0, shown(full_result(report)), "recall");
+  for (const std::string_view policy : kPolicies) {
+    std::string recall;
+    for (const PolicyResult& result : report.results) {
+      if (result.policy != policy || result.budget != kBudgets.back()) continue;
+      recall += (recall.empty() ? "" : " → ") + shown(result);
+    }
+    html += tile(policy, kBudgets.back(), recall, "recall, equal → calibrated slots");
+  }
+  return html;
 }
 
 std::string summary(const Report& report) {
-  std::string html = "<div class=\"tiles\">\n" + tile(full_result(report));
-  for (const PolicyResult& result : report.results) {
-    if (result.budget == kBudgets.back() && !result.by_profile) html += tile(result);
-  }
-  html += "</div>\n<ul class=\"findings\">\n";
+  std::string html = "<div class=\"tiles\">\n" + tiles(report) + "</div>\n<ul class=\"findings\">\n";
   for (const std::string& sentence : findings(report)) html += "<li>" + escape_html(sentence) + "</li>\n";
   return html + "</ul>\n";
 }
@@ -93,7 +110,8 @@ std::string charts(const Report& report) {
   fit_axis(text);
   return fmt::format(R"(<h2>Score over budget</h2>
 <p class="notes">Bars are one standard error: over examples for recall, over the paired differences to the full cache for
-text. At 100 % every policy is the full cache.</p>
+text. At 100 % every policy is the full cache. Solid lines: slots divided among the heads by what a calibration learned
+of the model; dashed: the same slots in every head.</p>
 {}<div class="pair"><div class="card">{}</div>
 <div class="card">{}</div></div>
 )",
@@ -127,7 +145,7 @@ std::string table_row(const PolicyResult& result, bool first, const PolicyResult
       100.0 * static_cast<double>(result.kv_bytes) / static_cast<double>(full.kv_bytes), result.nats_per_byte.mean,
       result.nats_per_byte.error, result.nats_over_full.mean, result.nats_over_full.error, 100.0 * result.recall.mean,
       result.recall.mean, result.recall.error, result.tokens_per_second,
-      result.by_profile ? " <small>by the profile</small>" : "");
+      result.calibrated ? " <small>calibrated</small>" : "");
 }
 
 std::string table(const Report& report) {
@@ -210,9 +228,10 @@ std::string retention_svg(const RetentionStudy& study) {
     const double y = kTop + static_cast<double>(row) * (kPanel + kRowGap);
     svg += fmt::format("<text x=\"0\" y=\"{:.1f}\" class=\"label {}\">{}</text>\n", y + kPanel / 2 - 4,
                        retention.policy, retention.policy);
-    const bool alike = std::set(retention.layer_slots.begin(), retention.layer_slots.end()).size() == 1;
+    const bool alike = std::set(retention.head_slots.begin(), retention.head_slots.end()).size() == 1;
     svg += svg_text(0, y + kPanel / 2 + 13, "note", "start",
                     fmt::format("{} slots{}", retention.slots, alike ? "" : " (mean)"));
+    if (retention.calibrated) svg += svg_text(0, y + kPanel / 2 + 30, "note", "start", "calibrated");
     svg += svg_text(kLeft - 6, y + 10, "tick", "end", "0");
     svg += svg_text(kLeft - 6, y + kPanel, "tick", "end", std::to_string(study.num_tokens));
     svg += fmt::format("<g class=\"map {}\">\n", retention.policy);
@@ -253,13 +272,13 @@ std::string retained_text_html(const RetentionStudy& study, const Retention& ret
 }
 
 std::string kept_card(const RetentionStudy& study, const Retention& retention) {
-  return fmt::format(R"(<div class="card kept {0}"><h3>{0}</h3>
-<p>{1} slots, layer by layer. Answers <code>{2}</code>: {3}.</p>
+  return fmt::format(R"(<div class="card kept {0}"><h3>{0}, {5} slots</h3>
+<p>{1} slots, head by head. Answers <code>{2}</code>: {3}.</p>
 <pre>{4}</pre></div>
 )",
-                     retention.policy, fmt::join(retention.layer_slots, ", "), escape_html(one_line(retention.answer)),
-                     retention.answer == study.example.answer ? "right" : "wrong",
-                     retained_text_html(study, retention));
+                     retention.policy, fmt::join(retention.head_slots, ", "), escape_html(one_line(retention.answer)),
+                     retention.answer == study.example.answer ? "right" : "wrong", retained_text_html(study, retention),
+                     retention.calibrated ? "calibrated" : "equal");
 }
 
 std::string retention(const Report& report) {

@@ -31,9 +31,9 @@ h2 { font-size: 21px; line-height: 1.3; letter-spacing: -.005em; font-weight: 64
 p { margin: 0 0 14px; max-width: 76ch; }
 .lead { font-size: 17px; color: var(--muted); }
 .notes { color: var(--muted); font-size: 14px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0 24px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; margin: 22px 0 24px; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px 12px; }
-.tile b { display: block; font-size: 30px; font-weight: 640; line-height: 1.15; letter-spacing: -.02em;
+.tile b { display: block; font-size: 21px; white-space: nowrap; font-weight: 640; line-height: 1.15; letter-spacing: -.02em;
   font-variant-numeric: tabular-nums; color: rgb(var(--c)); }
 .tile span { display: block; font-size: 13px; color: var(--muted); }
 .findings { padding-left: 20px; margin: 0; max-width: 78ch; }
@@ -56,6 +56,8 @@ svg .label { font-weight: 620; fill: rgb(var(--c)); font-size: 13px; }
 svg .grid { stroke: var(--rule); }
 svg .reference { stroke: rgb(var(--full)); stroke-dasharray: 4 4; stroke-opacity: .55; }
 .series path { fill: none; stroke: rgb(var(--c)); stroke-width: 2.2; stroke-linejoin: round; }
+.series.equal path { stroke-dasharray: 5 4; stroke-opacity: .75; }
+.series.equal rect, .series.equal circle, .series.equal polygon { fill: var(--card); stroke: rgb(var(--c)); }
 .series .error { stroke: rgb(var(--c)); stroke-width: 1.4; stroke-opacity: .6; }
 .series rect, .series circle, .series polygon { fill: rgb(var(--c)); stroke: var(--card); stroke-width: 1.4; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 22px; margin: 14px 0 0; padding: 0; list-style: none;

@@ -26,7 +26,7 @@ inline constexpr std::array<DemoPolicy, 6> kDemoPolicies = {{
     {"paper", "HashEvict: farthest from the current queries, 16 bits", [](Config& c) { c.rule = Rule{Preset::paper}; }},
     {"superseded", "closest to a later key, 64 bits, half of the budget recent",
      [](Config& c) { c.rule = Rule{Preset::superseded}; }},
-    {"recall", "fewest learned votes that a later query will want it, 32 bits, a fifth recent, learned capacities",
+    {"recall", "fewest learned votes that a later query will want it, 32 bits, half recent",
      [](Config& c) { c.rule = Rule{Preset::recall}; }},
     {"window", "sinks and the most recent", [](Config& c) { c.rule.policy = Policy::window; }},
     {"random", "evicts at random", [](Config& c) { c.rule.policy = Policy::random; }},

@@ -12,9 +12,9 @@
 namespace hashevict::cli {
 namespace {
 
-const PolicyResult* find(const Report& report, const std::string& policy, double budget, bool by_profile = false) {
+const PolicyResult* find(const Report& report, const std::string& policy, double budget, bool calibrated = false) {
   for (const PolicyResult& result : report.results) {
-    if (result.policy == policy && result.budget == budget && result.by_profile == by_profile) return &result;
+    if (result.policy == policy && result.budget == budget && result.calibrated == calibrated) return &result;
   }
   return nullptr;
 }
@@ -60,7 +60,7 @@ std::string spread(const Report& report, double budget, const Value& value) {
   const PolicyResult* low = nullptr;
   const PolicyResult* high = nullptr;
   for (const PolicyResult& result : report.results) {
-    if (result.budget != budget || result.by_profile) continue;
+    if (result.budget != budget || result.calibrated) continue;
     if (low == nullptr || value(result) < value(*low)) low = &result;
     if (high == nullptr || value(result) > value(*high)) high = &result;
   }
@@ -87,7 +87,7 @@ Estimate difference(const PolicyResult& a, const PolicyResult& b) {
   return estimate(differences);
 }
 
-// States where the profile's division of the slots changes recall.
+// States where calibrated slots change recall.
 void add_divisions(const Report& report, std::vector<std::string>& sentences) {
   const double budget = smallest_budget(report);
   std::string groups[3];
@@ -95,11 +95,11 @@ void add_divisions(const Report& report, std::vector<std::string>& sentences) {
     std::string& group = groups[comparison.verdict() + 1];
     group += fmt::format("{}{} ({:+.3f})", group.empty() ? "" : ", ", policy, comparison.difference.mean);
   }
-  constexpr std::string_view kVerdicts[3] = {"recall less", "recall neither less nor more, within two standard errors",
-                                             "recall more"};
+  constexpr std::string_view kVerdicts[3] = {
+      "less than equal ones", "neither less nor more than equal ones, within two standard errors,", "more than equal ones"};
   for (size_t i = 0; i < 3; ++i) {
     if (groups[i].empty()) continue;
-    sentences.push_back(fmt::format("At {} %, with the slots divided by the profile, these {}: {}.", percent(budget),
+    sentences.push_back(fmt::format("At {} %, calibrated slots recall {} under {}.", percent(budget),
                                     kVerdicts[i], groups[i]));
   }
 }
@@ -131,7 +131,7 @@ int Comparison::verdict() const {
 std::vector<Comparison> compare_recall(const Report& report, const std::string& policy, const std::string& other) {
   std::vector<Comparison> comparisons;
   for (const PolicyResult& result : report.results) {
-    if (result.policy != policy || result.by_profile) continue;
+    if (result.policy != policy || result.calibrated) continue;
     const PolicyResult* against = find(report, other, result.budget);
     if (against == nullptr || against->recall_samples.size() != result.recall_samples.size()) continue;
     comparisons.push_back({result.budget, difference(result, *against)});
@@ -142,7 +142,7 @@ std::vector<Comparison> compare_recall(const Report& report, const std::string& 
 std::vector<std::pair<std::string, Comparison>> compare_divisions(const Report& report, double budget) {
   std::vector<std::pair<std::string, Comparison>> comparisons;
   for (const PolicyResult& result : report.results) {
-    if (!result.by_profile || result.budget != budget) continue;
+    if (!result.calibrated || result.budget != budget) continue;
     const PolicyResult* against = find(report, result.policy, budget);
     if (against == nullptr) continue;
     comparisons.emplace_back(result.policy, Comparison{budget, difference(result, *against)});
@@ -161,14 +161,12 @@ std::vector<std::string> findings(const Report& report) {
 }
 
 std::string to_table(const Report& report) {
-  const bool has_profile = std::any_of(report.results.begin(), report.results.end(),
-                                       [](const PolicyResult& result) { return result.by_profile; });
-  const int width = has_profile ? 22 : 12;
-  std::string table = fmt::format("{:<{}}{:>8}{:>8}{:>12}{:>18}{:>18}{:>12}\n", "policy", width, "budget", "slots",
+  constexpr int kWidth = 24;
+  std::string table = fmt::format("{:<{}}{:>8}{:>8}{:>12}{:>18}{:>18}{:>12}\n", "policy", kWidth, "budget", "slots",
                                   "KV bytes", "nats per byte", "recall", "tokens/s");
   for (const PolicyResult& result : report.results) {
     table += fmt::format("{:<{}}{:>7}%{:>8}{:>12}{:>18}{:>18}{:>12.0f}\n",
-                         result.policy + (result.by_profile ? ", profile" : ""), width, percent(result.budget),
+                         result.policy + (result.calibrated ? ", calibrated" : ""), kWidth, percent(result.budget),
                          result.slots, result.kv_bytes, with_error(result.nats_per_byte), with_error(result.recall),
                          result.tokens_per_second);
   }
@@ -203,7 +201,7 @@ static void to_json(Json& json, const PolicyResult& result) {
   for (const TaskScore& score : result.tasks) tasks[std::string(name(score.task))] = score.accuracy;
   json = {{"policy", result.policy},
           {"budget", result.budget},
-          {"by_profile", result.by_profile},
+          {"calibrated", result.calibrated},
           {"slots", result.slots},
           {"kv_bytes", result.kv_bytes},
           {"nats_per_byte", result.nats_per_byte},
@@ -226,9 +224,10 @@ static void to_json(Json& json, const HeadRetention& head) {
 
 static void to_json(Json& json, const Retention& retention) {
   json = {{"policy", retention.policy},
+          {"calibrated", retention.calibrated},
           {"budget", retention.budget},
           {"slots", retention.slots},
-          {"layer_slots", retention.layer_slots},
+          {"head_slots", retention.head_slots},
           {"answer", printable(retention.answer)},
           {"heads", retention.heads}};
 }
@@ -254,8 +253,8 @@ std::string to_json(const Report& report) {
                {"results", report.results},
                {"retention", report.retention},
                {"continuation",
-                {{"prompt", printable(report.continuation.prompt)}, {"policies", report.continuation.policies}}}};
-  if (!report.divided.slots.empty()) json["divided_slots"] = report.divided;
+                {{"prompt", printable(report.continuation.prompt)}, {"policies", report.continuation.policies}}},
+               {"divided_slots", report.divided}};
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -31,7 +31,7 @@ struct TaskScore {
 struct PolicyResult {
   std::string policy;  ///< `full`, or a name of kPolicies
   double budget = 1.0;
-  bool by_profile = false;             ///< whether the profile divides the slots; else every head has as many, or the
+  bool calibrated = false;             ///< whether the profile divides the slots; else every head has as many, or the
                                        ///< votes divide them
   int32_t slots = 0;                   ///< per head, for a running-text sequence; their mean where heads differ
   uint64_t kv_bytes = 0;               ///< keys, values, codes and positions of these slots, all layers and heads
@@ -53,9 +53,10 @@ struct HeadRetention {
 /// The tokens of RetentionStudy's example that one policy kept.
 struct Retention {
   std::string policy;
+  bool calibrated = false;  ///< as in PolicyResult
   double budget = 1.0;
-  int32_t slots = 0;                 ///< per KV head, mean over layers
-  std::vector<int32_t> layer_slots;  ///< of each layer
+  int32_t slots = 0;               ///< per KV head, on average
+  std::vector<int32_t> head_slots;  ///< `[num_layers, num_kv_heads]`
   std::string answer;                ///< the model's most likely bytes in place of the answer
   std::vector<HeadRetention> heads;
 };
@@ -107,7 +108,7 @@ struct DividedSlots {
   double budget = 1.0;
   int32_t length = 0;  ///< tokens of a sequence: the most slots of a head
   int32_t num_kv_heads = 0;
-  std::vector<int32_t> slots;  ///< `[num_layers, num_kv_heads]`; empty without a profile
+  std::vector<int32_t> slots;  ///< `[num_layers, num_kv_heads]`
 };
 
 /// The results of a demo.
@@ -127,10 +128,10 @@ struct Comparison {
   int verdict() const;
 };
 
-/// Compares the recall of `policy` and `other` at every budget that both have, without the profile.
+/// Compares the recall of `policy` and `other` at every budget that both have, with equal slots.
 std::vector<Comparison> compare_recall(const Report& report, const std::string& policy, const std::string& other);
 
-/// Compares each policy's recall where the profile divides the slots with its recall where it does not, at one budget.
+/// Compares each policy's recall with calibrated slots with its recall with equal ones, at one budget.
 std::vector<std::pair<std::string, Comparison>> compare_divisions(const Report& report, double budget);
 
 /// Returns one sentence for each finding that the numbers support, favourable or not.

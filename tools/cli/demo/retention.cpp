@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/budget.hpp"
+#include "cli/profile.hpp"
 #include "cli/trace_recorder.hpp"
 #include "engine/decoder.hpp"
 #include "engine/sampler.hpp"
@@ -57,11 +58,17 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   const engine::ModelConfig& model = runtime.model.config();
   const std::vector<int32_t> prompt = sequence_tokens(model, example.prompt);
   const auto num_tokens = static_cast<int64_t>(prompt.size() + example.answer.size());
-  Retention retention{std::string(policy), budget, Budget::of_fraction(budget).slots_for(num_tokens), {}, {}, {}};
+  Retention retention;
+  retention.policy = policy;
+  retention.calibrated = runtime.profile != nullptr && runtime.divides;
+  retention.budget = budget;
+  retention.slots = Budget::of_fraction(budget).slots_for(num_tokens);
   Config config = policy_config(policy, model, retention.slots, seed);
+  if (runtime.profile != nullptr) runtime.profile->configure(config);
   divide_slots(runtime, config, num_tokens);
-  for (int32_t layer = 0; layer < model.num_layers; ++layer) {
-    retention.layer_slots.push_back(most_slots(config, layer));
+  retention.head_slots = config.shape.capacities;
+  if (retention.head_slots.empty()) {
+    retention.head_slots.assign(static_cast<size_t>(model.num_layers * model.num_kv_heads), config.shape.capacity);
   }
   engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);

@@ -64,7 +64,7 @@ void apply(const Votes& votes, const std::optional<Profile>& profile, Trace& tra
 }
 
 // Divides the budget by a profile, and replaces the trace's learned tensors by those that the rule takes from it.
-void apply(const Profile& profile, int32_t floor, Trace& trace, ReplayOptions& options) {
+void apply(const Profile& profile, std::optional<int32_t> floor, Trace& trace, ReplayOptions& options) {
   require_one_mean(options.budgets);
   profile.configure(options.config);
   divide_budget(trace, options, [&](Config& config) { profile.divide(config, trace.num_tokens(), floor); });

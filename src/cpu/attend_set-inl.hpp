@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One quad of queries over one tile of slots. Compiled once per instruction set, behind Highway's guard.
+// One set of queries over one tile of slots. Compiled once per instruction set, behind Highway's guard.
 #include <hwy/highway.h>
 
 #include <bit>
@@ -11,11 +11,11 @@
 #include "cpu/attend_tile-inl.hpp"
 #include "cpu/attend_values-inl.hpp"
 
-#if defined(HASHEVICT_CPU_ATTEND_QUAD_INL_HPP) == defined(HWY_TARGET_TOGGLE)
-#ifdef HASHEVICT_CPU_ATTEND_QUAD_INL_HPP
-#undef HASHEVICT_CPU_ATTEND_QUAD_INL_HPP
+#if defined(HASHEVICT_CPU_ATTEND_SET_INL_HPP) == defined(HWY_TARGET_TOGGLE)
+#ifdef HASHEVICT_CPU_ATTEND_SET_INL_HPP
+#undef HASHEVICT_CPU_ATTEND_SET_INL_HPP
 #else
-#define HASHEVICT_CPU_ATTEND_QUAD_INL_HPP
+#define HASHEVICT_CPU_ATTEND_SET_INL_HPP
 #endif
 
 // Offsets within one tile or its scratch rows are small: int is enough.
@@ -31,17 +31,19 @@ void with_width(int width, const Action& action) {
       return action(std::integral_constant<int, 1>());
     case 2:
       return action(std::integral_constant<int, 2>());
+    case 4:
+      return action(std::integral_constant<int, 4>());
     default:
-      return action(std::integral_constant<int, kQuadQueries>());
+      return action(std::integral_constant<int, kWidestKernel>());
   }
 }
 
-/// Writes the dots of the quad's queries and the tile's keys to its weights.
+/// Writes the dots of the set's queries and the tile's keys to its weights.
 template <class Loader>
-void score_quad(const AttendSplit& split, const Tile& tile, const QueryQuad& quad, const RowsAhead& values) {
+void score_set(const AttendSplit& split, const Tile& tile, const QuerySet& set, const RowsAhead& values) {
   const auto* const keys = static_cast<const unsigned char*>(split.keys);
-  with_width(quad.width, [&](auto width) {
-    dot_tile<Loader, width()>(keys, values, tile.count, quad.queries, split.format.head_dim, quad.weights);
+  with_width(set.width, [&](auto width) {
+    dot_tile<Loader, width()>(keys, values, tile.count, set.queries, split.format.head_dim, set.weights);
   });
 }
 
@@ -56,55 +58,55 @@ inline void cap_logits(float* logits, int count, float soft_cap) {
 }
 
 /// Sets the logits of slots that a query does not see to -infinity.
-inline void hide_slots(const QueryQuad& quad, int slots, const uint64_t* visible) {
-  for (int q = 0; q < quad.count; ++q) {
+inline void hide_slots(const QuerySet& set, int slots, const uint64_t* visible) {
+  for (int q = 0; q < set.count; ++q) {
     for (uint64_t hidden = first_bits(slots) & ~visible[q]; hidden != 0; hidden &= hidden - 1) {
-      quad.weights[std::countr_zero(hidden) * quad.width + q] = -std::numeric_limits<float>::infinity();
+      set.weights[std::countr_zero(hidden) * set.width + q] = -std::numeric_limits<float>::infinity();
     }
   }
 }
 
-/// Turns the quad's dots into weights, up to the last slot that any of its queries sees. A slot that a query does not
+/// Turns the set's dots into weights, up to the last slot that any of its queries sees. A slot that a query does not
 /// see gets weight 0 for that query.
-/// @param visible [quad.count]
-inline void weigh_quad(const AttendSplit& split, const QueryQuad& quad, const uint64_t* visible,
-                       const RowsAhead& next_keys) {
+/// @param visible [set.count]
+inline void weigh_set(const AttendSplit& split, const QuerySet& set, const uint64_t* visible,
+                      const RowsAhead& next_keys) {
   uint64_t any = 0, all = ~uint64_t{0};
-  for (int q = 0; q < quad.count; ++q) {
+  for (int q = 0; q < set.count; ++q) {
     any |= visible[q];
     all &= visible[q];
   }
   if (any == 0) return;
   const int slots = (static_cast<int>(std::bit_width(any)) + kLanes - 1) / kLanes * kLanes;
-  if (split.logit_soft_cap != 0) cap_logits(quad.weights, slots * quad.width, split.logit_soft_cap);
-  if (all != first_bits(slots)) hide_slots(quad, slots, visible);
-  with_width(quad.width, [&](auto width) { weigh_slots<width()>(quad.weights, slots, quad.softmax, next_keys); });
+  if (split.logit_soft_cap != 0) cap_logits(set.weights, slots * set.width, split.logit_soft_cap);
+  if (all != first_bits(slots)) hide_slots(set, slots, visible);
+  with_width(set.width, [&](auto width) { weigh_slots<width()>(set.weights, slots, set.softmax, next_keys); });
 }
 
-/// Adds the values of the `visible` slots for queries [from, from + count) of the quad: all of them, or one.
+/// Adds the values of the `visible` slots for queries [from, from + count) of the set: all of them, or one.
 template <class Loader>
-void accumulate_queries(const AttendSplit& split, const Tile& tile, const QueryQuad& quad, int from, int count,
+void accumulate_queries(const AttendSplit& split, const Tile& tile, const QuerySet& set, int from, int count,
                         uint64_t visible, const RowsAhead& next_keys) {
   if (visible == 0) return;
   WeightedValues weighted{.values = static_cast<const unsigned char*>(split.values),
                           .offsets = tile.offsets,
                           .count = std::popcount(visible),
-                          .weights = quad.weights,
-                          .rescale = quad.softmax.rescale + from,
-                          .accumulators = quad.accumulators + from * quad.row_floats,
-                          .row_floats = quad.row_floats,
+                          .weights = set.weights,
+                          .rescale = set.softmax.rescale + from,
+                          .accumulators = set.accumulators + from * set.row_floats,
+                          .row_floats = set.row_floats,
                           .head_dim = split.format.head_dim,
                           .next_keys = next_keys};
   int64_t offsets[kTileSlots];
-  float weights[kTileSlots * kQuadQueries];
+  float weights[kTileSlots * kSetQueries];
   const int width = kernel_width(count);
-  if (width != quad.width ||
+  if (width != set.width ||
       (visible & (visible + 1)) != 0) {  // a part of the queries, or gaps between slots: compact them
     int to = 0;
     for (uint64_t rest = visible; rest != 0; rest &= rest - 1, ++to) {
       const int slot = std::countr_zero(rest);
       offsets[to] = tile.offsets[slot];
-      for (int q = 0; q < width; ++q) weights[to * width + q] = quad.weights[slot * quad.width + from + q];
+      for (int q = 0; q < width; ++q) weights[to * width + q] = set.weights[slot * set.width + from + q];
     }
     weighted.offsets = offsets;
     weighted.weights = weights;
@@ -112,17 +114,17 @@ void accumulate_queries(const AttendSplit& split, const Tile& tile, const QueryQ
   with_width(width, [&](auto constant) { accumulate_tile<Loader, constant()>(weighted); });
 }
 
-/// Adds the values of the visible slots for the quad, or query by query if the queries see different slots. It skips
+/// Adds the values of the visible slots for the set, or query by query if the queries see different slots. It skips
 /// invisible slots instead of weighting them by 0, because their values may be anything.
-/// @param visible [quad.count]
+/// @param visible [set.count]
 template <class Loader>
-void accumulate_quad(const AttendSplit& split, const Tile& tile, const QueryQuad& quad, const uint64_t* visible,
-                     const RowsAhead& next_keys) {
+void accumulate_set(const AttendSplit& split, const Tile& tile, const QuerySet& set, const uint64_t* visible,
+                    const RowsAhead& next_keys) {
   bool alike = true;
-  for (int q = 1; q < quad.count; ++q) alike = alike && visible[q] == visible[0];
-  if (alike) return accumulate_queries<Loader>(split, tile, quad, 0, quad.count, visible[0], next_keys);
-  for (int q = 0; q < quad.count; ++q) {
-    accumulate_queries<Loader>(split, tile, quad, q, 1, visible[q], next_keys);
+  for (int q = 1; q < set.count; ++q) alike = alike && visible[q] == visible[0];
+  if (alike) return accumulate_queries<Loader>(split, tile, set, 0, set.count, visible[0], next_keys);
+  for (int q = 0; q < set.count; ++q) {
+    accumulate_queries<Loader>(split, tile, set, q, 1, visible[q], next_keys);
   }
 }
 
