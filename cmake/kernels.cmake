@@ -6,6 +6,7 @@ set(hashevict_kernel_sources
     attend.cu
     copy.cu
     decode.cu
+    decode_cluster.cu
     encode.cu
     evict.cu
     prefill.cu

@@ -28,6 +28,8 @@ Prepared prepare_decode(const Layer& layer) {
 }
 
 const char* launch_decode(const DecodeParams& params, const Queue& queue) {
+  const int32_t cluster_size = decode_cluster_size(params, simt::clusters_of(queue));
+  if (cluster_size > 0) return launch_decode_cluster(params, cluster_size, queue);
   const Layer& layer = params.evict.layer;
   const int32_t blocks = params.evict.batch.rows * layer.num_splits;
   return visit_decode(layer, params.evict.q.dtype, [&](auto kernel, int32_t bytes) {

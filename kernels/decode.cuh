@@ -37,7 +37,11 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
   const int32_t first_slot = split << item.split_bits;
   const VisibleSlots visible{head_of(layer, item.sequence, item.kv_head).address, item.length(), nullptr, 0};
   prefetch_rows(layer, visible, first_slot);
-  const Candidate candidate = find_candidate(p.evict, item, split, arrays.step, arrays.finish.candidates);
+  const Head head = head_of(layer, item.sequence, item.kv_head);
+  encode_step(p.evict, head, item, arrays.step);
+  mark(Phase::encode);
+  const Candidate candidate =
+      find_candidate<kScannedOfSplit>(p.evict, head, item, split, arrays.step, arrays.finish.candidates);
   mark(Phase::scan);
   if (simt::thread_index() == 0) {
     simt::store_relaxed(partials.keys + split, candidate.key);

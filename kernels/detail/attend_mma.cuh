@@ -133,59 +133,79 @@ class MmaQueries {
   uint32_t kept_[kKept == 0 ? 1 : kKept][4];
 };
 
-/// Dot products of a turn's keys with all queries.
+/// Pieces of keys that a lane holds at a time, for each chunk of 32 dimensions those of the rows `row` and `row + 8`.
 template <class Shape>
-HASHEVICT_DEVICE void mma_dots(const SplitInput& input, const AttendShared& shared, const Stage& stage,
-                               int32_t first_slot, const MmaQueries<Shape>& queries, MmaLogits<Shape>& dots) {
-  constexpr int32_t kChunks = Shape::kDims / kKeyDims;
-  constexpr int32_t kTogether = kChunks < 4 ? kChunks : 4;  // chunks whose loads are in flight at a time
-  const MmaLane lane = mma_lane();
-  const int32_t first = stage.offsets + first_slot + lane.row;
+struct MmaKeys {
+  static constexpr int32_t kChunks = Shape::kDims / kKeyDims;
+  static constexpr int32_t kTogether = kChunks < 4 ? kChunks : 4;  ///< chunks whose loads are in flight at a time
+  Piece<Shape::kDtype> pieces[2 * kTogether];
+
+  /// The dimension where a piece starts.
+  static HASHEVICT_DEVICE int32_t dim(int32_t base, int32_t i) {
+    return (base + i / 2) * kKeyDims + mma_lane().pair * kPieceElements;
+  }
+};
+
+/// Loads keys of a turn from global memory, from chunk `base` on.
+template <class Shape>
+HASHEVICT_DEVICE void load_mma_keys(const SplitInput& input, const AttendShared& shared, const Stage& stage,
+                                    int32_t first_slot, int32_t base, MmaKeys<Shape>& keys) {
+  constexpr int32_t kPieces = 2 * MmaKeys<Shape>::kTogether;
+  const int32_t first = stage.offsets + first_slot + mma_lane().row;
   const int64_t upper_offset = shared.offsets.load(first);
   const int64_t lower_offset = shared.offsets.load(first + 8);
+  int64_t offsets[kPieces];
+  int32_t dims[kPieces];
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < kPieces; ++i) {
+    offsets[i] = i % 2 == 0 ? upper_offset : lower_offset;
+    dims[i] = MmaKeys<Shape>::dim(base, i);
+  }
+  load_mma_pieces<Shape>(keys.pieces, input, input.keys, offsets, dims);
+}
+
+/// Dot products of a turn's keys with all queries.
+/// @param load_keys (base, keys) loads the chunks from `base` on
+template <class Shape, class LoadKeys>
+HASHEVICT_DEVICE void mma_dots(const MmaQueries<Shape>& queries, const LoadKeys& load_keys, MmaLogits<Shape>& dots) {
+  using Keys = MmaKeys<Shape>;
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) dots.values[i] = 0.0F;
   HASHEVICT_NO_UNROLL
-  for (int32_t base = 0; base < kChunks; base += kTogether) {
-    Piece<Shape::kDtype> keys[2 * kTogether];
-    int64_t offsets[2 * kTogether];
-    int32_t dims[2 * kTogether];
+  for (int32_t base = 0; base < Keys::kChunks; base += Keys::kTogether) {
+    Keys keys;
+    load_keys(base, keys);
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 2 * kTogether; ++i) {
-      offsets[i] = i % 2 == 0 ? upper_offset : lower_offset;
-      dims[i] = (base + i / 2) * kKeyDims + lane.pair * kPieceElements;
-    }
-    load_mma_pieces<Shape>(keys, input, input.keys, offsets, dims);
-    HASHEVICT_UNROLL
-    for (int32_t c = 0; c < kTogether; ++c) {
+    for (int32_t c = 0; c < Keys::kTogether; ++c) {
       uint32_t words[4];
       queries.get(base + c, words);
       HASHEVICT_UNROLL
       for (int32_t i = 0; i < 4; i += 2) {
-        const uint32_t* const upper = keys[2 * c].parts[0].words + i;
-        const uint32_t* const lower = keys[2 * c + 1].parts[0].words + i;
+        const uint32_t* const upper = keys.pieces[2 * c].parts[0].words + i;
+        const uint32_t* const lower = keys.pieces[2 * c + 1].parts[0].words + i;
         simt::mma<Shape::kIsBfloat>(dots.values, {upper[0], lower[0], upper[1], lower[1]}, {words[i], words[i + 1]});
       }
     }
   }
 }
 
-/// Turns dots into logits; a slot that does not count gets -infinity. The logits of the held-out slot are written
+/// Turns dots into logits; a slot that does not count gets -infinity. The logits of slot `held_out_slot` are written
 /// separately.
-template <class Shape>
-HASHEVICT_DEVICE void mma_logits(const SplitInput& input, const AttendShared& shared, const Stage& stage,
-                                 int32_t first_slot, const HeldOut& held_out, MmaLogits<Shape>& dots) {
+/// @param logits takes those, by store(query, logit)
+/// @param counts (slot) whether a slot counts
+template <class Shape, class Logits, class Counts>
+HASHEVICT_DEVICE void mma_logits(const Softmax& softmax, int32_t first_slot, int32_t held_out_slot,
+                                 const Logits& logits, const Counts& counts, MmaLogits<Shape>& dots) {
   const MmaLane lane = mma_lane();
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) {
     const int32_t slot = first_slot + MmaLogits<Shape>::slot(lane, i);
-    float logit = logit_of(input.softmax, dots.values[i]);
-    if (slot == stage.held_out) {
-      const int32_t query = lane.query(i % 2);
-      if (query < held_out.num_queries) simt::store_relaxed(held_out.logits + query, logit);
+    float logit = logit_of(softmax, dots.values[i]);
+    if (slot == held_out_slot) {
+      logits.store(lane.query(i % 2), logit);
       logit = kNegativeInfinity;
     }
-    if (shared.offsets.load(stage.offsets + slot) < 0) logit = kNegativeInfinity;
+    if (!counts(slot)) logit = kNegativeInfinity;
     dots.values[i] = logit;
   }
 }
@@ -194,22 +214,25 @@ HASHEVICT_DEVICE void mma_logits(const SplitInput& input, const AttendShared& sh
 template <class Shape>
 struct MmaValues {
   Piece<Shape::kDtype> rows[Shape::kDims / kValueDims][4];
+
+  static HASHEVICT_DEVICE int32_t slot(int32_t i) { return 2 * mma_lane().pair + i % 2 + i / 2 * 8; }
+  /// The dimension where the pieces of a chunk start.
+  static HASHEVICT_DEVICE int32_t dim(int32_t chunk) { return chunk * kValueDims + mma_lane().row * kPieceElements; }
 };
 
 /// Starts to load the values of a turn. Nothing waits for them until mma_values().
 template <class Shape>
 HASHEVICT_DEVICE void load_mma_values(const SplitInput& input, const AttendShared& shared, const Stage& stage,
                                       int32_t first_slot, MmaValues<Shape>& values) {
-  const MmaLane lane = mma_lane();
   int64_t offsets[4];
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) {
-    const int32_t slot = first_slot + 2 * lane.pair + i % 2 + i / 2 * 8;
+    const int32_t slot = first_slot + MmaValues<Shape>::slot(i);
     offsets[i] = slot == stage.held_out ? int64_t{-1} : shared.offsets.load(stage.offsets + slot);
   }
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
-    const int32_t dim = c * kValueDims + lane.row * kPieceElements;
+    const int32_t dim = MmaValues<Shape>::dim(c);
     load_mma_pieces<Shape>(values.rows[c], input, input.values, offsets, {dim, dim, dim, dim});
   }
 }
@@ -247,16 +270,20 @@ HASHEVICT_DEVICE void mma_values(const MmaLogits<Shape>& weights, const MmaValue
   }
 }
 
-/// Stores the warp's result in shared memory. `values[4 c + j]` has dimensions 64 c + 8 row + 2 j and the next one.
+/// Adds up the lanes' sums and stores the warp's result in shared memory. `values[4 c + j]` has dimensions 64 c + 8 row
+/// + 2 j and the next one.
 template <class Shape>
 HASHEVICT_DEVICE void store_mma_warp(const AttendShared& shared, int32_t head_dim, const MmaState<Shape>& state) {
   const MmaLane lane = mma_lane();
+  float sums[2][1] = {{state.sums[0]}, {state.sums[1]}};
+  HASHEVICT_UNROLL
+  for (int32_t q = 0; q < 2; ++q) add_across<simt::kWarpSize, 4>(sums[q]);
   HASHEVICT_UNROLL
   for (int32_t q = 0; q < 2; ++q) {
     const int32_t row = simt::warp() * Shape::kTile + lane.query(q);
     if (lane.row == 0) {
       shared.maxima.store(row, state.maxima[q]);
-      shared.sums.store(row, state.sums[q]);
+      shared.sums.store(row, sums[q][0]);
     }
     HASHEVICT_UNROLL
     for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
@@ -309,8 +336,13 @@ HASHEVICT_DEVICE void attend_mma_stage(const SplitInput& input, const AttendShar
     MmaLogits<Shape> logits;
     MmaValues<Shape> values;
     if constexpr (Shape::kLoadsTogether) load_mma_values(input, shared, stage, slot, values);
-    mma_dots<Shape>(input, shared, stage, slot, queries, logits);
-    mma_logits<Shape>(input, shared, stage, slot, held_out, logits);
+    mma_dots<Shape>(
+        queries,
+        [&](int32_t base, MmaKeys<Shape>& keys) { load_mma_keys<Shape>(input, shared, stage, slot, base, keys); },
+        logits);
+    mma_logits<Shape>(
+        input.softmax, slot, stage.held_out, held_out,
+        [&](int32_t i) { return shared.offsets.load(stage.offsets + i) >= 0; }, logits);
     mma_weights<Shape>(logits, state);
     if constexpr (!Shape::kLoadsTogether) load_mma_values(input, shared, stage, slot, values);
     mma_values(logits, values, state.values);
@@ -327,12 +359,6 @@ HASHEVICT_DEVICE void attend_split(MmaShape<kDtype, kDims> /*shape*/, const Spli
   MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
   for_stages(input.num_slots, shared, held_out, find_offset,
              [&](const Stage& stage) { attend_mma_stage<Shape>(input, shared, stage, held_out, queries, state); });
-  HASHEVICT_UNROLL
-  for (int32_t q = 0; q < 2; ++q) {
-    float sum[1] = {state.sums[q]};
-    add_across<simt::kWarpSize, 4>(sum);
-    state.sums[q] = sum[0];
-  }
   store_mma_warp<Shape>(shared, input.head_dim, state);
   simt::block_sync();
 }

@@ -16,7 +16,7 @@ struct Piece {
 };
 
 /// Whether every row of a layer starts at a multiple of 16 bytes.
-HASHEVICT_DEVICE bool rows_are_aligned(const Layer& layer) {
+HASHEVICT_HOST_DEVICE inline bool rows_are_aligned(const Layer& layer) {
   const core::KvLayout& kv = layer.kv;
   const int64_t outer = layer.table.entries == nullptr ? kv.sequence_stride : kv.page_stride;
   const uint64_t bytes = static_cast<uint64_t>(kv.slot_stride | kv.head_offsets | outer) |

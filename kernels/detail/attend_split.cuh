@@ -56,11 +56,15 @@ struct Stage {
   int32_t held_out;   ///< index of the slot that is held out; out of range: none is
 };
 
-/// A slot excluded from the sums; its logits are written separately.
+/// A slot excluded from the sums; its logits are written separately, to global memory.
 struct HeldOut {
   int32_t index = -1;       ///< index in the split; -1: no slot is held out
   float* logits = nullptr;  ///< [num_queries] of the tile
   int32_t num_queries = 0;
+
+  HASHEVICT_DEVICE void store(int32_t query, float logit) const {
+    if (query < num_queries) simt::store_relaxed(logits + query, logit);
+  }
 };
 
 /// A lane's running results over its slots.
@@ -198,8 +202,9 @@ HASHEVICT_DEVICE void dot_turn(const Turn<Shape>& turn, const LaneState<Shape>& 
 }
 
 /// Turns the lane's dots into weights. @return the factor that rescales the results of earlier turns
-template <class Shape>
-HASHEVICT_DEVICE float weigh_turn(const Turn<Shape>& turn, const Softmax& softmax, const HeldOut& held_out,
+/// @param logits takes those of the slot that is held out, by store(query, logit)
+template <class Shape, class Logits>
+HASHEVICT_DEVICE float weigh_turn(const Turn<Shape>& turn, const Softmax& softmax, const Logits& logits,
                                   LaneState<Shape>& state, float (&dots)[Shape::kDots]) {
   const int32_t lane = simt::lane() % Shape::kLanes;
   const int32_t first = lane / Shape::kSpread * Shape::kHeld;
@@ -210,9 +215,7 @@ HASHEVICT_DEVICE float weigh_turn(const Turn<Shape>& turn, const Softmax& softma
     const int32_t slot = (first + h) % Shape::kTurn;
     float logit = logit_of(softmax, dots[h]);
     if ((turn.held_out >> slot & 1U) != 0) {
-      if (lane % Shape::kSpread == 0 && query < held_out.num_queries) {
-        simt::store_relaxed(held_out.logits + query, logit);
-      }
+      if (lane % Shape::kSpread == 0) logits.store(query, logit);
       logit = kNegativeInfinity;
     }
     if ((turn.visible >> slot & 1U) == 0) logit = kNegativeInfinity;

@@ -72,24 +72,29 @@ HASHEVICT_DEVICE void stage_losers(const Layer& layer, int32_t num_splits, int64
   }
 }
 
+/// Words of kQuad stored elements.
+template <class Shape>
+inline constexpr int32_t kQuadWords = kQuad* size_of(Shape::kDtype) / 4;
+
+template <class Shape>
+HASHEVICT_DEVICE void widen_quad(const uint32_t (&words)[kQuadWords<Shape>], float (&values)[kQuad]) {
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < kQuad; ++i) {
+    if constexpr (Shape::kDtype == DType::float32) {
+      values[i] = simt::float_from_bits(words[i]);
+    } else {
+      values[i] = widen(static_cast<uint16_t>(i % 2 == 0 ? words[i / 2] & 0xFFFFU : words[i / 2] >> 16), Shape::kDtype);
+    }
+  }
+}
+
 /// Elements [e, e + 4) of a loser's value.
 template <class Shape>
 HASHEVICT_DEVICE void load_loser(const simt::SharedArray<uint32_t>& losers, int32_t split, int32_t head_dim, int32_t e,
                                  float (&values)[kQuad]) {
-  const int32_t row = split * words_of_row<Shape>(head_dim);
-  if constexpr (Shape::kDtype == DType::float32) {
-    uint32_t words[kQuad];
-    losers.load_many(row + e, words);
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kQuad; ++i) values[i] = simt::float_from_bits(words[i]);
-  } else {
-    uint32_t words[kQuad / 2];
-    losers.load_many(row + e / 2, words);
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kQuad; ++i) {
-      values[i] = widen(static_cast<uint16_t>(i % 2 == 0 ? words[i / 2] & 0xFFFFU : words[i / 2] >> 16), Shape::kDtype);
-    }
-  }
+  uint32_t words[kQuadWords<Shape>];
+  losers.load_many(split * words_of_row<Shape>(head_dim) + e * size_of(Shape::kDtype) / 4, words);
+  widen_quad<Shape>(words, values);
 }
 
 /// An element of a token's vector, rounded to the type of the cache.
@@ -100,15 +105,14 @@ HASHEVICT_DEVICE float stored_element(const Vectors& x, DType dtype, const Decod
 }
 
 /// A warp finds the new token's logit for a query; all lanes get it.
-HASHEVICT_DEVICE float score_token(const DecodeParams& p, const DecodeItem& item, int32_t query_head) {
+/// @param load_query (e) an element of the query
+template <class LoadQuery>
+HASHEVICT_DEVICE float score_token(const DecodeParams& p, const DecodeItem& item, const LoadQuery& load_query) {
   const Layer& layer = p.evict.layer;
-  const Vectors& q = p.evict.q;
   float dot = 0.0F;
   HASHEVICT_NO_UNROLL
   for (int32_t e = simt::lane(); e < layer.shape.head_dim; e += simt::kWarpSize) {
-    const float of_query =
-        load_element(q.data, q.dtype, item.token * q.stride[0] + query_head * q.stride[1] + e * q.stride[2]);
-    dot = simt::fma(of_query, stored_element(p.evict.k, layer.shape.format.dtype, item, e), dot);
+    dot = simt::fma(load_query(e), stored_element(p.evict.k, layer.shape.format.dtype, item, e), dot);
   }
   HASHEVICT_UNROLL
   for (int32_t step = simt::kWarpSize / 2; step > 0; step /= 2) {
@@ -154,7 +158,11 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
       const float maximum = has_split ? simt::load_relaxed(partials.maxima + n) : kNegativeInfinity;
       const float sum = has_split ? simt::load_relaxed(partials.sums + n) : 0.0F;
       const float logit = loses ? simt::load_relaxed(partials.logits + n) : kNegativeInfinity;
-      const float of_token = score_token(p, item, first_head + q);
+      const float of_token = score_token(p, item, [&](int32_t e) {
+        const Vectors& all = p.evict.q;
+        const int64_t place = item.token * all.stride[0] + (first_head + q) * all.stride[1];
+        return load_element(all.data, all.dtype, place + e * all.stride[2]);
+      });
       const float of_splits = find_steps(shared.fold, q, 0, kNegativeInfinity, maximum, sum);
       const float before = find_steps(shared.fold, q, kMostSplits, of_splits, logit, loses ? 1.0F : 0.0F);
       if (simt::lane() == 0) {

@@ -148,7 +148,7 @@ HASHEVICT_DEVICE Probes probes_of(const Layer& layer) {
   return {1, 1};
 }
 
-inline constexpr int32_t kScanned = 2;  ///< slots that a thread scans at a time: all of its own, in splits of 256
+inline constexpr int32_t kScannedOfSplit = 2;  ///< slots that a thread scans at a time: its share of 256
 
 /// Slots that a thread scans: `first`, `first` + threads, .. below `end`.
 struct ScannedRange {
@@ -160,7 +160,7 @@ struct ScannedRange {
 };
 
 /// Sums of the distances of slots to the probes.
-template <int32_t kBits>
+template <int32_t kBits, int32_t kScanned>
 HASHEVICT_DEVICE void measure_slots(const Head& head, const StepShared& shared, const Probes& probes,
                                     const ScannedRange& range, uint32_t (&distances)[kScanned]) {
   Code<kBits> codes[kScanned];
@@ -178,7 +178,7 @@ HASHEVICT_DEVICE void measure_slots(const Head& head, const StepShared& shared, 
 }
 
 /// Scores of slots. Updates the accumulators of rules that accumulate.
-template <class Rule>
+template <class Rule, int32_t kScanned>
 HASHEVICT_DEVICE void score_slots(const Head& head, const core::StepFacts& facts, const ScannedRange& range,
                                   const int32_t (&positions)[kScanned], const uint32_t (&distances)[kScanned],
                                   uint32_t (&scores)[kScanned]) {
@@ -202,6 +202,7 @@ HASHEVICT_DEVICE void score_slots(const Head& head, const core::StepFacts& facts
 
 /// This thread's best candidate among slots [first_slot, end). The block's threads take slots in turn; a thread's slots
 /// are its own.
+template <int32_t kScanned>
 HASHEVICT_DEVICE Candidate scan_slots(const Layer& layer, const Head& head, const StepShared& shared,
                                       const DecodeItem& item, int32_t first_slot, int32_t end) {
   const core::StepFacts facts = core::step_facts(layer, head.kv_head, item.position);
@@ -217,11 +218,13 @@ HASHEVICT_DEVICE Candidate scan_slots(const Layer& layer, const Head& head, cons
     for (int32_t i = 0; i < kScanned; ++i)
       positions[i] = range.has(i) ? simt::load(head.positions + range.slot(i)) : -1;
     if (probes.count > 0) {
-      visit_bits(layer.rule.hash_bits,
-                 [&](auto bits) { measure_slots<decltype(bits)::value>(head, shared, probes, range, distances); });
+      visit_bits(layer.rule.hash_bits, [&](auto bits) {
+        measure_slots<decltype(bits)::value, kScanned>(head, shared, probes, range, distances);
+      });
     }
-    core::visit_rule(layer.rule.kind,
-                     [&](auto rule) { score_slots<decltype(rule)>(head, facts, range, positions, distances, scores); });
+    core::visit_rule(layer.rule.kind, [&](auto rule) {
+      score_slots<decltype(rule), kScanned>(head, facts, range, positions, distances, scores);
+    });
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kScanned; ++i) {
       const int32_t position = positions[i];
@@ -267,23 +270,21 @@ HASHEVICT_DEVICE Candidate best_of_block(const Candidate& own, const WarpCandida
   return best;
 }
 
-/// Encodes the token and scans the slots of one split. @return the split's candidate, the same for all threads; key 0
-/// means none, as in a cache that is not yet full
-HASHEVICT_DEVICE Candidate find_candidate(const EvictParams& p, const DecodeItem& item, int32_t split,
+/// Scans the slots of one split for the token that encode_step() encoded. @return the split's candidate, the same for
+/// all threads; key 0 means none, as in a cache that is not yet full
+template <int32_t kScanned>
+HASHEVICT_DEVICE Candidate find_candidate(const EvictParams& p, const Head& head, const DecodeItem& item, int32_t split,
                                           const StepShared& shared, const WarpCandidates& candidates) {
-  const Head head = head_of(p.layer, item.sequence, item.kv_head);
-  encode_step(p, head, item, shared);
-  mark(Phase::encode);
   if (!item.is_full() && !p.layer.rule.facts.accumulates) return {0, -1};
   const int32_t first = split << item.split_bits;
   const int32_t left = item.length() - first;
   const int32_t most = 1 << item.split_bits;
-  const Candidate best = scan_slots(p.layer, head, shared, item, first, first + (left < most ? left : most));
+  const Candidate best = scan_slots<kScanned>(p.layer, head, shared, item, first, first + (left < most ? left : most));
   if (!item.is_full()) return {0, -1};
   return best_of_block(best, candidates);
 }
 
-/// Updates the head's running sums and overwrites a slot with the token that find_candidate() encoded. No other block
+/// Updates the head's running sums and overwrites a slot with the token that encode_step() encoded. No other block
 /// reads the slot at this point.
 HASHEVICT_DEVICE void overwrite(const EvictParams& p, const Head& head, const DecodeItem& item, int32_t slot,
                                 const StepShared& shared) {

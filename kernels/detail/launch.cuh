@@ -16,18 +16,21 @@ struct Extents {
   int32_t grid_y;
   int32_t threads;       ///< threads per block
   int32_t shared_bytes;  ///< dynamic shared memory of a block
+  int32_t cluster = 1;   ///< blocks of a cluster; divides grid_x
 };
 
+using kernels::Clusters;
 using kernels::Prepared;
 using kernels::Queue;
 
 /// The combined state of several kernels; the first error is reported.
 inline Prepared all_of(std::initializer_list<Prepared> kernels) {
-  Prepared all{nullptr, INT32_MAX, true};
+  Prepared all{nullptr, INT32_MAX, true, {INT32_MAX, INT32_MAX}};
   for (const Prepared& kernel : kernels) {
     if (all.error == nullptr) all.error = kernel.error;
     if (kernel.shared_bytes < all.shared_bytes) all.shared_bytes = kernel.shared_bytes;
     all.overlaps = all.overlaps && kernel.overlaps;
+    all.clusters = kernels::fewest(all.clusters, kernel.clusters);
   }
   return all;
 }

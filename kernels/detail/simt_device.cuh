@@ -279,6 +279,9 @@ class SharedArray {
     const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
   }
+  HASHEVICT_DEVICE T* data() const {
+    return data_;
+  }
 
  private:
   T* data_;

@@ -50,6 +50,7 @@ CudaBackend::CudaBackend(core::Storage storage, std::vector<DeviceMemory> owned)
 void CudaBackend::prepare_kernels() {
   int32_t had = std::numeric_limits<int32_t>::max();
   overlaps_ = true;
+  bool is_first = true;
   std::set<int32_t> widths;  // the kernels of layers differ in the width of codes alone
   for (const core::Layer& layer : storage_.layers) {
     if (!widths.insert(layer.rule.hash_bits).second) continue;
@@ -62,6 +63,10 @@ void CudaBackend::prepare_kernels() {
     }
   }
   for (const core::Layer& layer : storage_.layers) {
+    const kernels::Prepared prepared = kernels::prepare_decode_cluster(layer);
+    check_launch(prepared.error, "making the kernels ready");
+    clusters_ = is_first ? prepared.clusters : kernels::fewest(clusters_, prepared.clusters);
+    is_first = false;
     const int32_t needed = std::max(kernels::attention_shared_bytes(layer), kernels::prompt_shared_bytes(layer));
     if (needed > had) {
       core::fail(

@@ -30,6 +30,9 @@ Executor::Executor(const Launch& launch, std::function<void()> kernel)
     throw Report{header() + "a block may have " + std::to_string(launch.shared_limit) +
                  " bytes of shared memory, not " + std::to_string(launch.shared_bytes)};
   }
+  if (launch.cluster < 1 || launch.grid_x % launch.cluster != 0) {
+    throw Report{header() + "clusters of " + std::to_string(launch.cluster) + " blocks do not divide the grid"};
+  }
 }
 
 std::string Executor::header() const {
@@ -37,7 +40,7 @@ std::string Executor::header() const {
          std::to_string(launch_.threads) + " threads, seed " + std::to_string(launch_.seed) + ": ";
 }
 
-void Executor::start_block(int32_t index) {
+Executor::Block& Executor::start_block(int32_t index) {
   std::unique_ptr<Block> block;
   if (pool().blocks.empty()) {
     block = std::make_unique<Block>();
@@ -54,6 +57,11 @@ void Executor::start_block(int32_t index) {
   block->waiting.fill(0);
   block->clock.clear();
   block->told = false;
+  block->remote.clear();
+  block->num_barriers = 0;
+  block->known_time = 0;
+  block->waited.clear();
+  block->num_flying = 0;
   block->threads.resize(static_cast<std::size_t>(launch_.threads));
   for (int32_t t = 0; t < launch_.threads; ++t) {
     std::unique_ptr<Thread>& thread = block->threads[static_cast<std::size_t>(t)];
@@ -62,6 +70,7 @@ void Executor::start_block(int32_t index) {
     added.progress.block = index;
     added.progress.thread = t;
     added.progress.barriers = 0;
+    added.progress.known = 0;
     added.progress.warp_clock.fill(0);
     added.progress.block_clock = &block->clock;
     added.progress.own_clock.clear();
@@ -71,10 +80,25 @@ void Executor::start_block(int32_t index) {
     added.fenced = 0;
     added.told.clear();
     added.copies.clear();
+    added.has_arrived = false;
+    added.phases = 0;
+    added.known_times.clear();
+    added.waited.clear();
     added.fiber.emplace(pool().stacks, [this, &added] { run_thread(added); });
     ready_.push_back(&added);
   }
   alive_.push_back(std::move(block));
+  return *alive_.back();
+}
+
+void Executor::start_cluster(int32_t first) {
+  Cluster& cluster = *clusters_.emplace_back(std::make_unique<Cluster>());
+  cluster.num_live = launch_.cluster * launch_.threads;
+  for (int32_t rank = 0; rank < launch_.cluster; ++rank) {
+    Block& block = start_block(first + rank);
+    block.cluster = &cluster;
+    cluster.blocks.push_back(&block);
+  }
 }
 
 /// Returns finished blocks to the pool.
@@ -84,9 +108,13 @@ void Executor::end_blocks() {
                                     [&](const auto& block) { return block->num_done < launch_.threads; });
   for (auto block = ended; block != alive_.end(); ++block) {
     for (const auto& thread : (*block)->threads) thread->fiber.reset();
+    for (Block*& of_cluster : (*block)->cluster->blocks) {
+      if (of_cluster == block->get()) of_cluster = nullptr;
+    }
     pool().blocks.push_back(std::move(*block));
   }
   alive_.erase(ended, alive_.end());
+  std::erase_if(clusters_, [](const auto& cluster) { return cluster->num_live == 0; });
 }
 
 void Executor::run_thread(Thread& thread) {
@@ -112,6 +140,7 @@ void Executor::end_thread() {
   if (!thread.copies.empty()) fail(text_of_thread() + " ended before it waited for its copies");
   const bool missed = block.num_at_barrier > 0 || block.waiting[static_cast<std::size_t>(thread.progress.warp())] != 0;
   if (missed) check_nobody_misses(thread);
+  leave_cluster(thread);
 }
 
 void Executor::resume(Thread& thread) {
@@ -134,20 +163,23 @@ void Executor::run() {
 }
 
 void Executor::run_blocks() {
-  std::vector<int32_t> order(static_cast<std::size_t>(launch_.grid_x) * static_cast<std::size_t>(launch_.grid_y));
+  const auto blocks = static_cast<std::size_t>(launch_.grid_x) * static_cast<std::size_t>(launch_.grid_y);
+  std::vector<int32_t> order(blocks / static_cast<std::size_t>(launch_.cluster));
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random_);
   std::size_t next = 0;
   while (fault_.empty() && (next < order.size() || !alive_.empty())) {
     while (next < order.size() && alive_.size() < static_cast<std::size_t>(std::max(1, launch_.blocks_at_once))) {
-      start_block(order[next++]);
+      start_cluster(launch_.cluster * order[next++]);
     }
-    if (ready_.empty()) {
-      try {
-        fail_deadlock();
-      } catch (const Cancelled&) {
-        break;
+    try {
+      if (may_land()) {
+        land(random_.below(static_cast<uint32_t>(flying_.size())));
+        continue;
       }
+      if (ready_.empty()) fail_deadlock();
+    } catch (const Cancelled&) {
+      break;
     }
     std::swap(ready_[random_.below(static_cast<uint32_t>(ready_.size()))], ready_.back());
     Thread& thread = *ready_.back();
@@ -167,6 +199,8 @@ void Executor::unwind() {
     }
   }
   alive_.clear();
+  clusters_.clear();
+  flying_.clear();
 }
 
 void Executor::wake(Thread& thread) {
@@ -214,7 +248,7 @@ void Executor::fail_access(const char* space, const Place& place, const std::str
 
 void Executor::fence() {
   Thread& thread = *thread_;
-  thread.fenced = thread.progress.barriers;
+  thread.fenced = thread.progress.known;
   if (!thread.told.empty()) {
     thread.progress.own_clock.learn(thread.told);
     thread.told.clear();
@@ -258,7 +292,10 @@ SharedRegion& Executor::take_shared(std::size_t n, std::size_t count, std::size_
     fail(text_of_thread() + " takes " + std::to_string(block.shared_used) + " bytes of shared memory at " +
          text_of(place) + "; the launch gave " + std::to_string(launch_.shared_bytes));
   }
-  ++block.num_shared;
+  region.index = block.num_shared++;
+  region.epoch = block.epoch;
+  region.barriers.clear();
+  region.targets.clear();
   region.element_bytes = element_bytes;
   region.count = count;
   if (region.cells.size() < count) region.cells.resize(count);
@@ -277,7 +314,7 @@ void Executor::use_static_shared(int32_t bytes, Place place) {
        std::to_string(launch_.shared_limit));
 }
 
-void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place) {
+void Executor::check_range(const SharedRegion& region, int32_t first, int32_t count, Place place) const {
   const auto size = static_cast<int32_t>(region.count);
   if (first < 0 || count > size - first) {
     fail_access("shared", place,
@@ -287,13 +324,26 @@ void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count,
   if (count > 1 && static_cast<std::size_t>(first) * region.element_bytes % std::min<std::size_t>(bytes, 16) != 0) {
     fail_access("shared", place, "misaligned access of " + std::to_string(bytes) + " bytes");
   }
+}
+
+void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place) {
+  check_range(region, first, count, place);
+  if (!region.targets.empty()) {
+    if (kind != AccessKind::read) fail_access("shared", place, "write to what bulk copies fill");
+    read_bulk(region, first, count, place);
+    return;
+  }
+  record_shared(region, first, count, kind, place);
+}
+
+void Executor::record_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place) {
   const uint16_t number = number_of(place);
   for (int32_t i = first; i < first + count; ++i) {
     Cell& cell = cell_of(region, i);
     if (kind == AccessKind::read && cell.writes.none()) {
       fail_access("shared", place, "read of uninitialised element " + std::to_string(i));
     }
-    const Conflict conflict = record(cell, no_cross_, kind, thread_->progress, number);
+    const Conflict conflict = record(cell, cross_, kind, thread_->progress, number);
     if (!conflict) continue;
     fail_access("shared", place, "element " + std::to_string(i) + ": " + conflict.text(kind, thread_->progress));
   }
@@ -321,12 +371,11 @@ void Executor::wait_for_copies() {
   thread_->copies.clear();
 }
 
-Cell& Executor::cell_of(SharedRegion& region, int32_t i) const {
+Cell& Executor::cell_of(SharedRegion& region, int32_t i) {
   Cell& cell = region.cells[static_cast<std::size_t>(i)];
-  const uint32_t epoch = thread_->block->epoch;
-  if (cell.epoch != epoch) {
+  if (cell.epoch != region.epoch) {
     cell = Cell{};
-    cell.epoch = epoch;
+    cell.epoch = region.epoch;
   }
   return cell;
 }

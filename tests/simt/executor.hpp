@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,18 +26,59 @@ struct Launch {
   int32_t shared_limit = 227 * 1024;  ///< of dynamic and static shared memory together
   uint64_t seed = 0;                  ///< determines every order that a device leaves open
   int32_t blocks_at_once = 1;         ///< number of live blocks; above 1, they take turns
+  int32_t cluster = 1;                ///< blocks of a cluster, which live together; divides grid_x
   bool chained = false;  ///< each thread must call wait_for_launch_before() before it touches global memory or ends
 };
 
 /// The places where fibers meet, the block-wide ones first.
-enum class Meeting { block_sync, block_max, warp_sync, ballot, any, all, shuffle, warp_max, warp_sum, mma };
+enum class Meeting {
+  block_sync,
+  block_max,
+  warp_sync,
+  ballot,
+  any,
+  all,
+  shuffle,
+  warp_max,
+  warp_sum,
+  mma,
+  cluster_wait,
+  mbarrier_wait
+};
+
+/// An mbarrier of a block: the arrivals and the bytes that its current phase waits for.
+struct Mbarrier {
+  uint32_t count = 0;  ///< arrivals of a phase
+  uint32_t pending = 0;
+  int64_t bytes = 0;                ///< expected and not landed; negative where copies landed before they were expected
+  uint32_t phase = 0;               ///< number of completed phases
+  std::size_t number = 0;           ///< among those of the block
+  std::vector<uint64_t> arriving;   ///< what those knew who arrived so far; see Executor::Thread::knows
+  std::vector<uint64_t> completed;  ///< what those knew who arrived in completed phases
+};
+
+/// Elements of shared memory that a bulk copy fills.
+struct BulkTarget {
+  int32_t count = 0;
+  const unsigned char* from = nullptr;
+  Mbarrier* barrier = nullptr;
+  uint32_t phase = 0;  ///< of the barrier, that the copy belongs to
+  bool landed = false;
+  int32_t thread = 0;  ///< that started the copy
+  Place place{"", 0};
+  std::vector<uint64_t> last_reads;  ///< time of each thread's last read; 0: none
+};
 
 /// One array in a block's shared memory.
 struct SharedRegion {
   std::vector<unsigned char> bytes;
   std::size_t element_bytes = 0;
   std::size_t count = 0;
-  std::vector<Cell> cells;  ///< at least one per element
+  std::size_t index = 0;                  ///< among the arrays of the block
+  uint32_t epoch = 0;                     ///< of the block
+  std::vector<Cell> cells;                ///< at least one per element
+  std::vector<Mbarrier> barriers;         ///< one per element, where the array has mbarriers
+  std::map<int32_t, BulkTarget> targets;  ///< by their first element, where bulk copies fill the array
 };
 
 /// SplitMix64, cheap enough for every memory access.
@@ -90,6 +132,22 @@ class Executor {
   /// Ends all copies that this thread has started.
   void wait_for_copies();
   void wait_for_launch_before() { thread_->has_waited = true; }
+
+  // Clusters, mbarriers and bulk copies: cluster.cpp.
+  void arrive_at_cluster();
+  void wait_for_cluster(Place place);
+  /// The array of another block of the cluster that corresponds to `own`, which the calling block has taken. Records an
+  /// access to it.
+  SharedRegion& access_remote(const SharedRegion& own, int32_t rank, int32_t first, int32_t count, AccessKind kind,
+                              Place place);
+  void init_barrier(SharedRegion& region, int32_t i, uint32_t count, Place place);
+  /// One arrival, which first expects `bytes` more.
+  void arrive(SharedRegion& region, int32_t i, int64_t bytes, Place place);
+  void wait_for_phase(SharedRegion& region, int32_t i, uint32_t parity, Place place);
+  /// Starts to copy `bytes` of global memory to the elements from `first` on. They hold random bytes until the copy
+  /// lands, at any later time.
+  void start_bulk_copy(SharedRegion& region, int32_t first, const void* from, int32_t bytes, SharedRegion& barriers,
+                       int32_t barrier, Place place);
   /// Gives other fibers a turn, or not, at random.
   void maybe_yield() {
     if (--until_yield_ <= 0) yield();
@@ -99,6 +157,7 @@ class Executor {
   static inline thread_local Executor* running_ = nullptr;
   enum class State { ready, waiting, done };
   struct Block;
+  struct Cluster;
   static constexpr int32_t kCopiedBytes = 16;
   struct Copy {
     std::array<unsigned char, kCopiedBytes> bytes;
@@ -116,10 +175,21 @@ class Executor {
     int32_t source_lane = 0;
     uint64_t value = 0;  // the thread's input to a meeting, then its result
     Place place{"", 0};
-    bool has_waited = false;   // called wait_for_launch_before()
-    uint32_t fenced = 0;       // barriers of its block before its last fence
-    BlockClock told;           // learnt by atomic accesses, unknown until a fence
-    std::vector<Copy> copies;  // started and not waited for
+    bool has_waited = false;            // called wait_for_launch_before()
+    uint32_t fenced = 0;                // barriers of its block before its last fence
+    BlockClock told;                    // learnt by atomic accesses, unknown until a fence
+    std::vector<Copy> copies;           // started and not waited for
+    bool has_arrived = false;           // at the cluster's barrier, and has not waited there
+    uint32_t phases = 0;                // of the cluster's barrier that the thread has waited for
+    Mbarrier* barrier = nullptr;        // that it waits for
+    std::vector<uint64_t> known_times;  // of each thread of the block: accesses up to this time are ordered before
+    std::vector<uint32_t> waited;       // for each mbarrier of the block: phases whose completion it knows
+  };
+  /// Another block's latest access to a block's shared memory.
+  struct RemoteAccess {
+    int32_t block;
+    uint32_t barriers;
+    Place place;
   };
   struct Block {
     int32_t index = 0;
@@ -133,6 +203,29 @@ class Executor {
     std::array<uint32_t, 32> waiting{};  // lanes of each warp that wait in a meeting of the warp
     BlockClock clock;
     bool told = false;  // some thread knows more than the block
+    Cluster* cluster = nullptr;
+    std::vector<RemoteAccess> remote;
+    std::size_t num_barriers = 0;  // mbarriers
+    uint64_t known_time = 0;       // all threads know what the block did up to this time
+    std::vector<uint32_t> waited;  // for each mbarrier: phases whose completion all threads know
+    int32_t num_flying = 0;        // bulk copies
+  };
+  /// Blocks that live together, and their barrier.
+  struct Cluster {
+    struct Phase {
+      std::vector<uint32_t> barriers;  // for each block, the fewest that its threads had before they arrived, and one
+      BlockClock clock;                // what those knew who arrived
+    };
+    std::vector<Block*> blocks;  // nullptr: has ended
+    int32_t num_live = 0;        // threads
+    int32_t num_arrived = 0;
+    uint32_t phase = 0;  // number of completed phases
+    std::array<Phase, 2> phases;
+  };
+  struct Flying {
+    Block* block;
+    SharedRegion* region;
+    int32_t first;
   };
   /// Resources that a host thread's launches reuse: mapping stacks and clearing memory are slow.
   struct Pool {
@@ -147,7 +240,8 @@ class Executor {
   static Pool& pool();
   [[noreturn]] static void fail_outside();
   void run_blocks();
-  void start_block(int32_t index);
+  void start_cluster(int32_t first);
+  Block& start_block(int32_t index);
   void end_blocks();
   void yield();
   void run_thread(Thread& thread);
@@ -173,14 +267,34 @@ class Executor {
   [[nodiscard]] Thread& lane_of_warp(const Thread& thread, int32_t lane) const;
   [[nodiscard]] bool has_lane(const Thread& thread, int32_t lane) const;
   [[noreturn]] void fail_access(const char* space, const Place& place, const std::string& wrong) const;
-  [[nodiscard]] Cell& cell_of(SharedRegion& region, int32_t i) const;
+  [[nodiscard]] static Cell& cell_of(SharedRegion& region, int32_t i);
+  void check_range(const SharedRegion& region, int32_t first, int32_t count, Place place) const;
+  void record_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
+  void read_bulk(SharedRegion& region, int32_t first, int32_t count, Place place);
+  void complete_cluster_phase(Cluster& cluster);
+  void leave_cluster(Thread& thread);
+  void check_remote_accesses(const Block& block) const;
+  [[nodiscard]] Mbarrier& barrier_at(SharedRegion& region, int32_t i, Place place);
+  void try_complete(Block& block, Mbarrier& barrier);
+  [[nodiscard]] uint64_t known_time(const Thread& thread, std::size_t other) const;
+  [[nodiscard]] static bool knows_phase(const Thread& thread, const Mbarrier& barrier, uint32_t phase);
+  /// Marks that the thread's accesses so far come before what it does next.
+  void note_time(Thread& thread);
+  static void learn(std::vector<uint64_t>& known, const std::vector<uint64_t>& other);
+  void order_block(Block& block);
+  void retire_targets(SharedRegion& region, int32_t first, int32_t count, Place place);
+  void land(std::size_t flying);
+  [[nodiscard]] bool may_land();
 
   Launch launch_;
   std::function<void()> kernel_;
   Random random_;
   std::unique_ptr<GlobalShadow> global_;
-  std::vector<CrossBlock> no_cross_;  // shared memory has one block
+  std::vector<CrossBlock> cross_;  // of shared memory, which blocks of a cluster share
   std::vector<std::unique_ptr<Block>> alive_;
+  std::vector<std::unique_ptr<Cluster>> clusters_;
+  std::vector<Flying> flying_;
+  uint64_t time_ = 0;  // orders accesses to what bulk copies fill, and mbarriers
   std::vector<Thread*> ready_;
   Thread* thread_ = nullptr;  // the running thread
   int32_t until_yield_ = 1;

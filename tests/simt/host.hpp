@@ -297,6 +297,7 @@ class SharedArray {
   void start_copy(int32_t i, const void* from, Place place = Place::here()) const {
     Executor::current().start_copy(from, *region_, i, place);
   }
+  [[nodiscard]] SharedRegion& region() const { return *region_; }
 
  private:
   [[nodiscard]] unsigned char* at(int32_t i) const {

@@ -3,12 +3,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <mutex>
 
 #include "kernels/detail/launch.cuh"
 #include "kernels/detail/simt.cuh"
 #include "simt/executor.hpp"
+#include "simt/runtime.hpp"
 
 namespace hashevict::simt {
 
@@ -16,6 +18,7 @@ namespace hashevict::simt {
 /// blocks, so that tests see both kinds of interleaving.
 struct Schedule {
   std::atomic<uint64_t> next_seed{1};
+  std::atomic<std::size_t> clusters{SIZE_MAX};  ///< index in kClusters for all launches; SIZE_MAX: drawn for each
   static Schedule& instance() {
     static Schedule schedule;
     return schedule;
@@ -58,6 +61,25 @@ Prepared prepare(void (*kernel)(Params)) {
   return {nullptr, SharedLimits::kMost - kMostStaticSharedBytes, true};
 }
 
+/// The same for a kernel that runs in clusters, where the device that is played has them.
+template <class Params, class Bytes>
+Prepared prepare_clusters(void (*kernel)(Params), int32_t /*threads*/, const Bytes& /*bytes*/) {
+  Prepared prepared = prepare(kernel);
+  if (Devices::instance().have_clusters()) prepared.clusters = {8, INT32_MAX};
+  return prepared;
+}
+
+/// The clusters that launches may get; the first have none.
+inline constexpr Clusters kClusters[] = {{}, {2, 0}, {4, 0}, {8, 0}, {8, INT32_MAX}};
+
+/// Draws the clusters of a launch, so that every suite sees all paths: results do not depend on them.
+inline Clusters clusters_of(const Queue& queue) {
+  if (queue.clusters.blocks == 0) return {};
+  const Schedule& schedule = Schedule::instance();
+  const std::size_t chosen = schedule.clusters;
+  return kClusters[chosen < std::size(kClusters) ? chosen : Random{schedule.next_seed}.below(std::size(kClusters))];
+}
+
 /// Runs a launch on the executor and waits. @throws Report for anything that is undefined on a device
 template <class Params>
 const char* launch(void (*kernel)(Params), const Extents& extents, const Params& params, const Queue& /*queue*/) {
@@ -70,6 +92,7 @@ const char* launch(void (*kernel)(Params), const Extents& extents, const Params&
        .shared_limit = SharedLimits::instance().of(kernel),
        .seed = seed,
        .blocks_at_once = seed % 2 == 0 ? 1 : 3,
+       .cluster = extents.cluster,
        .chained = true},
       kernel, params);
   return nullptr;

@@ -11,8 +11,8 @@ namespace hashevict::simt {
 namespace {
 
 const char* name_of(Meeting meeting) {
-  constexpr std::array kNames{"block_sync", "block_max", "warp_sync", "ballot",   "any",
-                              "all",        "shuffle",   "warp_max",  "warp_sum", "mma"};
+  constexpr std::array kNames{"block_sync", "block_max", "warp_sync", "ballot", "any",          "all",
+                              "shuffle",    "warp_max",  "warp_sum",  "mma",    "cluster_wait", "mbarrier_wait"};
   return kNames[static_cast<std::size_t>(meeting)];
 }
 
@@ -22,7 +22,7 @@ bool is_block_wide(Meeting meeting) {
 
 std::string text_of_meeting(Meeting meeting, uint32_t mask, const Place& place) {
   std::string text = std::string{name_of(meeting)} + " at " + text_of(place);
-  if (!is_block_wide(meeting)) text += " for lanes " + text_of_lanes(mask);
+  if (!is_block_wide(meeting) && meeting < Meeting::cluster_wait) text += " for lanes " + text_of_lanes(mask);
   return text;
 }
 
@@ -102,9 +102,12 @@ void Executor::complete_block_meeting(Block& block) {
   uint64_t largest = 0;
   for (const auto& thread : block.threads) largest = std::max(largest, thread->value);
   block.num_at_barrier = 0;
+  uint32_t barriers = 0;
+  for (const auto& thread : block.threads) barriers = std::max(barriers, thread->progress.barriers);
+  if (block.num_barriers > 0) order_block(block);
   for (const auto& thread : block.threads) {
     thread->value = largest;
-    ++thread->progress.barriers;
+    thread->progress.barriers = thread->progress.known = barriers + 1;
     wake(*thread);
     if (!block.told) continue;
     block.clock.learn(thread->progress.own_clock);
@@ -157,6 +160,13 @@ void Executor::order_warp(Thread& arrived) {
     for (std::size_t i = 0; i < 32; ++i) clock[i] = std::max(clock[i], thread.progress.warp_clock[i]);
   });
   for_lanes(arrived, [&](Thread& thread, std::size_t /*lane*/) { thread.progress.warp_clock = clock; });
+  if (arrived.block->num_barriers == 0) return;
+  std::vector<uint64_t> known;
+  for_lanes(arrived, [&](Thread& thread, std::size_t /*lane*/) {
+    note_time(thread);
+    learn(known, thread.known_times);
+  });
+  for_lanes(arrived, [&](Thread& thread, std::size_t /*lane*/) { thread.known_times = known; });
 }
 
 void Executor::complete_warp_meeting(Thread& arrived) {

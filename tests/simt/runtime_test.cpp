@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "core/failure.hpp"
 #include "cuda/runtime.hpp"
 #include "kernels/detail/launch.cuh"
@@ -98,6 +100,28 @@ TEST_F(Runtime, LaunchAsksForNothingElse) {
   EXPECT_EQ(fake_.num_attributes, 1U);
   EXPECT_EQ(simt::launch(kernel, {2, 1, 32, 0}, 0, {nullptr, false}), nullptr);
   EXPECT_EQ(fake_.num_attributes, 0U);
+}
+
+TEST_F(Runtime, ClustersAreThoseThatFit) {
+  const auto clusters_of = [](int32_t largest, int32_t bytes) {
+    fake_cuda::runtime().largest_cluster = largest;
+    const simt::Prepared prepared = simt::prepare_clusters(kernel, 128, [=](int32_t) { return bytes; });
+    EXPECT_EQ(prepared.error, nullptr);
+    return std::pair{prepared.clusters.blocks, prepared.clusters.twice_as_large};
+  };
+  EXPECT_EQ(clusters_of(16, 1024), std::pair(8, 8));
+  EXPECT_EQ(clusters_of(8, 1024), std::pair(8, 0));
+  EXPECT_EQ(clusters_of(4, 1024), std::pair(4, 0));
+  EXPECT_EQ(clusters_of(16, 232449), std::pair(0, 0));
+  EXPECT_EQ(clusters_of(0, 1024), std::pair(0, 0));
+  fake_.ptx_version = 80;
+  EXPECT_EQ(clusters_of(16, 1024), std::pair(0, 0));
+}
+
+TEST_F(Runtime, LaunchOfClustersSaysSo) {
+  EXPECT_EQ(simt::launch(kernel, {16, 1, 32, 0, 8}, 0, {nullptr, true}), nullptr);
+  EXPECT_EQ(fake_.num_attributes, 2U);
+  EXPECT_EQ(fake_.cluster, 8U);
 }
 
 TEST_F(Runtime, LaunchOfAnEmptyGridIsNoCall) {

@@ -19,7 +19,7 @@ void BlockClock::learn(const BlockClock& other) {
 bool Accesses::before(const Progress& now) const {
   if (none()) return true;
   if (block_ != now.block) return now.knows(block_, barriers_);
-  if (barriers_ < now.barriers) return true;
+  if (barriers_ < now.known) return true;
   if (warp_ != now.warp()) return false;
   const uint32_t others = lanes_ & ~(1U << now.lane());
   if (others == 0) return true;

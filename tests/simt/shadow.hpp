@@ -28,11 +28,13 @@ class BlockClock {
 };
 
 /// A thread's progress, as far as it orders memory: barriers of its block, a vector clock over its warp, and what its
-/// block or the thread itself learnt of other blocks from tickets. Votes and shuffles order nothing, as on a device.
+/// block or the thread itself learnt of other blocks from tickets and from barriers of the cluster. Votes and shuffles
+/// order nothing, as on a device.
 struct Progress {
   int32_t block = 0;
   int32_t thread = 0;
-  uint32_t barriers = 0;
+  uint32_t barriers = 0;  ///< that precede the thread's next access; an arrival at the cluster's barrier counts as one
+  uint32_t known = 0;     ///< accesses of the block behind fewer barriers are ordered before the thread's next one
   std::array<uint32_t, 32> warp_clock{};
   const BlockClock* block_clock = nullptr;
   BlockClock own_clock;  ///< since the last barrier, which passes it to the block

@@ -6,6 +6,7 @@
 
 #include "kernels/attend.cuh"
 #include "kernels/decode.cuh"
+#include "kernels/decode_cluster.cuh"
 
 namespace hashevict::kernels {
 namespace {
@@ -18,6 +19,7 @@ TEST(SharedMemory, LeavesRoomForTheBlocksThatRegistersAreMeantFor) {
   Layer layer{};
   layer.rule.facts = core::facts_of(core::RuleKind::farthest_from_queries);
   layer.rule.hash_bits = 128;
+  layer.max_capacity = 1 << 15;
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
     for (const int32_t head_dim : {64, 128, 256}) {
       for (const int32_t group_size : {1, 2, 4, 8}) {
@@ -32,6 +34,8 @@ TEST(SharedMemory, LeavesRoomForTheBlocksThatRegistersAreMeantFor) {
           const int32_t of_attend = Shape::kBlocks * (attend_bytes<Shape::kTile>(head_dim) + kReserved);
           EXPECT_LE(of_decode, kOfMultiprocessor90);
           EXPECT_LE(of_attend, kOfMultiprocessor90);
+          const int32_t of_cluster = decode_cluster_bytes<Shape>(layer, 8) + kReserved;
+          EXPECT_LE((head_dim > 128 ? 1 : 2) * of_cluster, kOfMultiprocessor90);
           if (head_dim > 128) return;
           EXPECT_LE(of_decode, kOfMultiprocessor80);
           EXPECT_LE(of_attend, kOfMultiprocessor80);
@@ -47,6 +51,8 @@ TEST(SharedMemory, IsWhatTheKernelsCommentsSay) {
   layer.rule.hash_bits = 128;
   layer.shape.head_dim = 128;
   layer.shape.group_size = 8;
+  layer.max_capacity = 1 << 15;
+  EXPECT_EQ((decode_cluster_bytes<MmaShape<DType::bfloat16, 128>>(layer, 8) + 1023) / 1024, 107);
   EXPECT_EQ((decode_bytes<MmaShape<DType::bfloat16, 128>>(layer) + 1023) / 1024, 46);
   EXPECT_EQ((attend_bytes<8>(128) + 1023) / 1024, 37);
 }

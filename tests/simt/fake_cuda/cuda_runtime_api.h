@@ -18,6 +18,8 @@ struct Runtime {
   int static_bytes = 0;
   int ptx_version = 90;
   std::size_t num_attributes = 0;  ///< attributes of the last launch
+  unsigned cluster = 0;            ///< blocks of its clusters
+  int largest_cluster = 0;         ///< that the device runs; 0: it has none
 };
 
 inline Runtime& runtime() {
@@ -37,7 +39,8 @@ enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAl
 enum cudaDeviceAttr {
   cudaDevAttrComputeCapabilityMajor,
   cudaDevAttrComputeCapabilityMinor,
-  cudaDevAttrMaxSharedMemoryPerBlockOptin
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrClusterLaunch
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 using cudaStream_t = struct CUstream_st*;
@@ -64,6 +67,7 @@ inline cudaError_t cudaSetDevice(int device) {
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*device*/) {
   *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 232448
+           : attribute == cudaDevAttrClusterLaunch              ? (fake_cuda::runtime().largest_cluster > 0 ? 1 : 0)
            : attribute == cudaDevAttrComputeCapabilityMajor     ? 8
                                                                 : 6;
   return static_cast<cudaError_t>(fake_cuda::note("cudaDeviceGetAttribute"));

@@ -125,8 +125,8 @@ hashevict_add_mutant(
   FILE kernels/detail/attend_mma.cuh
   KERNEL decode
   FROM [[
-      if (query < held_out.num_queries) simt::store_relaxed(held_out.logits + query, logit);
+      logits.store(lane.query(i % 2), logit);
       logit = kNegativeInfinity;]]
   TO [[
-      if (query < held_out.num_queries) simt::store_relaxed(held_out.logits + query, logit);]]
+      logits.store(lane.query(i % 2), logit);]]
   EXPECTED "FAILED.*TensorCores")

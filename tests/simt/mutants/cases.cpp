@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "simt/runtime.hpp"
 #include "support/array.hpp"
 #include "support/twins.hpp"
 
@@ -90,7 +91,18 @@ TEST(Mutants, PinnedPromptAndCentresAgree) {
   twins.expect_same_state();
 }
 
-TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
+/// Runs a case on a device without clusters, then on one that has them.
+template <class Case>
+void run_on_both_devices(const Case& run) {
+  std::vector<int32_t>& capabilities = simt::Devices::instance().capabilities;
+  for (const int32_t capability : {80, 90}) {
+    SCOPED_TRACE(testing::Message() << "compute capability " << capability);
+    capabilities = {capability};
+    run();
+  }
+}
+
+void decode_over_splits() {
   Config config = small_config();
   config.shape.capacity = 600;
   config.execution.max_batch_tokens = 1024;
@@ -100,9 +112,14 @@ TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
   for (int step = 0; step < 3; ++step) {
     twins.run(Operation::decode, {{0, inputs.draw(config, 1)}, {1, inputs.draw(config, 1)}});
   }
+  twins.run(Operation::decode, {{0, inputs.draw(config, 2)}});
   twins.run(Operation::attend, {{1, inputs.draw(config, 1)}});
   twins.run(Operation::attend, {{0, inputs.draw(config, 2)}});
   twins.expect_same_state();
+}
+
+TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
+  run_on_both_devices(decode_over_splits);
 }
 
 /// A head with the least slots beside one with several splits, of which the sequence fills a part.
@@ -123,7 +140,7 @@ TEST(Mutants, RaggedHeadsAgree) {
   }
 }
 
-TEST(Mutants, GroupsOnTensorCoresAgree) {
+void decode_groups_on_tensor_cores() {
   Config config = small_config();
   config.shape.num_qo_heads = 5 * config.shape.num_kv_heads;
   config.shape.head_dim = 40;
@@ -136,7 +153,11 @@ TEST(Mutants, GroupsOnTensorCoresAgree) {
   const auto draw = [&](std::size_t count) { return inputs.draw(config, count, options.input); };
   twins.run(Operation::append, {{0, draw(30)}, {1, draw(5)}}, options);
   twins.run(Operation::attend, {{0, draw(2)}, {1, draw(1)}}, options);
-  twins.run(Operation::decode, {{0, draw(1)}, {1, draw(1)}}, options);
+  for (int step = 0; step < 3; ++step) twins.run(Operation::decode, {{0, draw(1)}, {1, draw(1)}}, options);
+}
+
+TEST(Mutants, GroupsOnTensorCoresAgree) {
+  run_on_both_devices(decode_groups_on_tensor_cores);
 }
 
 /// A prompt on top of a full cache, which evicts keys of both, and one on top of a head with room.
@@ -203,7 +224,7 @@ TEST(Mutants, PrefillAgreesWithTheOracle) {
 }
 
 /// More slots than kMostSplits splits of the smallest size have, so that a split has several stages.
-TEST(Mutants, LongHeadsAgreeOverSplits) {
+void decode_long_heads() {
   Config config = small_config();
   config.shape.num_sequences = 1;
   config.shape.num_qo_heads = config.shape.num_kv_heads = 1;
@@ -218,6 +239,10 @@ TEST(Mutants, LongHeadsAgreeOverSplits) {
   for (int step = 0; step < 2; ++step) twins.run(Operation::decode, {{0, inputs.draw(config, 1)}});
   twins.run(Operation::attend, {{0, inputs.draw(config, 1)}});
   twins.expect_same_state();
+}
+
+TEST(Mutants, LongHeadsAgreeOverSplits) {
+  run_on_both_devices(decode_long_heads);
 }
 
 }  // namespace

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/detail/clocks.cuh"
+#include "kernels/detail/decode_merge.cuh"
+
+namespace hashevict::kernels {
+
+/// The most splits of a head of the layer, or more: a short head may have more than the longest.
+HASHEVICT_HOST_DEVICE inline int32_t most_splits(const Layer& layer) {
+  const int32_t splits = core::splits_of(layer.max_capacity, core::kSplitBits);
+  return splits < kMostSplits ? splits : kMostSplits;
+}
+
+/// Slots that a thread scans at a time: half of its share of the longest splits that are common, 1024 slots.
+inline constexpr int32_t kScannedOfCluster = 4;
+
+/// Numbers that hold the results of a split's warps, and later the factors of the merge.
+template <class Shape>
+HASHEVICT_HOST_DEVICE constexpr int32_t warp_values(int32_t head_dim) {
+  const int32_t values = kAttendWarps * Shape::kTile * head_dim;
+  const int32_t factors = Shape::kTile * kFoldParts * kFoldNumbers;
+  return values > factors ? values : factors;
+}
+
+template <class Shape>
+int32_t decode_cluster_bytes(const Layer& layer, int32_t cluster_size) {
+  const int32_t head_dim = layer.shape.head_dim;
+  return step_bytes(layer) + cluster_shared_bytes<Shape>(head_dim, own_splits(most_splits(layer), cluster_size)) +
+         simt::shared_bytes<float>(Shape::kTile * head_dim) +
+         2 * simt::shared_bytes<float>(kAttendWarps * Shape::kTile) +
+         simt::shared_bytes<float>(warp_values<Shape>(head_dim)) + RingShape<Shape>::bytes(head_dim);
+}
+
+/// One block of decode_cluster().
+template <class Shape>
+struct ClusterBlock {
+  const DecodeParams& p;
+  DecodeItem item;
+  StepShared step;
+  ClusterShared shared;
+  AttendShared attend;
+  FoldShared factors;
+  Ring<Shape> ring;
+
+  [[nodiscard]] HASHEVICT_DEVICE const Layer& layer() const { return p.evict.layer; }
+  [[nodiscard]] HASHEVICT_DEVICE Head head() const { return head_of(layer(), item.sequence, item.kv_head); }
+  [[nodiscard]] HASHEVICT_DEVICE int32_t tiles() const {
+    return (layer().shape.group_size + Shape::kTile - 1) / Shape::kTile;
+  }
+  /// Queries of a tile.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t queries(int32_t tile) const {
+    const int32_t left = layer().shape.group_size - tile * Shape::kTile;
+    return left < Shape::kTile ? left : Shape::kTile;
+  }
+  [[nodiscard]] HASHEVICT_DEVICE RingRows rows() const {
+    const int32_t num_splits = item.length() == 0 ? 0 : item.num_splits();
+    return {head().address,       item.length(),        item.split_bits, num_splits,
+            simt::cluster_rank(), simt::cluster_size(), tiles()};
+  }
+};
+
+template <class Shape>
+HASHEVICT_DEVICE ClusterBlock<Shape> take_cluster_block(const DecodeParams& p, const DecodeItem& item) {
+  simt::SharedMemory memory;
+  const Layer& layer = p.evict.layer;
+  const int32_t head_dim = layer.shape.head_dim;
+  const StepShared step = take_step_shared(memory, layer);
+  const int32_t splits = own_splits(most_splits(layer), simt::cluster_size());
+  const ClusterShared shared = take_cluster_shared<Shape>(memory, head_dim, splits);
+  const auto queries = memory.take<float>(Shape::kTile * head_dim);
+  const auto maxima = memory.take<float>(kAttendWarps * Shape::kTile);
+  const auto sums = memory.take<float>(kAttendWarps * Shape::kTile);
+  const auto values = memory.take<float>(warp_values<Shape>(head_dim));
+  const AttendShared attend{queries, memory.take<int64_t>(0), maxima, sums, values};
+  return {p, item, step, shared, attend, {values}, Ring<Shape>{memory, head_dim}};
+}
+
+/// Scans the block's splits and gives their candidates to all blocks, which are known to run.
+template <class Shape>
+HASHEVICT_DEVICE void give_candidates(const ClusterBlock<Shape>& block) {
+  const Head head = block.head();
+  HASHEVICT_NO_UNROLL
+  for (int32_t split = simt::cluster_rank(); split < block.item.num_splits(); split += simt::cluster_size()) {
+    const Candidate candidate =
+        find_candidate<kScannedOfCluster>(block.p.evict, head, block.item, split, block.step, block.shared.candidates);
+    if (simt::thread_index() < simt::cluster_size()) {
+      simt::store_to(block.shared.keys, simt::thread_index(), split, candidate.key);
+      simt::store_to(block.shared.slots, simt::thread_index(), split, candidate.slot);
+    }
+    simt::block_sync();  // the next split's candidates go to the same place
+  }
+}
+
+template <class Shape>
+HASHEVICT_DEVICE void stage_tile(const ClusterBlock<Shape>& block, int32_t tile) {
+  const Layer& layer = block.layer();
+  const int32_t first_head = block.item.kv_head * layer.shape.group_size + tile * Shape::kTile;
+  stage_queries<Shape::kTile>(block.p.evict.q, block.item.token, first_head, block.queries(tile), layer.shape.head_dim,
+                              block.attend);
+}
+
+/// Attends over the block's splits for a tile, but for their candidates.
+template <class Shape>
+HASHEVICT_DEVICE void attend_own_splits(ClusterBlock<Shape>& block, const RingRows& rows, int32_t tile) {
+  const Layer& layer = block.layer();
+  const int32_t head_dim = layer.shape.head_dim;
+  const int32_t queries = block.queries(tile);
+  int32_t row = 0;
+  HASHEVICT_NO_UNROLL
+  for (int32_t split = rows.first; split < block.item.num_splits(); split += rows.step, row += Shape::kTile) {
+    const int32_t candidate = block.shared.slots.load(split);
+    const int32_t held_out = candidate < 0 ? -1 : candidate - (split << rows.split_bits);
+    simt::block_sync();  // queries are staged; the results of the split before have been taken
+    attend_ring(block.ring, layer, rows, block.p.softmax, rows.slots_of(split), held_out,
+                SharedLogits{block.shared.logits, row, queries}, block.attend);
+    for_quads(queries, head_dim, [&](int32_t q, int32_t e) {
+      const PartialQuad partial = split_partial<Shape::kTile>(block.attend, head_dim, q, e);
+      block.shared.values.store_many((row + q) * head_dim + e, partial.values);
+      if (e != 0) return;
+      block.shared.maxima.store(row + q, partial.maximum);
+      block.shared.sums.store(row + q, partial.sum);
+    });
+  }
+}
+
+/// One token: chooses the slot, attends, writes the results. Between the first barrier of the cluster and the last one
+/// nobody changes the head's state, except accumulators, of which each block writes those of its own slots.
+/// @return the token's slot
+template <class Shape>
+HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, bool first) {
+  const Layer& layer = block.layer();
+  const RingRows rows = block.rows();
+  block.ring.start(layer, rows);
+  encode_step(block.p.evict, block.head(), block.item, block.step);
+  mark(Phase::encode);
+  if (first) simt::cluster_wait();  // all blocks run
+  give_candidates(block);
+  mark(Phase::scan);
+  simt::cluster_arrive();
+  stage_tile(block, 0);
+  simt::cluster_wait();
+  const Choice choice = choose(block.item, block.head().num_sink_tokens, block.shared);
+  if (block.item.is_full()) {
+    stage_own_losers<Shape>(layer, rows.address, block.item.num_splits(), choice, block.shared);
+  }
+  mark(Phase::candidates);
+  HASHEVICT_NO_UNROLL
+  for (int32_t tile = 0; tile < block.tiles(); ++tile) {
+    if (tile > 0) stage_tile(block, tile);
+    attend_own_splits(block, rows, tile);
+    mark(Phase::rows);
+    simt::wait_for_copies();
+    simt::cluster_arrive();
+    simt::cluster_wait();
+    merge_share<Shape>(block.p, block.item, choice, tile * Shape::kTile, block.queries(tile), block.shared,
+                       block.attend, block.factors);
+    simt::cluster_arrive();
+    simt::cluster_wait();
+  }
+  mark(Phase::merge);
+  return choice.slot;
+}
+
+/// Eviction and attention in one launch, for devices with clusters and rows that are aligned to 16 bytes; decode() does
+/// the rest. Grid: rows x KV heads, a cluster each; 128 threads. A block takes every cluster_size-th split of the head.
+/// Its keys and values are on their way (attend_ring.cuh) while it encodes the token and scans its codes. The blocks
+/// give each other their candidates, so all know the victim before the softmax; then each attends over its splits, and
+/// merges its share of the outputs from the others' shared memory (decode_merge.cuh). No ticket, no fence, and nothing
+/// in global memory but the results. Bytes: keys, values, codes and positions of the valid slots once. Bound: memory.
+/// Races: the blocks only read the head's state, but for the accumulators of their own slots, until the barrier of the
+/// cluster behind the merge. Then block 0 alone overwrites the slot and moves the counters on. All blocks take all
+/// tokens of a row in turn, with a barrier behind each. Where two rows name one sequence, blocks of a cluster may read
+/// different counters, but always pass the same number of barriers. Budget: kernels/budgets.txt; 107 KiB of shared
+/// memory at head_dim 128, 8 queries and 4 splits a block.
+template <class Shape>
+HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
+  const Layer& layer = p.evict.layer;
+  const int32_t cluster = simt::block_x() / simt::cluster_size();
+  const int32_t kv_head = cluster % layer.shape.num_kv_heads;
+  const Row row = row_of(p.evict.batch, cluster / layer.shape.num_kv_heads);
+  if (row.sequence < 0 || row.num_tokens == 0) return;
+  const core::HeadSettings own = settings_of(layer, kv_head);
+  const int32_t before = simt::load_relaxed(layer.state.tokens_seen + counter_of(layer, row.sequence, kv_head));
+  const DecodeItem item{row.sequence, kv_head,         row.first_token, before,
+                        own.capacity, own.first_split, own.split_bits()};
+  ClusterBlock<Shape> block = take_cluster_block<Shape>(p, item);
+  if (simt::thread_index() == 0) block.ring.init();
+  simt::block_sync();
+  simt::cluster_arrive();
+  mark(Phase::find);
+  if (!has_pages_for(layer, row.sequence, before, row.num_tokens)) {
+    simt::cluster_wait();
+    HASHEVICT_NO_UNROLL
+    for (int32_t i = row.num_tokens * (2 + 2 * block.tiles()) - 1; i > 0; --i) {
+      simt::cluster_arrive();
+      simt::cluster_wait();
+    }
+    return;
+  }
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = 0; i < row.num_tokens; ++i, ++block.item.token, ++block.item.position) {
+    const int32_t slot = decode_in_cluster(block, i == 0);
+    if (simt::cluster_rank() == 0) overwrite(p.evict, block.head(), block.item, slot, block.step);
+    if (i + 1 == row.num_tokens) break;
+    simt::fence_bulk_copies();
+    simt::cluster_arrive();
+    simt::cluster_wait();
+  }
+  if (simt::cluster_rank() > 0 || simt::thread_index() > 0) return;
+  count_tokens(layer, row.sequence, kv_head, before + row.num_tokens, own.capacity);
+}
+
+template <class Shape>
+HASHEVICT_KERNEL(kAttendThreads, 2)
+decode_cluster(HASHEVICT_GRID_CONSTANT DecodeParams p) {
+  simt::wait_for_launch_before();
+  start_clock();
+  if constexpr (simt::kHasClusters) decode_with_cluster<Shape>(p);
+}
+
+}  // namespace hashevict::kernels

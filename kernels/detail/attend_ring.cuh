@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/detail/attend_inputs.cuh"
+#include "kernels/detail/cluster.cuh"
+
+/// attend_split() over rows that come to shared memory by bulk copies, while the block does other work.
+///
+/// A ring of entries holds the keys, or the values, of one turn each: keys and values of the first turn, of the second,
+/// and so on, over all splits that the block takes. Every entry has two mbarriers, one for its copies and one for the
+/// warps that have read it. Warp 0 starts the copies, a lane for each run of rows that lie together: a few for a whole
+/// turn in dense caches, one a row where the heads of a slot are neighbours. It refills the entry before the one that
+/// it has just read, so it hardly ever waits for slower warps. Rows meet the same lanes in the same order as in
+/// attend_split(), so the bits are the same.
+namespace hashevict::kernels {
+
+/// Slots of a turn, by the whole block.
+template <class Shape>
+struct TurnSlots {
+  static constexpr int32_t kCount = Shape::kTurnSlots;
+};
+template <DType kDtype, int32_t kDims>
+struct TurnSlots<MmaShape<kDtype, kDims>> {
+  static constexpr int32_t kCount = kAttendWarps * kMmaSlots;
+};
+
+/// The longest rows of a shape, in elements.
+template <class Shape>
+struct RowElements {
+  static constexpr int32_t kMost = Shape::kLanes * kPieceElements;
+};
+template <DType kDtype, int32_t kDims>
+struct RowElements<MmaShape<kDtype, kDims>> {
+  static constexpr int32_t kMost = kDims;
+};
+
+/// The ring of a shape: at most 64 KiB, so that two blocks fit on a multiprocessor; 96 for the longest rows on tensor
+/// cores.
+template <class Shape>
+struct RingShape {
+  static constexpr int32_t kSlots = TurnSlots<Shape>::kCount;
+  static constexpr int32_t kMostBytes = kSlots * RowElements<Shape>::kMost * size_of(Shape::kDtype);
+  static constexpr int32_t kFit = 64 * 1024 / kMostBytes;
+  static constexpr int32_t kEntries = kFit < 3 ? 3 : kFit > 8 ? 8 : kFit;
+  static_assert(kEntries * kMostBytes <= 96 * 1024);
+
+  /// Words of a row.
+  static HASHEVICT_HOST_DEVICE constexpr int32_t row_words(int32_t head_dim) {
+    return head_dim * size_of(Shape::kDtype) / 4;
+  }
+  static HASHEVICT_HOST_DEVICE constexpr int32_t bytes(int32_t head_dim) {
+    return simt::shared_bytes<uint32_t>(kEntries * kSlots * row_words(head_dim)) + simt::Mbarriers::bytes(2 * kEntries);
+  }
+};
+
+/// The rows that a block goes through: splits `first`, `first` + `step`, .. of a head, once for each tile of queries.
+struct RingRows {
+  core::SlotAddress address;
+  int32_t length;  ///< valid slots of the head
+  int32_t split_bits;
+  int32_t num_splits;  ///< 0 without slots
+  int32_t first;
+  int32_t step;
+  int32_t tiles;
+
+  [[nodiscard]] HASHEVICT_DEVICE int32_t slots_of(int32_t split) const {
+    const int32_t left = length - (split << split_bits);
+    const int32_t most = 1 << split_bits;
+    return left < most ? left : most;
+  }
+};
+
+/// The ring of a block. Every thread has its own copy, and all count entries alike.
+template <class Shape>
+class Ring {
+ public:
+  static constexpr int32_t kEntries = RingShape<Shape>::kEntries;
+  static constexpr int32_t kSlots = RingShape<Shape>::kSlots;
+
+  HASHEVICT_DEVICE Ring(simt::SharedMemory& memory, int32_t head_dim)
+      : words_{memory.take<uint32_t>(kEntries * kSlots * RingShape<Shape>::row_words(head_dim))},
+        barriers_{memory, 2 * kEntries},
+        row_words_{RingShape<Shape>::row_words(head_dim)} {}
+
+  /// One thread calls it; then the block meets.
+  HASHEVICT_DEVICE void init() const {
+    HASHEVICT_NO_UNROLL
+    for (int32_t entry = 0; entry < kEntries; ++entry) {
+      barriers_.init(entry, 1);
+      barriers_.init(kEntries + entry, kAttendWarps);
+    }
+  }
+
+  /// Starts the first copies of a token. The ring is empty.
+  HASHEVICT_DEVICE void start(const Layer& layer, const RingRows& rows) {
+    split_ = rows.first;
+    slot_ = 0;
+    tiles_ = rows.first < rows.num_splits ? rows.tiles : 0;
+    simt::fence_bulk_copies();  // rows were written by threads, of this launch or of one before
+    HASHEVICT_NO_UNROLL
+    for (int32_t i = 0; i < kEntries; ++i) fill(layer, rows);
+  }
+
+  /// Waits for the next entry. @return its first word
+  HASHEVICT_DEVICE int32_t wait() const {
+    const int32_t entry = read_ % kEntries;
+    barriers_.wait(entry, static_cast<uint32_t>(read_ / kEntries) % 2);
+    return entry * kSlots * row_words_;
+  }
+
+  /// The warp has read the entry. Warp 0 refills the one before it.
+  HASHEVICT_DEVICE void release(const Layer& layer, const RingRows& rows) {
+    simt::warp_sync(simt::kFullMask);
+    if (simt::lane() == 0) barriers_.arrive(kEntries + read_ % kEntries);
+    ++read_;
+    if (filled_ < read_ - 1 + kEntries) fill(layer, rows);
+  }
+
+  /// A row's elements from `element` on, of the entry that starts at word `entry`.
+  HASHEVICT_DEVICE Piece<Shape::kDtype> piece(int32_t entry, int32_t slot, int32_t element) const {
+    Piece<Shape::kDtype> piece;
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Piece<Shape::kDtype>::kParts; ++i) {
+      const int32_t word = entry + slot * row_words_ + element * size_of(Shape::kDtype) / 4 + 4 * i;
+      words_.load_many(word, piece.parts[i].words);
+    }
+    return piece;
+  }
+
+ private:
+  /// Fills the next entry, if any rows are left: with keys, then with the values of the same slots.
+  HASHEVICT_DEVICE void fill(const Layer& layer, const RingRows& rows) {
+    if (tiles_ == 0) return;
+    const int32_t left = rows.slots_of(split_) - slot_;
+    const int32_t count = left < kSlots ? left : kSlots;
+    const bool is_key = filled_ % 2 == 0;
+    if (simt::warp() == 0) copy_rows(is_key ? layer.keys : layer.values, rows, count);
+    filled_ += 1;
+    if (is_key) return;
+    slot_ += kSlots;
+    if (slot_ < rows.slots_of(split_)) return;
+    slot_ = 0;
+    split_ += rows.step;
+    if (split_ < rows.num_splits) return;
+    split_ = rows.first;
+    --tiles_;
+  }
+
+  /// Warp 0 starts the copies of an entry.
+  HASHEVICT_DEVICE void copy_rows(const void* from, const RingRows& rows, int32_t count) const {
+    const int32_t entry = filled_ % kEntries;
+    const int32_t use = filled_ / kEntries;
+    if (use > 0) barriers_.wait(kEntries + entry, static_cast<uint32_t>(use - 1) % 2);
+    const int32_t row_bytes = 4 * row_words_;
+    if (simt::lane() == 0) barriers_.arrive_and_expect(entry, count * row_bytes);
+    const int32_t first_slot = (split_ << rows.split_bits) + slot_;
+    HASHEVICT_NO_UNROLL
+    for (int32_t base = 0; base < count; base += simt::kWarpSize) {
+      const int32_t row = base + simt::lane();
+      const int64_t offset = row < count ? rows.address(first_slot + row) : int64_t{-1};
+      const int64_t before = simt::shuffle(simt::kFullMask, offset, simt::lane() > 0 ? simt::lane() - 1 : 0);
+      const bool starts = row < count && (simt::lane() == 0 || offset != before + row_bytes);
+      const uint32_t later = simt::ballot(simt::kFullMask, starts) & ~((2U << simt::lane()) - 1U);
+      if (!starts) continue;
+      const int32_t end = count - base < simt::kWarpSize ? count - base : simt::kWarpSize;
+      const int32_t next = later == 0 ? end : simt::popcount((later & (0U - later)) - 1U);
+      simt::start_bulk_copy(words_, (entry * kSlots + row) * row_words_,
+                            static_cast<const unsigned char*>(from) + offset, (next - simt::lane()) * row_bytes,
+                            barriers_, entry);
+    }
+  }
+
+  simt::SharedArray<uint32_t> words_;
+  simt::Mbarriers barriers_;  // kEntries for copies, then kEntries for readers
+  int32_t row_words_;
+  int32_t filled_ = 0;  // entries, since the launch began
+  int32_t read_ = 0;
+  int32_t split_ = 0;  // of the entry to fill next
+  int32_t slot_ = 0;   // of that split
+  int32_t tiles_ = 0;  // that are left, with that entry's
+};
+
+/// Takes the logits of the slot that is held out.
+struct SharedLogits {
+  simt::SharedArray<float> logits;
+  int32_t first;
+  int32_t num_queries;
+
+  HASHEVICT_DEVICE void store(int32_t query, float logit) const {
+    if (query < num_queries) logits.store(first + query, logit);
+  }
+};
+
+/// Attends over one split. The caller has filled `shared.queries` and met; split_partial() reads the result.
+/// @param held_out the slot of the split that is held out, or -1
+template <DType kDtype, int32_t kLanes, int32_t kTile>
+HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring, const Layer& layer,
+                                  const RingRows& rows, const Softmax& softmax, int32_t num_slots, int32_t held_out,
+                                  const SharedLogits& logits, const AttendShared& shared) {
+  using Shape = AttendShape<kDtype, kLanes, kTile>;
+  const int32_t head_dim = layer.shape.head_dim;
+  const int32_t element = first_element<Shape>();
+  const int32_t group = simt::thread_index() / kLanes;
+  LaneState<Shape> state;
+  start<Shape>(state, shared, head_dim);
+  HASHEVICT_NO_UNROLL
+  for (int32_t first = 0; first < num_slots; first += Shape::kTurnSlots) {
+    Turn<Shape> turn;
+    turn.visible = 0;
+    turn.held_out = 0;
+    const int32_t keys = ring.wait();
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kTurn; ++i) {
+      const int32_t slot = i * Shape::kGroups + group;
+      if (first + slot < num_slots) turn.visible |= 1U << i;
+      if (first + slot == held_out) turn.held_out |= 1U << i;
+      turn.keys[i] = {};
+      if ((turn.visible >> i & 1U) != 0 && element < head_dim) turn.keys[i] = ring.piece(keys, slot, element);
+    }
+    ring.release(layer, rows);
+    float dots[Shape::kDots];
+    dot_turn<Shape>(turn, state, dots);
+    const float rescale = weigh_turn<Shape>(turn, softmax, logits, state, dots);
+    const int32_t values = ring.wait();
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kTurn; ++i) {
+      turn.values[i] = {};
+      if (((turn.visible & ~turn.held_out) >> i & 1U) == 0 || element >= head_dim) continue;
+      turn.values[i] = ring.piece(values, i * Shape::kGroups + group, element);
+    }
+    ring.release(layer, rows);
+    add_values<Shape>(turn, state, rescale, dots);
+  }
+  store_warp<Shape>(state, shared, head_dim);
+  simt::block_sync();
+}
+
+template <class Shape>
+HASHEVICT_DEVICE void load_ring_keys(const Ring<Shape>& ring, int32_t entry, int32_t count, int32_t base,
+                                     int32_t head_dim, MmaKeys<Shape>& keys) {
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 2 * MmaKeys<Shape>::kTogether; ++i) {
+    const int32_t slot = simt::warp() * kMmaSlots + mma_lane().row + i % 2 * 8;
+    const int32_t dim = MmaKeys<Shape>::dim(base, i);
+    keys.pieces[i] = {};
+    if (slot < count && dim < head_dim) keys.pieces[i] = ring.piece(entry, slot, dim);
+  }
+}
+
+template <class Shape>
+HASHEVICT_DEVICE void load_ring_values(const Ring<Shape>& ring, int32_t entry, int32_t count, int32_t held_out,
+                                       int32_t head_dim, MmaValues<Shape>& values) {
+  HASHEVICT_UNROLL
+  for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
+    const int32_t dim = MmaValues<Shape>::dim(c);
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 4; ++i) {
+      const int32_t slot = simt::warp() * kMmaSlots + MmaValues<Shape>::slot(i);
+      values.rows[c][i] = {};
+      if (slot < count && slot != held_out && dim < head_dim) values.rows[c][i] = ring.piece(entry, slot, dim);
+    }
+  }
+}
+
+/// The same on tensor cores.
+template <DType kDtype, int32_t kDims>
+HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Layer& layer, const RingRows& rows,
+                                  const Softmax& softmax, int32_t num_slots, int32_t held_out,
+                                  const SharedLogits& logits, const AttendShared& shared) {
+  using Shape = MmaShape<kDtype, kDims>;
+  constexpr int32_t kSlots = RingShape<Shape>::kSlots;
+  const int32_t head_dim = layer.shape.head_dim;
+  const int32_t own = simt::warp() * kMmaSlots;
+  const MmaQueries<Shape> queries{shared, head_dim};
+  MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
+  HASHEVICT_NO_UNROLL
+  for (int32_t first = 0; first < num_slots; first += kSlots) {
+    const int32_t count = num_slots - first;  // of the turn, or more
+    MmaLogits<Shape> weights;
+    const int32_t keys = ring.wait();
+    mma_dots<Shape>(
+        queries,
+        [&](int32_t base, MmaKeys<Shape>& loaded) { load_ring_keys(ring, keys, count, base, head_dim, loaded); },
+        weights);
+    ring.release(layer, rows);
+    if (own < count) {
+      mma_logits<Shape>(
+          softmax, own, held_out - first, logits, [&](int32_t slot) { return slot < count; }, weights);
+      mma_weights<Shape>(weights, state);
+    }
+    const int32_t values = ring.wait();
+    MmaValues<Shape> loaded;
+    load_ring_values(ring, values, count, held_out - first, head_dim, loaded);
+    ring.release(layer, rows);
+    if (own < count) mma_values(weights, loaded, state.values);
+  }
+  store_mma_warp<Shape>(shared, head_dim, state);
+  simt::block_sync();
+}
+
+}  // namespace hashevict::kernels
