@@ -76,7 +76,10 @@ class Session {
         at = (at + 7919) % (elements.size() / 2);
         return Tensor(elements.data() + at, {tokens, heads, shape.head_dim});
       };
-      for (PrefillArgs args; args.layer < shape.num_layers; ++args.layer) {
+      const int32_t bounds[] = {0, static_cast<int32_t>(tokens)};
+      PrefillArgs args;
+      args.batch.cu_seqlens = Tensor(bounds, {2});
+      for (; args.layer < shape.num_layers; ++args.layer) {
         args.q = random(shape.num_qo_heads);
         args.k = random(shape.num_kv_heads);
         args.v = random(shape.num_kv_heads);
