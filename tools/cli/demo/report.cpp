@@ -95,12 +95,13 @@ void add_divisions(const Report& report, std::vector<std::string>& sentences) {
     std::string& group = groups[comparison.verdict() + 1];
     group += fmt::format("{}{} ({:+.3f})", group.empty() ? "" : ", ", policy, comparison.difference.mean);
   }
-  constexpr std::string_view kVerdicts[3] = {
-      "less than equal ones", "neither less nor more than equal ones, within two standard errors,", "more than equal ones"};
+  constexpr std::string_view kVerdicts[3] = {"less than equal ones",
+                                             "neither less nor more than equal ones, within two standard errors,",
+                                             "more than equal ones"};
   for (size_t i = 0; i < 3; ++i) {
     if (groups[i].empty()) continue;
-    sentences.push_back(fmt::format("At {} %, calibrated slots recall {} under {}.", percent(budget),
-                                    kVerdicts[i], groups[i]));
+    sentences.push_back(
+        fmt::format("At {} %, calibrated slots recall {} under {}.", percent(budget), kVerdicts[i], groups[i]));
   }
 }
 
@@ -223,12 +224,8 @@ static void to_json(Json& json, const HeadRetention& head) {
 }
 
 static void to_json(Json& json, const Retention& retention) {
-  json = {{"policy", retention.policy},
-          {"calibrated", retention.calibrated},
-          {"budget", retention.budget},
-          {"slots", retention.slots},
-          {"head_slots", retention.head_slots},
-          {"answer", printable(retention.answer)},
+  json = {{"policy", retention.policy}, {"calibrated", retention.calibrated}, {"budget", retention.budget},
+          {"slots", retention.slots},   {"head_slots", retention.head_slots}, {"answer", printable(retention.answer)},
           {"heads", retention.heads}};
 }
 
@@ -248,13 +245,13 @@ static void to_json(Json& json, const Continuation& item) {
 }
 
 std::string to_json(const Report& report) {
-  Json json = {{"settings", report.settings},
-               {"findings", findings(report)},
-               {"results", report.results},
-               {"retention", report.retention},
-               {"continuation",
-                {{"prompt", printable(report.continuation.prompt)}, {"policies", report.continuation.policies}}},
-               {"divided_slots", report.divided}};
+  Json json = {
+      {"settings", report.settings},
+      {"findings", findings(report)},
+      {"results", report.results},
+      {"retention", report.retention},
+      {"continuation", {{"prompt", printable(report.continuation.prompt)}, {"policies", report.continuation.policies}}},
+      {"divided_slots", report.divided}};
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

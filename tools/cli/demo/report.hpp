@@ -55,9 +55,9 @@ struct Retention {
   std::string policy;
   bool calibrated = false;  ///< as in PolicyResult
   double budget = 1.0;
-  int32_t slots = 0;               ///< per KV head, on average
+  int32_t slots = 0;                ///< per KV head, on average
   std::vector<int32_t> head_slots;  ///< `[num_layers, num_kv_heads]`
-  std::string answer;                ///< the model's most likely bytes in place of the answer
+  std::string answer;               ///< the model's most likely bytes in place of the answer
   std::vector<HeadRetention> heads;
 };
 
