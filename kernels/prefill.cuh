@@ -20,7 +20,8 @@ HASHEVICT_HOST_DEVICE inline int32_t choose_bytes(const Layer& layer) {
 }
 
 /// Chooses the slots of a prompt's tokens from codes alone. It leaves codes, positions, accumulators and running sums
-/// as they are after the last token. Grid: (rows, H), kChooseThreads threads: a block a head.
+/// as they are after the last token. Rows that are is_wide() belong to prefill_steps(). Grid: (rows, H), kChooseThreads
+/// threads: a block a head.
 /// Threads: in a replay of steps one by one, thread t owns slots t, t + kChooseThreads, ... In one of 32 steps at a
 /// time a warp scans tiles of 16 slots for all steps, then one warp takes the steps (prefill_bests.cuh,
 /// prefill_wide.cuh). Bytes: codes of the prompt; the state is read and written once where its slots fit into shared

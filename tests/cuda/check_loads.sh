@@ -23,7 +23,7 @@ done | c++filt | awk '
   /LDG[.A-Z0-9]*\.CONSTANT/ {
     match($0, /LDG[.A-Z0-9]*\.CONSTANT/)
     load = substr($0, RSTART, RLENGTH)
-    multiplies = kernel ~ /^(encode_bulk|encode_step|evict|decode|decode_cluster|prefill_choose)$/
+    multiplies = kernel ~ /^(encode_bulk|encode_step|evict|decode|decode_cluster|prefill_choose|prefill_steps)$/
     if (!multiplies || load ~ /\.(U8|S8|U16|S16|64|128)/) wrong[kernel ": " load]++
     else projections++
   }
