@@ -106,10 +106,12 @@ TEST_F(Scores, RetentionCountsAreTheSlots) {
   for (const std::string_view policy : kPolicies) {
     const Retention retention = follow(runtime_, policy, 0.4, example, 1);
     const auto tokens = static_cast<int32_t>(text_.size()) + 1;
-    for (const HeadRetention& head : retention.heads) {
+    ASSERT_EQ(retention.heads.size(), retention.head_slots.size());
+    for (size_t i = 0; i < retention.heads.size(); ++i) {
+      const HeadRetention& head = retention.heads[i];
       ASSERT_EQ(head.evicted_at.size(), static_cast<size_t>(tokens));
       EXPECT_EQ(std::count(head.evicted_at.begin(), head.evicted_at.end(), tokens),
-                std::min(tokens, retention.layer_slots[static_cast<size_t>(head.layer)]));
+                std::min(tokens, retention.head_slots[i]));
       for (int32_t position = 0; position < tokens; ++position) {
         EXPECT_GT(head.evicted_at[static_cast<size_t>(position)], position);
       }

@@ -19,11 +19,11 @@ class Votes;
 struct Runtime {
   const engine::Model& model;
   engine::ThreadPool& threads;
-  const Votes* votes = nullptr;      ///< for the preset `recall`; may be null
-  const Profile* profile = nullptr;  ///< of the model's heads; may be null
-  std::optional<int32_t> floor;      ///< the fewest slots of a head where the profile divides them; none: a third of
-                                     ///< the mean
-  bool divides = true;               ///< whether the profile divides the slots; it teaches rules in any case
+  const Votes* votes = nullptr;       ///< for the preset `recall`; may be null
+  const Profile* profile = nullptr;   ///< of the model's heads; may be null
+  std::optional<int32_t> floor = {};  ///< the fewest slots of a head where the profile divides them; none: a third of
+                                      ///< the mean
+  bool divides = true;                ///< whether the profile divides the slots; it teaches rules in any case
 };
 
 /// Creates a cache on the runtime's threads. Sets what its rule takes of the profile or, if the config has the preset
