@@ -58,23 +58,29 @@ TEST(Launch, LimitsOfOneKernelLeaveThoseOfOthers) {
 
 /// Dynamic shared memory is just below the default limit; static shared memory takes the total beyond it.
 TEST(Launch, OfAPromptCountsStaticSharedMemory) {
-  constexpr int32_t kCapacity = 6120;
   kernels::Layer layer{};
-  layer.rule.kind = core::RuleKind::farthest_from_queries;
+  layer.rule.kind = core::RuleKind::least_important;  // whose steps come one by one, from slots in shared memory
   layer.rule.facts = core::facts_of(layer.rule.kind);
   layer.rule.hash_bits = 16;
   layer.shape.group_size = 2;
   layer.shape.head_dim = 8;
-  layer.min_capacity = layer.max_capacity = kCapacity;
-  const int32_t dynamic = kernels::prompt_shared_bytes(layer);
-  ASSERT_LE(dynamic, simt::SharedLimits::kWithoutAsking);
+  int32_t dynamic = 0;
+  int32_t capacity = 0;
+  for (int32_t slots = 1; slots < 8192; ++slots) {
+    layer.min_capacity = layer.max_capacity = slots;
+    const int32_t bytes = kernels::prompt_shared_bytes(layer);
+    if (bytes <= dynamic || bytes > simt::SharedLimits::kWithoutAsking) continue;
+    dynamic = bytes;
+    capacity = slots;
+  }
   ASSERT_GT(dynamic + simt::static_shared_bytes(kernels::kChooseThreads), simt::SharedLimits::kWithoutAsking);
-  const Config config = one_head(kCapacity);
+  Config config = one_head(capacity);
+  config.rule.policy = Policy::importance;
   Twins twins{Backend::cuda, config};
   Inputs inputs{1};
   Options options;
   options.mode = PrefillMode::recent;
-  twins.run(Operation::prefill, {{0, inputs.draw(config, kCapacity + 1)}}, options);
+  twins.run(Operation::prefill, {{0, inputs.draw(config, capacity + 1)}}, options);
   options.mode = PrefillMode::replay;
   twins.run(Operation::prefill, {{0, inputs.draw(config, 1)}}, options);
   twins.expect_same_state();
