@@ -80,7 +80,7 @@ TEST(Launch, OfAPromptCountsStaticSharedMemory) {
   Inputs inputs{1};
   Options options;
   options.mode = PrefillMode::recent;
-  twins.run(Operation::prefill, {{0, inputs.draw(config, capacity + 1)}}, options);
+  twins.run(Operation::prefill, {{0, inputs.draw(config, static_cast<std::size_t>(capacity) + 1)}}, options);
   options.mode = PrefillMode::replay;
   twins.run(Operation::prefill, {{0, inputs.draw(config, 1)}}, options);
   twins.expect_same_state();
