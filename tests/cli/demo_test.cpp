@@ -139,12 +139,13 @@ TEST_F(Demo, HeatMapDrawsWhatTheJsonHolds) {
   EXPECT_EQ(drawn, expected);
 }
 
-// Sorted positions that replay found in a head at the end.
+// Sorted positions that replay found in a head at the end; -1 fills up a head with fewer slots than its neighbours.
 std::vector<int32_t> positions_held(const engine::Safetensors& file, const json& head) {
   const auto& tensor = file.at("layers." + std::to_string(head["layer"].get<int>()) + ".positions");
   const auto slots = static_cast<std::size_t>(tensor.shape[1]);
   const auto row = tensor.i32().subspan(head["head"].get<std::size_t>() * slots, slots);
   std::vector<int32_t> positions(row.begin(), row.end());
+  positions.erase(std::remove(positions.begin(), positions.end(), -1), positions.end());
   std::sort(positions.begin(), positions.end());
   return positions;
 }

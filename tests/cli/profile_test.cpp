@@ -220,7 +220,7 @@ TEST_F(ProfileFile, ReplayIsThatOfItsWeightsAndCapacities) {
   }
   write_tensors(path("taught"), tensors_);
   write_trace(path("trace-with-weights"), trace_config(), layers, DType::float32);
-  const std::vector<int32_t> by_hand = divided_by_hand(tensors_, trace_config(), 4 * 44, kTokens, 40);
+  const std::vector<int32_t> by_hand = divided_by_hand(tensors_, trace_config(), 4 * 44, kTokens, 15);
   std::string list;
   for (const int32_t slots : by_hand) list += (list.empty() ? "" : ",") + std::to_string(slots);
   const std::vector<std::string> rule = {"--policy", "importance"};
@@ -264,7 +264,7 @@ TEST_F(ProfileOfTheModel, DividesTheBudgetOfGenerate) {
   const CommandResult result = generate({"--budget", "0.5", "--profile", folder_.path("profile")});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   const int64_t heads = int64_t{model_.num_layers} * model_.num_kv_heads;
-  const std::vector<int32_t> by_hand = divided_by_hand(tensors_, shape_, 50 * heads, 100, 40);
+  const std::vector<int32_t> by_hand = divided_by_hand(tensors_, shape_, 50 * heads, 100, 16);
   std::string expected = "slots by layer and head, as the profile divides them: ";
   for (std::size_t i = 0; i < by_hand.size(); ++i) {
     if (i > 0) expected += i % static_cast<std::size_t>(model_.num_kv_heads) == 0 ? ", " : "/";

@@ -68,7 +68,8 @@ Retention follow(const Runtime& runtime, std::string_view policy, double budget,
   divide_slots(runtime, config, num_tokens);
   retention.head_slots = config.shape.capacities;
   if (retention.head_slots.empty()) {
-    retention.head_slots.assign(static_cast<size_t>(model.num_layers * model.num_kv_heads), config.shape.capacity);
+    const auto heads = static_cast<size_t>(model.num_layers) * static_cast<size_t>(model.num_kv_heads);
+    retention.head_slots.assign(heads, config.shape.capacity);
   }
   engine::KvCache cache = make_cache(runtime, config);
   engine::Decoder decoder(runtime.model, cache, runtime.threads);
