@@ -18,11 +18,11 @@ import torch
 from transformers import DynamicCache
 from transformers.utils import logging
 
-from hashevict import HashEvictCache, Profile, Rule
+from hashevict import Profile
 from hashevict.command import add_model, load_model
 from hashevict.evaluation.budgets import Budgets
 from hashevict.evaluation.measure import cache_argument
-from hashevict.evaluation.policies import CALIBRATED, UNIFORM, policies_of
+from hashevict.evaluation.policies import CALIBRATED, UNIFORM, PolicyContext, policies_of
 from hashevict.transformers.models import shape_of, use_attention
 
 FACTS = (
@@ -94,8 +94,8 @@ def cache_of(
         return DynamicCache(config=model.config), budgets.full_bytes(num_tokens)
     policy = policies_of([name])[0]
     share = budgets.share(policy, allocation, budget, num_tokens)
-    rule = policy.rule or Rule(name)
-    return HashEvictCache(model, share.capacities, profile=profile, rule=rule, prompt_attention="streamed"), share.bytes
+    assert policy.make is not None
+    return policy.make(model, PolicyContext(num_tokens, share.capacities, profile, seed=0)), share.bytes
 
 
 def hidden(tokenizer: Any, filler: str, length: int) -> Any:

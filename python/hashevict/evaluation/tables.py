@@ -85,19 +85,24 @@ def sections(results: Iterable[Result]) -> list[Section]:
     return [Section(*key, group) for key, group in groups.items()]
 
 
+def example_of(key: AnswerKey) -> tuple[str, str, int]:
+    """Names the example of an answer: its context."""
+    return key[:3]
+
+
 def paired(
     a: Mapping[AnswerKey, Result], b: Mapping[AnswerKey, Result], value: Callable[[Result], float]
 ) -> tuple[list[float], list[float], list[Any]]:
     """Values of the answers that both have, and the example of each."""
     keys = [key for key in a if key in b]
-    return [value(a[key]) for key in keys], [value(b[key]) for key in keys], [key[:3] for key in keys]
+    return [value(a[key]) for key in keys], [value(b[key]) for key in keys], [example_of(key) for key in keys]
 
 
 def mean_of(found: Mapping[AnswerKey, Result], value: Callable[[Result], float]) -> Interval | None:
     """The mean over answers; examples are drawn whole."""
     if not found:
         return None
-    return statistics.mean([value(result) for result in found.values()], [key[:3] for key in found])
+    return statistics.mean([value(result) for result in found.values()], [example_of(key) for key in found])
 
 
 def right(result: Result) -> float:
@@ -219,7 +224,7 @@ def _grid(section: Section, text: Callable[[Cell], str], without: str = "", coun
         cells += [""] * (len(section.budgets) - len(cells))
         if any(cells):
             found = section.recall(section.cell(row, budgets[0]))
-            counts = [str(len(found)), str(len({key[:3] for key in found}))] if counted else []
+            counts = [str(len(found)), str(len({example_of(key) for key in found}))] if counted else []
             lines.append([row[0], "" if row[0] == FULL else row[1], *counts, *cells])
     heads = [
         "policy",
