@@ -26,7 +26,8 @@ HASHEVICT_HOST_DEVICE constexpr int32_t warp_values(int32_t head_dim) {
 template <class Shape>
 int32_t decode_cluster_bytes(const Layer& layer, int32_t cluster_size) {
   const int32_t head_dim = layer.shape.head_dim;
-  return step_bytes(layer) + cluster_shared_bytes<Shape>(head_dim, own_splits(most_splits(layer), cluster_size)) +
+  const int32_t share = share_elements(head_dim, cluster_size);
+  return step_bytes(layer) + cluster_shared_bytes<Shape>(share, most_splits(layer)) +
          simt::shared_bytes<float>(Shape::kTile * head_dim) +
          2 * simt::shared_bytes<float>(kAttendWarps * Shape::kTile) +
          simt::shared_bytes<float>(warp_values<Shape>(head_dim)) + RingShape<Shape>::bytes(head_dim);
@@ -42,6 +43,7 @@ struct ClusterBlock {
   AttendShared attend;
   FoldShared factors;
   Ring<Shape> ring;
+  int32_t phase;  ///< tiles of queries whose results were exchanged before
 
   [[nodiscard]] HASHEVICT_DEVICE const Layer& layer() const { return p.evict.layer; }
   [[nodiscard]] HASHEVICT_DEVICE Head head() const { return head_of(layer(), item.sequence, item.kv_head); }
@@ -66,30 +68,30 @@ HASHEVICT_DEVICE ClusterBlock<Shape> take_cluster_block(const DecodeParams& p, c
   const Layer& layer = p.evict.layer;
   const int32_t head_dim = layer.shape.head_dim;
   const StepShared step = take_step_shared(memory, layer);
-  const int32_t splits = own_splits(most_splits(layer), simt::cluster_size());
-  const ClusterShared shared = take_cluster_shared<Shape>(memory, head_dim, splits);
+  const int32_t share = share_elements(head_dim, simt::cluster_size());
+  const ClusterShared shared = take_cluster_shared<Shape>(memory, share, most_splits(layer));
   const auto queries = memory.take<float>(Shape::kTile * head_dim);
   const auto maxima = memory.take<float>(kAttendWarps * Shape::kTile);
   const auto sums = memory.take<float>(kAttendWarps * Shape::kTile);
   const auto values = memory.take<float>(warp_values<Shape>(head_dim));
   const AttendShared attend{queries, memory.take<int64_t>(0), maxima, sums, values};
-  return {p, item, step, shared, attend, {values}, Ring<Shape>{memory, head_dim}};
+  return {p, item, step, shared, attend, {values}, Ring<Shape>{memory, head_dim}, 0};
 }
 
-/// Scans the block's splits and gives their candidates to all blocks, which are known to run.
+/// Scans the block's splits and pushes their candidates to all blocks, which are known to run.
 template <class Shape>
-HASHEVICT_DEVICE void give_candidates(const ClusterBlock<Shape>& block) {
-  const Head head = block.head();
+HASHEVICT_DEVICE void give_candidates(const ClusterBlock<Shape>& block, const Head& head) {
+  const bool pushes = simt::thread_index() < simt::cluster_size();  // to the block of its number
+  int32_t bytes = 0;
   HASHEVICT_NO_UNROLL
   for (int32_t split = simt::cluster_rank(); split < block.item.num_splits(); split += simt::cluster_size()) {
     const Candidate candidate =
-        find_candidate<kScannedOfCluster>(block.p.evict, head, block.item, split, block.step, block.shared.candidates);
-    if (simt::thread_index() < simt::cluster_size()) {
-      simt::store_to(block.shared.keys, simt::thread_index(), split, candidate.key);
-      simt::store_to(block.shared.slots, simt::thread_index(), split, candidate.slot);
-    }
-    simt::block_sync();  // the next split's candidates go to the same place
+        find_candidate<kScannedOfCluster>(block.p.evict, head, block.item, split, block.step, block.shared.warps);
+    if (pushes) block.shared.push_candidate(simt::thread_index(), split, candidate);
+    bytes += kPushed * static_cast<int32_t>(sizeof(uint32_t));
+    simt::block_sync();  // the warps' candidates of the next split go to the same place
   }
+  if (pushes) block.shared.barriers.arrive_at(simt::thread_index(), kCandidates, bytes);
 }
 
 template <class Shape>
@@ -100,79 +102,105 @@ HASHEVICT_DEVICE void stage_tile(const ClusterBlock<Shape>& block, int32_t tile)
                               block.attend);
 }
 
-/// Attends over the block's splits for a tile, but for their candidates.
+/// Attends over the block's splits for a tile, but for their candidates, and pushes the results. The queries are
+/// staged.
 template <class Shape>
 HASHEVICT_DEVICE void attend_own_splits(ClusterBlock<Shape>& block, const RingRows& rows, int32_t tile) {
   const Layer& layer = block.layer();
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t queries = block.queries(tile);
-  int32_t row = 0;
+  const int32_t rank = simt::thread_index();
+  if (rank < simt::cluster_size()) {
+    block.shared.barriers.arrive_at(rank, kResults, pushed_bytes(rank, block.item.num_splits(), queries, head_dim));
+  }
   HASHEVICT_NO_UNROLL
-  for (int32_t split = rows.first; split < block.item.num_splits(); split += rows.step, row += Shape::kTile) {
-    const int32_t candidate = block.shared.slots.load(split);
+  for (int32_t split = rows.first; split < block.item.num_splits(); split += rows.step) {
+    const int32_t candidate = block.shared.candidate(split).slot;
     const int32_t held_out = candidate < 0 ? -1 : candidate - (split << rows.split_bits);
-    simt::block_sync();  // queries are staged; the results of the split before have been taken
     attend_ring(block.ring, layer, rows, block.p.softmax, rows.slots_of(split), held_out,
-                SharedLogits{block.shared.logits, row, queries}, block.attend);
+                SharedLogits{block.shared.logits, 0, queries}, block.attend);
     for_quads(queries, head_dim, [&](int32_t q, int32_t e) {
-      const PartialQuad partial = split_partial<Shape::kTile>(block.attend, head_dim, q, e);
-      block.shared.values.store_many((row + q) * head_dim + e, partial.values);
-      if (e != 0) return;
-      block.shared.maxima.store(row + q, partial.maximum);
-      block.shared.sums.store(row + q, partial.sum);
+      push_partial<Shape>(block.shared, split, q, head_dim, e,
+                          split_partial<Shape::kTile>(block.attend, head_dim, q, e),
+                          candidate < 0 ? 0.0F : block.shared.logits.load(q));
     });
+    simt::block_sync();  // what comes next goes to the same place
   }
 }
 
-/// One token: chooses the slot, attends, writes the results. Between the first barrier of the cluster and the last one
-/// nobody changes the head's state, except accumulators, of which each block writes those of its own slots.
+HASHEVICT_DEVICE void sync_cluster() {
+  simt::cluster_arrive();
+  simt::cluster_wait();
+}
+
+/// One token: chooses the slot, attends, writes the results. Until a block has all results of the last tile, nobody
+/// changes the head's state, except accumulators, of which each block writes those of its own slots.
 /// @return the token's slot
 template <class Shape>
-HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, bool first) {
+HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, int32_t index) {
   const Layer& layer = block.layer();
   const RingRows rows = block.rows();
   block.ring.start(layer, rows);
-  encode_step(block.p.evict, block.head(), block.item, block.step);
+  const Head head = block.head();
+  encode_step(block.p.evict, head, block.item, block.step);
   mark(Phase::encode);
-  if (first) simt::cluster_wait();  // all blocks run
-  give_candidates(block);
+  if (index == 0) simt::cluster_wait();  // all blocks run, and their mbarriers are ready
+  give_candidates(block, head);
   mark(Phase::scan);
-  simt::cluster_arrive();
-  stage_tile(block, 0);
-  simt::cluster_wait();
-  const Choice choice = choose(block.item, block.head().num_sink_tokens, block.shared);
-  if (block.item.is_full()) {
-    stage_own_losers<Shape>(layer, rows.address, block.item.num_splits(), choice, block.shared);
-  }
-  mark(Phase::candidates);
+  // The running sums are read by all blocks, and written by one that has their results.
+  if (layer.rule.facts.needs_key_sums && simt::thread_index() < simt::cluster_size()) simt::thread_fence();
+  Choice choice{};
   HASHEVICT_NO_UNROLL
-  for (int32_t tile = 0; tile < block.tiles(); ++tile) {
-    if (tile > 0) stage_tile(block, tile);
+  for (int32_t tile = 0; tile < block.tiles(); ++tile, ++block.phase) {
+    if (tile > 0) sync_cluster();  // all blocks have merged the tile before
+    stage_tile(block, tile);
+    if (tile == 0) {
+      block.shared.barriers.wait_for_cluster(kCandidates, static_cast<uint32_t>(index) % 2);
+      choice = choose(block.item, head.num_sink_tokens, block.shared);
+      if (block.item.is_full()) {
+        stage_losers_of_share<Shape>(layer, rows.address, block.item, choice, block.shared);
+      }
+      mark(Phase::candidates);
+    }
+    simt::block_sync();
     attend_own_splits(block, rows, tile);
     mark(Phase::rows);
-    simt::wait_for_copies();
-    simt::cluster_arrive();
-    simt::cluster_wait();
-    merge_share<Shape>(block.p, block.item, choice, tile * Shape::kTile, block.queries(tile), block.shared,
-                       block.attend, block.factors);
-    simt::cluster_arrive();
-    simt::cluster_wait();
+    merge_share<Shape>(block.p, block.item, choice, tile * Shape::kTile, block.queries(tile),
+                       static_cast<uint32_t>(block.phase) % 2, block.step, block.shared, block.attend, block.factors);
   }
   mark(Phase::merge);
   return choice.slot;
 }
 
+/// Takes part in the exchanges of a row that is skipped: blocks disagree on that only if two rows name one sequence.
+template <class Shape>
+HASHEVICT_DEVICE void skip_row(const ClusterBlock<Shape>& block, int32_t num_tokens) {
+  simt::cluster_wait();
+  const int32_t phases = num_tokens * block.tiles();
+  HASHEVICT_NO_UNROLL
+  for (int32_t phase = 0; phase < phases; ++phase) {
+    if (phase > 0) sync_cluster();
+    HASHEVICT_NO_UNROLL
+    for (int32_t i = phase % block.tiles() == 0 ? kCandidates : kResults; i < kExchanges; ++i) {
+      const int32_t number = i == kCandidates ? phase / block.tiles() : phase;
+      if (simt::thread_index() < simt::cluster_size()) block.shared.barriers.arrive_at(simt::thread_index(), i, 0);
+      block.shared.barriers.wait_for_cluster(i, static_cast<uint32_t>(number) % 2);
+    }
+  }
+}
+
 /// Eviction and attention in one launch, for devices with clusters and rows that are aligned to 16 bytes; decode() does
 /// the rest. Grid: rows x KV heads, a cluster each; 128 threads. A block takes every cluster_size-th split of the head.
 /// Its keys and values are on their way (attend_ring.cuh) while it encodes the token and scans its codes. The blocks
-/// give each other their candidates, so all know the victim before the softmax; then each attends over its splits, and
-/// merges its share of the outputs from the others' shared memory (decode_merge.cuh). No ticket, no fence, and nothing
-/// in global memory but the results. Bytes: keys, values, codes and positions of the valid slots once. Bound: memory.
-/// Races: the blocks only read the head's state, but for the accumulators of their own slots, until the barrier of the
-/// cluster behind the merge. Then block 0 alone overwrites the slot and moves the counters on. All blocks take all
-/// tokens of a row in turn, with a barrier behind each. Where two rows name one sequence, blocks of a cluster may read
-/// different counters, but always pass the same number of barriers. Budget: kernels/budgets.txt; 107 KiB of shared
-/// memory at head_dim 128, 8 queries and 4 splits a block.
+/// push their candidates to each other, so all know the victim before the softmax; then each attends over its splits,
+/// pushes the results, and merges its share of the outputs (decode_merge.cuh). No ticket, and nothing in global memory
+/// but the results; one barrier of the cluster says that all blocks run, and no other is needed for one token of one
+/// tile of queries. Bytes: keys, values, codes and positions of the valid slots once. Bound: memory. Races: the slots
+/// of a split are read and written by its block alone, so this block overwrites the token's slot. Counters are read
+/// before the first barrier of the cluster and moved on by block 0 behind it. Blocks take all tokens of a row in turn,
+/// with a barrier of the cluster behind each. Where two rows name one sequence, blocks of a cluster may read different
+/// counters, but always pass the same barriers and exchanges. Budget: kernels/budgets.txt; 111 KiB of shared memory at
+/// head_dim 128, 8 queries and 4 splits a block.
 template <class Shape>
 HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
   const Layer& layer = p.evict.layer;
@@ -185,27 +213,23 @@ HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
   const DecodeItem item{row.sequence, kv_head,         row.first_token, before,
                         own.capacity, own.first_split, own.split_bits()};
   ClusterBlock<Shape> block = take_cluster_block<Shape>(p, item);
-  if (simt::thread_index() == 0) block.ring.init();
+  if (simt::thread_index() == 0) {
+    block.ring.init();
+    block.shared.init();
+  }
   simt::block_sync();
   simt::cluster_arrive();
   mark(Phase::find);
-  if (!has_pages_for(layer, row.sequence, before, row.num_tokens)) {
-    simt::cluster_wait();
-    HASHEVICT_NO_UNROLL
-    for (int32_t i = row.num_tokens * (2 + 2 * block.tiles()) - 1; i > 0; --i) {
-      simt::cluster_arrive();
-      simt::cluster_wait();
-    }
-    return;
-  }
+  if (!has_pages_for(layer, row.sequence, before, row.num_tokens)) return skip_row(block, row.num_tokens);
   HASHEVICT_NO_UNROLL
   for (int32_t i = 0; i < row.num_tokens; ++i, ++block.item.token, ++block.item.position) {
-    const int32_t slot = decode_in_cluster(block, i == 0);
-    if (simt::cluster_rank() == 0) overwrite(p.evict, block.head(), block.item, slot, block.step);
+    const int32_t slot = decode_in_cluster(block, i);
+    if ((slot >> own.split_bits()) % simt::cluster_size() == simt::cluster_rank()) {
+      overwrite(p.evict, block.head(), block.item, slot, block.step);
+    }
     if (i + 1 == row.num_tokens) break;
     simt::fence_bulk_copies();
-    simt::cluster_arrive();
-    simt::cluster_wait();
+    sync_cluster();
   }
   if (simt::cluster_rank() > 0 || simt::thread_index() > 0) return;
   count_tokens(layer, row.sequence, kv_head, before + row.num_tokens, own.capacity);

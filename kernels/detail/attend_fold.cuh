@@ -80,6 +80,27 @@ HASHEVICT_DEVICE void fold(PartialQuad& all, const FoldStep& step, const float (
   }
 }
 
+HASHEVICT_DEVICE void fold(Partial& all, const FoldStep& step, float part) {
+  all.maximum = step.maximum;
+  all.sum = simt::fma(all.sum, step.rescale, step.sum);
+  all.value = simt::fma(all.value, step.rescale, simt::multiply(part, step.weight));
+}
+
+/// A warp finds the steps of all parts of a query: the splits and their candidates, one of each a lane, and the token.
+HASHEVICT_DEVICE void store_factors(const FoldShared& shared, int32_t query, float maximum, float sum, float logit,
+                                    bool loses, float of_token) {
+  float before = kNegativeInfinity;
+  HASHEVICT_NO_UNROLL
+  for (int32_t first_part = 0; first_part < 2 * kMostSplits; first_part += kMostSplits) {
+    const bool are_splits = first_part == 0;
+    before = find_steps(shared, query, first_part, before, are_splits ? maximum : logit,
+                        are_splits ? sum : (loses ? 1.0F : 0.0F));
+  }
+  if (simt::lane() == 0) {
+    shared.store(query, 2 * kMostSplits, fold_step(before, simt::maximum(before, of_token), of_token, 1.0F));
+  }
+}
+
 /// Folds the splits of a query: elements [e, e + kQuad).
 HASHEVICT_DEVICE PartialQuad fold_splits(const FoldShared& shared, int32_t query, const float* values, int64_t stride,
                                          int32_t num_splits) {

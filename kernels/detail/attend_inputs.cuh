@@ -6,6 +6,19 @@
 
 namespace hashevict::kernels {
 
+/// A place in rows of head_dim elements, found without a division.
+struct RowWalk {
+  int32_t head_dim;
+  int32_t row = 0;
+  int32_t e = 0;
+
+  HASHEVICT_DEVICE RowWalk(int32_t first, int32_t elements) : head_dim{elements} { skip(first); }
+  HASHEVICT_DEVICE void skip(int32_t elements) {
+    HASHEVICT_NO_UNROLL
+    for (e += elements; e >= head_dim; e -= head_dim) ++row;
+  }
+};
+
 /// All threads stage a token's queries in shared memory, from query head `first_head` on; rows from `count` on are
 /// zero.
 template <int32_t kTile>
@@ -13,11 +26,10 @@ HASHEVICT_DEVICE void stage_queries(const Vectors& q, int64_t token, int32_t fir
                                     int32_t head_dim, const AttendShared& shared) {
   const int64_t place = token * q.stride[0] + first_head * q.stride[1];
   HASHEVICT_NO_UNROLL
-  for (int32_t i = 8 * simt::thread_index(); i < kTile * head_dim; i += 8 * kAttendThreads) {
-    const int32_t query = i / head_dim;
+  for (RowWalk at{8 * simt::thread_index(), head_dim}; at.row < kTile; at.skip(8 * kAttendThreads)) {
     float elements[8] = {};
-    if (query < count) load_eight_of(q, place + query * q.stride[1], i % head_dim, elements);
-    shared.queries.store_many(i, elements);
+    if (at.row < count) load_eight_of(q, place + at.row * q.stride[1], at.e, elements);
+    shared.queries.store_many(at.row * head_dim + at.e, elements);
   }
 }
 
@@ -60,9 +72,10 @@ HASHEVICT_DEVICE SplitInput split_input(const Layer& layer, const Softmax& softm
 /// Calls `visitor(query, e)` for this thread's elements [e, e + 4) of `queries` rows of head_dim.
 template <class Visitor>
 HASHEVICT_DEVICE void for_quads(int32_t queries, int32_t head_dim, const Visitor& visitor) {
-  const int32_t quads = head_dim / 4;
   HASHEVICT_NO_UNROLL
-  for (int32_t i = simt::thread_index(); i < queries * quads; i += kAttendThreads) visitor(i / quads, i % quads * 4);
+  for (RowWalk at{4 * simt::thread_index(), head_dim}; at.row < queries; at.skip(4 * kAttendThreads)) {
+    visitor(at.row, at.e);
+  }
 }
 
 }  // namespace hashevict::kernels

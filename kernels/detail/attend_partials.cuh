@@ -41,14 +41,6 @@ HASHEVICT_DEVICE void store_partial(const HeadPartials& to, int64_t n, int32_t h
   simt::store_relaxed(to.sums + n, partial.sum);
 }
 
-/// The slot of a split's candidate, or 0 if the stored number is no slot of the head. Where two rows name one sequence,
-/// their blocks share tickets, and the last block may read what another launch, or another use of the workspace, left
-/// there.
-HASHEVICT_DEVICE int32_t candidate_of(const HeadPartials& from, int32_t split, int32_t capacity) {
-  const int32_t slot = simt::load_relaxed(from.slots + split);
-  return slot >= 0 && slot < capacity ? slot : 0;
-}
-
 /// Whether this block is the last of `blocks` that come here with one ticket. The last block resets the ticket to 0 and
 /// sees all that the others wrote before. All threads call it. `shared` has one element.
 HASHEVICT_DEVICE bool is_last_block(uint32_t* ticket, int32_t blocks, const simt::SharedArray<int32_t>& shared) {

@@ -70,6 +70,31 @@ struct RingRows {
   }
 };
 
+/// A warp starts to copy the rows of neighbouring slots to shared memory. It is no part of its callers, and so exists
+/// once in a kernel: it takes numbers and addresses of global memory alone.
+/// @param first_word of the entry, whose number is also that of its mbarrier
+/// @param readers an mbarrier to wait for before, with its parity; -1: none
+HASHEVICT_NOINLINE void copy_rows(core::SlotAddress address, const int32_t* pages, int32_t first_slot, int32_t count,
+                                  const unsigned char* from, simt::SharedArray<uint32_t> words, int32_t first_word,
+                                  int32_t row_words, simt::Mbarriers barriers, int32_t entry, int32_t readers,
+                                  uint32_t parity) {
+  address.pages = simt::in_global_memory(pages);
+  if (readers >= 0) barriers.wait(readers, parity);
+  const int32_t row_bytes = 4 * row_words;
+  const bool dense = address.slot_stride == row_bytes;  // rows of neighbouring slots lie together
+  if (simt::lane() == 0) barriers.arrive_and_expect(entry, count * row_bytes);
+  HASHEVICT_NO_UNROLL
+  for (int32_t row = simt::lane(); row < count; row += simt::kWarpSize) {
+    const int32_t slot = first_slot + row;
+    const bool starts = simt::lane() == 0 || !dense || address.run(slot - 1) == 1;
+    if (!starts) continue;
+    const int32_t run_of_rows = dense ? address.run(slot) : 1;
+    const int32_t left = count - row < simt::kWarpSize - simt::lane() ? count - row : simt::kWarpSize - simt::lane();
+    simt::start_bulk_copy(words, first_word + row * row_words, from + address(slot),
+                          (run_of_rows < left ? run_of_rows : left) * row_bytes, barriers, entry);
+  }
+}
+
 /// The ring of a block. Every thread has its own copy, and all count entries alike.
 template <class Shape>
 class Ring {
@@ -134,7 +159,14 @@ class Ring {
     const int32_t left = rows.slots_of(split_) - slot_;
     const int32_t count = left < kSlots ? left : kSlots;
     const bool is_key = filled_ % 2 == 0;
-    if (simt::warp() == 0) copy_rows(is_key ? layer.keys : layer.values, rows, count);
+    if (simt::warp() == 0) {
+      const int32_t entry = filled_ % kEntries;
+      const int32_t use = filled_ / kEntries;
+      copy_rows(rows.address, rows.address.pages, (split_ << rows.split_bits) + slot_, count,
+                static_cast<const unsigned char*>(is_key ? layer.keys : layer.values), words_,
+                entry * kSlots * row_words_, row_words_, barriers_, entry, use > 0 ? kEntries + entry : -1,
+                static_cast<uint32_t>(use - 1) % 2);
+    }
     filled_ += 1;
     if (is_key) return;
     slot_ += kSlots;
@@ -144,30 +176,6 @@ class Ring {
     if (split_ < rows.num_splits) return;
     split_ = rows.first;
     --tiles_;
-  }
-
-  /// Warp 0 starts the copies of an entry.
-  HASHEVICT_DEVICE void copy_rows(const void* from, const RingRows& rows, int32_t count) const {
-    const int32_t entry = filled_ % kEntries;
-    const int32_t use = filled_ / kEntries;
-    if (use > 0) barriers_.wait(kEntries + entry, static_cast<uint32_t>(use - 1) % 2);
-    const int32_t row_bytes = 4 * row_words_;
-    if (simt::lane() == 0) barriers_.arrive_and_expect(entry, count * row_bytes);
-    const int32_t first_slot = (split_ << rows.split_bits) + slot_;
-    HASHEVICT_NO_UNROLL
-    for (int32_t base = 0; base < count; base += simt::kWarpSize) {
-      const int32_t row = base + simt::lane();
-      const int64_t offset = row < count ? rows.address(first_slot + row) : int64_t{-1};
-      const int64_t before = simt::shuffle(simt::kFullMask, offset, simt::lane() > 0 ? simt::lane() - 1 : 0);
-      const bool starts = row < count && (simt::lane() == 0 || offset != before + row_bytes);
-      const uint32_t later = simt::ballot(simt::kFullMask, starts) & ~((2U << simt::lane()) - 1U);
-      if (!starts) continue;
-      const int32_t end = count - base < simt::kWarpSize ? count - base : simt::kWarpSize;
-      const int32_t next = later == 0 ? end : simt::popcount((later & (0U - later)) - 1U);
-      simt::start_bulk_copy(words_, (entry * kSlots + row) * row_words_,
-                            static_cast<const unsigned char*>(from) + offset, (next - simt::lane()) * row_bytes,
-                            barriers_, entry);
-    }
   }
 
   simt::SharedArray<uint32_t> words_;

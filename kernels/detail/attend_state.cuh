@@ -15,10 +15,14 @@ inline constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 inline constexpr float kLogTwo = 0.693147181F;
 inline constexpr float kOverLogTwo = 1.44269504F;
 
+HASHEVICT_NOINLINE float capped(float logit, float cap) {
+  return simt::multiply(cap, simt::tanh(simt::divide(logit, cap)));
+}
+
 HASHEVICT_DEVICE float logit_of(const Softmax& softmax, float dot) {
   float logit = simt::multiply(dot, softmax.scale);
   if (softmax.soft_cap != 0.0F) {
-    logit = simt::multiply(softmax.soft_cap, simt::tanh(simt::divide(logit, softmax.soft_cap)));
+    logit = capped(logit, softmax.soft_cap);
   }
   return simt::multiply(logit, kOverLogTwo);
 }
@@ -91,11 +95,16 @@ HASHEVICT_DEVICE void store_result(const Results& to, int64_t token, int32_t que
   if (e == 0) store_lse(to.lse, token, query_head, all);
 }
 
-/// Writes elements [e, e + 4).
+/// Writes elements [e, e + 4), which a loop takes in turn to have its code once.
 HASHEVICT_DEVICE void store_results(const Results& to, int64_t token, int32_t query_head, int32_t e,
                                     const PartialQuad& all) {
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 4; ++i) store_result(to, token, query_head, e + i, {all.maximum, all.sum, all.values[i]});
+  float values[4] = {all.values[0], all.values[1], all.values[2], all.values[3]};
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = 0; i < 4; ++i) {
+    store_result(to, token, query_head, e + i, {all.maximum, all.sum, values[0]});
+    HASHEVICT_UNROLL
+    for (int32_t k = 0; k < 3; ++k) values[k] = values[k + 1];
+  }
 }
 
 }  // namespace hashevict::kernels

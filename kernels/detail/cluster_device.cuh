@@ -34,57 +34,11 @@ HASHEVICT_DEVICE void cluster_wait() {
 HASHEVICT_DEVICE uint32_t shared_address(const void* data) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(data));
 }
-HASHEVICT_DEVICE uint32_t remote_address(const void* data, int32_t rank) {
+HASHEVICT_DEVICE uint32_t remote_address(uint32_t own, int32_t rank) {
   uint32_t address;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(data)), "r"(rank));
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(own), "r"(rank));
   return address;
 }
-template <class T>
-HASHEVICT_DEVICE T load_from(const SharedArray<T>& array, int32_t rank, int32_t i) {
-  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
-  const uint32_t address = remote_address(array.data() + i, rank);
-  if constexpr (sizeof(T) == 8) {
-    uint64_t bits;
-    asm volatile("ld.shared::cluster.u64 %0, [%1];" : "=l"(bits) : "r"(address) : "memory");
-    return cuda::std::bit_cast<T>(bits);
-  } else {
-    uint32_t bits;
-    asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(bits) : "r"(address) : "memory");
-    return cuda::std::bit_cast<T>(bits);
-  }
-}
-template <class T, int32_t kCount>
-HASHEVICT_DEVICE void load_many_from(const SharedArray<T>& array, int32_t rank, int32_t i, T (&values)[kCount]) {
-  static_assert(sizeof(T) == 4 && (kCount == 2 || kCount == 4));
-  const uint32_t address = remote_address(array.data() + i, rank);
-  uint32_t words[kCount];
-  if constexpr (kCount == 4) {
-    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(address)
-                 : "memory");
-  } else {
-    asm volatile("ld.shared::cluster.v2.u32 {%0, %1}, [%2];"
-                 : "=r"(words[0]), "=r"(words[1])
-                 : "r"(address)
-                 : "memory");
-  }
-  HASHEVICT_UNROLL
-  for (int32_t k = 0; k < kCount; ++k) values[k] = cuda::std::bit_cast<T>(words[k]);
-}
-template <class T>
-HASHEVICT_DEVICE void store_to(const SharedArray<T>& array, int32_t rank, int32_t i, T value) {
-  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
-  const uint32_t address = remote_address(array.data() + i, rank);
-  if constexpr (sizeof(T) == 8) {
-    asm volatile("st.shared::cluster.u64 [%0], %1;" ::"r"(address), "l"(cuda::std::bit_cast<uint64_t>(value))
-                 : "memory");
-  } else {
-    asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(address), "r"(cuda::std::bit_cast<uint32_t>(value))
-                 : "memory");
-  }
-}
-
 class Mbarriers {
  public:
   static HASHEVICT_HOST_DEVICE constexpr int32_t bytes(int32_t count) { return shared_bytes<uint64_t>(count); }
@@ -101,6 +55,14 @@ class Mbarriers {
   HASHEVICT_DEVICE void arrive_and_expect(int32_t i, int32_t bytes) const {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address(i)), "r"(bytes) : "memory");
   }
+  // Relaxed: a release for the cluster would wait for all of the thread's writes to global memory, whether somebody
+  // wants them or not.
+  HASHEVICT_DEVICE void arrive_at(int32_t rank, int32_t i, int32_t bytes) const {
+    asm volatile("mbarrier.arrive.expect_tx.relaxed.cluster.shared::cluster.b64 _, [%0], %1;" ::"r"(
+                     remote_address(address(i), rank)),
+                 "r"(bytes)
+                 : "memory");
+  }
   HASHEVICT_DEVICE void wait(int32_t i, uint32_t parity) const {
     uint32_t done = 0;
     while (done == 0) {
@@ -108,6 +70,20 @@ class Mbarriers {
           "{\n"
           ".reg .pred complete;\n"
           "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
+          "selp.u32 %0, 1, 0, complete;\n"
+          "}\n"
+          : "=r"(done)
+          : "r"(address(i)), "r"(parity)
+          : "memory");
+    }
+  }
+  HASHEVICT_DEVICE void wait_for_cluster(int32_t i, uint32_t parity) const {
+    uint32_t done = 0;
+    while (done == 0) {
+      asm volatile(
+          "{\n"
+          ".reg .pred complete;\n"
+          "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [%1], %2;\n"
           "selp.u32 %0, 1, 0, complete;\n"
           "}\n"
           : "=r"(done)
@@ -128,6 +104,18 @@ HASHEVICT_DEVICE void start_bulk_copy(const SharedArray<T>& array, int32_t first
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
                    shared_address(array.data() + first)),
                "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barriers.address(barrier))
+               : "memory");
+}
+
+template <class T, int32_t kCount>
+HASHEVICT_DEVICE void push(const SharedArray<T>& array, int32_t rank, int32_t first, const T (&values)[kCount],
+                           const Mbarriers& barriers, int32_t barrier) {
+  static_assert(sizeof values == sizeof(Bytes16) && sizeof(T) == 4);
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                   remote_address(shared_address(array.data() + first), rank)),
+               "r"(cuda::std::bit_cast<uint32_t>(values[0])), "r"(cuda::std::bit_cast<uint32_t>(values[1])),
+               "r"(cuda::std::bit_cast<uint32_t>(values[2])), "r"(cuda::std::bit_cast<uint32_t>(values[3])),
+               "r"(remote_address(barriers.address(barrier), rank))
                : "memory");
 }
 

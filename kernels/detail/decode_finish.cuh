@@ -97,22 +97,45 @@ HASHEVICT_DEVICE void load_loser(const simt::SharedArray<uint32_t>& losers, int3
   widen_quad<Shape>(words, values);
 }
 
+/// A value of a type, rounded to the type of the cache.
+HASHEVICT_DEVICE float as_stored(float value, DType from, DType dtype) {
+  return dtype == from ? value : round_to(dtype, value);
+}
+
 /// An element of a token's vector, rounded to the type of the cache.
 HASHEVICT_DEVICE float stored_element(const Vectors& x, DType dtype, const DecodeItem& item, int32_t e) {
-  const float value =
-      load_element(x.data, x.dtype, item.token * x.stride[0] + item.kv_head * x.stride[1] + e * x.stride[2]);
-  return dtype == x.dtype ? value : round_to(dtype, value);
+  const int64_t place = item.token * x.stride[0] + item.kv_head * x.stride[1] + e * x.stride[2];
+  return as_stored(load_element(x.data, x.dtype, place), x.dtype, dtype);
+}
+
+/// Elements [e, e + 4) of a token's vector, rounded to the type of the cache.
+HASHEVICT_DEVICE void load_stored_quad(const Vectors& x, DType dtype, const DecodeItem& item, int32_t e,
+                                       float (&values)[kQuad]) {
+  const int64_t place = item.token * x.stride[0] + item.kv_head * x.stride[1] + e * x.stride[2];
+  if (x.dtype == DType::float32) {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kQuad; ++i)
+      values[i] = simt::load(static_cast<const float*>(x.data) + place + i * x.stride[2]);
+  } else {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kQuad; ++i) {
+      values[i] = widen(simt::load(static_cast<const uint16_t*>(x.data) + place + i * x.stride[2]), x.dtype);
+    }
+  }
+  if (x.dtype == dtype) return;
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < kQuad; ++i) values[i] = round_to(dtype, values[i]);
 }
 
 /// A warp finds the new token's logit for a query; all lanes get it.
+/// @param step has the token's key
 /// @param load_query (e) an element of the query
-template <class LoadQuery>
-HASHEVICT_DEVICE float score_token(const DecodeParams& p, const DecodeItem& item, const LoadQuery& load_query) {
-  const Layer& layer = p.evict.layer;
+template <class Shape, class LoadQuery>
+HASHEVICT_DEVICE float score_token(const DecodeParams& p, const StepShared& step, const LoadQuery& load_query) {
   float dot = 0.0F;
   HASHEVICT_NO_UNROLL
-  for (int32_t e = simt::lane(); e < layer.shape.head_dim; e += simt::kWarpSize) {
-    dot = simt::fma(load_query(e), stored_element(p.evict.k, layer.shape.format.dtype, item, e), dot);
+  for (int32_t e = simt::lane(); e < p.evict.layer.shape.head_dim; e += simt::kWarpSize) {
+    dot = simt::fma(load_query(e), as_stored(step.key.load(e), p.evict.k.dtype, Shape::kDtype), dot);
   }
   HASHEVICT_UNROLL
   for (int32_t step = simt::kWarpSize / 2; step > 0; step /= 2) {
@@ -139,7 +162,9 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
   if (item.is_full()) {
     Candidate own{0, 0};
     if (has_split) {
-      own = {simt::load_relaxed(partials.keys + simt::lane()), candidate_of(partials, simt::lane(), item.capacity)};
+      own =
+          in_head({simt::load_relaxed(partials.keys + simt::lane()), simt::load_relaxed(partials.slots + simt::lane())},
+                  item.capacity);
     }
     const Candidate best = best_of_warp(own);
     // No key at all: possible only if two rows name one sequence, or a forged state was loaded.
@@ -158,16 +183,12 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
       const float maximum = has_split ? simt::load_relaxed(partials.maxima + n) : kNegativeInfinity;
       const float sum = has_split ? simt::load_relaxed(partials.sums + n) : 0.0F;
       const float logit = loses ? simt::load_relaxed(partials.logits + n) : kNegativeInfinity;
-      const float of_token = score_token(p, item, [&](int32_t e) {
+      const float of_token = score_token<Shape>(p, step, [&](int32_t e) {
         const Vectors& all = p.evict.q;
         const int64_t place = item.token * all.stride[0] + (first_head + q) * all.stride[1];
         return load_element(all.data, all.dtype, place + e * all.stride[2]);
       });
-      const float of_splits = find_steps(shared.fold, q, 0, kNegativeInfinity, maximum, sum);
-      const float before = find_steps(shared.fold, q, kMostSplits, of_splits, logit, loses ? 1.0F : 0.0F);
-      if (simt::lane() == 0) {
-        shared.fold.store(q, 2 * kMostSplits, fold_step(before, simt::maximum(before, of_token), of_token, 1.0F));
-      }
+      store_factors(shared.fold, q, maximum, sum, logit, loses, of_token);
     }
     simt::wait_for_copies();
     simt::block_sync();
@@ -180,8 +201,7 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
         load_loser<Shape>(shared.losers, split, head_dim, e, values);
         fold(all, shared.fold.load(q, kMostSplits + split), values);
       }
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < kQuad; ++i) values[i] = stored_element(p.evict.v, Shape::kDtype, item, e + i);
+      load_stored_quad(p.evict.v, Shape::kDtype, item, e, values);
       fold(all, shared.fold.load(q, 2 * kMostSplits), values);
       store_results({p.out, p.lse}, item.token, first_head + q, e, all);
     });

@@ -4,51 +4,95 @@
 #include "kernels/detail/attend_ring.cuh"
 #include "kernels/detail/decode_finish.cuh"
 
-/// What the blocks of a cluster leave each other in shared memory, and the merge of it.
+/// What the blocks of a cluster push into each other's shared memory, and the merge of it.
 ///
-/// Block r takes splits r, r + size, .. Candidates go to every block before the softmax, so each finds the victim by
-/// itself. Partial results, the logits of candidates and the rows of those that stay remain where they are: the others
-/// read them from there, each block for its share of the outputs. Parts are folded in the order of finish_token(), with
-/// the same factors, so a cluster of any size gives the bits of the kernel without clusters.
+/// Block r takes splits r, r + size, .., and merges a share of the outputs: some neighbouring elements of every query.
+/// It pushes the candidate of each of its splits to all blocks before the softmax, so each finds the victim by itself,
+/// and starts to copy its share of the rows of the candidates that stay. Behind the softmax it pushes to each block
+/// that block's share of a split's result. An mbarrier tells each block when all has come, so that it reads nothing but
+/// its own memory, and may end once it has waited. Every sender says how many bytes it sends, since blocks may disagree
+/// on the number of splits where two rows name one sequence. Parts are folded in the order of finish_token(), with the
+/// same factors, so a cluster of any size gives the bits of the kernel without clusters.
 namespace hashevict::kernels {
 
-/// One block's part of a token.
-struct ClusterShared {
-  simt::SharedArray<uint64_t> keys;    ///< [kMostSplits] of all candidates; 0: no candidate
-  simt::SharedArray<int32_t> slots;    ///< [kMostSplits] of all candidates
-  simt::SharedArray<float> maxima;     ///< [own splits, kTile]
-  simt::SharedArray<float> sums;       ///< [own splits, kTile]
-  simt::SharedArray<float> logits;     ///< [own splits, kTile] of the own candidates
-  simt::SharedArray<float> values;     ///< [own splits, kTile, head_dim], weighted
-  simt::SharedArray<uint32_t> losers;  ///< [own splits, words of a row] values of the own candidates that stay
-  WarpCandidates candidates;
+inline constexpr int32_t kPushed = 4;  ///< numbers of a push
+
+/// What the mbarriers of a block wait for: first all candidates of a token, then all results of a tile of queries.
+enum Exchange : int32_t { kCandidates, kResults, kExchanges };
+
+/// Elements of a head's outputs that a block merges at most. Shares are whole pieces.
+HASHEVICT_HOST_DEVICE constexpr int32_t share_elements(int32_t head_dim, int32_t cluster_size) {
+  const int32_t pieces = head_dim / kPieceElements;
+  return (pieces + cluster_size - 1) / cluster_size * kPieceElements;
+}
+
+/// The elements that a block merges.
+struct Share {
+  int32_t first;
+  int32_t count;  ///< 0: the other blocks have them all
+
+  static HASHEVICT_DEVICE Share of(int32_t rank, int32_t head_dim) {
+    const int32_t each = share_elements(head_dim, simt::cluster_size());
+    const int32_t first = rank * each;
+    const int32_t left = first < head_dim ? head_dim - first : 0;
+    return {first, left < each ? left : each};
+  }
 };
 
-/// Splits that a block of a cluster takes at most.
-HASHEVICT_HOST_DEVICE constexpr int32_t own_splits(int32_t num_splits, int32_t cluster_size) {
-  return (num_splits + cluster_size - 1) / cluster_size;
+/// One block's part of a token. Other blocks push into the first three arrays.
+struct ClusterShared {
+  simt::SharedArray<uint32_t> candidates;  ///< [kMostSplits, kPushed] key and slot of each
+  simt::SharedArray<float> sums;           ///< [splits, kTile, kPushed] maximum, sum, logit of the candidate
+  simt::SharedArray<float> values;         ///< [splits, kTile, elements of a share], weighted
+  simt::SharedArray<uint32_t> losers;      ///< [splits, words of a share] values of the candidates that stay
+  simt::SharedArray<float> logits;         ///< [2, kTile] of a split's candidate, of the new token
+  WarpCandidates warps;
+  simt::Mbarriers barriers;  ///< [kExchanges]
+
+  /// One thread calls it; then the cluster meets.
+  HASHEVICT_DEVICE void init() const {
+    HASHEVICT_NO_UNROLL
+    for (int32_t i = 0; i < kExchanges; ++i) barriers.init(i, simt::cluster_size());
+  }
+  HASHEVICT_DEVICE void push_candidate(int32_t rank, int32_t split, const Candidate& own) const {
+    const uint32_t numbers[kPushed] = {static_cast<uint32_t>(own.key), static_cast<uint32_t>(own.key >> 32),
+                                       static_cast<uint32_t>(own.slot), 0};
+    simt::push(candidates, rank, split * kPushed, numbers, barriers, kCandidates);
+  }
+  [[nodiscard]] HASHEVICT_DEVICE Candidate candidate(int32_t split) const {
+    uint32_t numbers[kPushed];
+    candidates.load_many(split * kPushed, numbers);
+    return {uint64_t{numbers[1]} << 32 | numbers[0], static_cast<int32_t>(numbers[2])};
+  }
+};
+
+/// Words of stored elements.
+template <class Shape>
+HASHEVICT_HOST_DEVICE constexpr int32_t words_of(int32_t elements) {
+  return elements * size_of(Shape::kDtype) / 4;
+}
+
+/// @param share elements of a share
+template <class Shape>
+HASHEVICT_HOST_DEVICE constexpr int32_t cluster_shared_bytes(int32_t share, int32_t splits) {
+  return simt::shared_bytes<uint32_t>(kMostSplits * kPushed) +
+         simt::shared_bytes<float>(splits * Shape::kTile * kPushed) +
+         simt::shared_bytes<float>(splits * Shape::kTile * share) +
+         simt::shared_bytes<uint32_t>(splits * words_of<Shape>(share)) + simt::shared_bytes<float>(2 * Shape::kTile) +
+         simt::shared_bytes<uint64_t>(kAttendWarps) + simt::shared_bytes<int32_t>(kAttendWarps) +
+         simt::Mbarriers::bytes(kExchanges);
 }
 
 template <class Shape>
-HASHEVICT_HOST_DEVICE constexpr int32_t cluster_shared_bytes(int32_t head_dim, int32_t splits) {
-  return simt::shared_bytes<uint64_t>(kMostSplits) + simt::shared_bytes<int32_t>(kMostSplits) +
-         3 * simt::shared_bytes<float>(splits * Shape::kTile) +
-         simt::shared_bytes<float>(splits * Shape::kTile * head_dim) +
-         simt::shared_bytes<uint32_t>(splits * words_of_row<Shape>(head_dim)) +
-         simt::shared_bytes<uint64_t>(kAttendWarps) + simt::shared_bytes<int32_t>(kAttendWarps);
-}
-
-template <class Shape>
-HASHEVICT_DEVICE ClusterShared take_cluster_shared(simt::SharedMemory& memory, int32_t head_dim, int32_t splits) {
-  const auto keys = memory.take<uint64_t>(kMostSplits);
-  const auto slots = memory.take<int32_t>(kMostSplits);
-  const auto maxima = memory.take<float>(splits * Shape::kTile);
-  const auto sums = memory.take<float>(splits * Shape::kTile);
-  const auto logits = memory.take<float>(splits * Shape::kTile);
-  const auto values = memory.take<float>(splits * Shape::kTile * head_dim);
-  const auto losers = memory.take<uint32_t>(splits * words_of_row<Shape>(head_dim));
-  const auto warp_keys = memory.take<uint64_t>(kAttendWarps);
-  return {keys, slots, maxima, sums, logits, values, losers, {warp_keys, memory.take<int32_t>(kAttendWarps)}};
+HASHEVICT_DEVICE ClusterShared take_cluster_shared(simt::SharedMemory& memory, int32_t share, int32_t splits) {
+  const auto candidates = memory.take<uint32_t>(kMostSplits * kPushed);
+  const auto sums = memory.take<float>(splits * Shape::kTile * kPushed);
+  const auto values = memory.take<float>(splits * Shape::kTile * share);
+  const auto losers = memory.take<uint32_t>(splits * words_of<Shape>(share));
+  const auto logits = memory.take<float>(2 * Shape::kTile);
+  const auto keys = memory.take<uint64_t>(kAttendWarps);
+  const auto slots = memory.take<int32_t>(kAttendWarps);
+  return {candidates, sums, values, losers, logits, {keys, slots}, {memory, kExchanges}};
 }
 
 /// What a lane knows of the choice: it takes the split of its number.
@@ -57,168 +101,146 @@ struct Choice {
   bool loses;    ///< the lane's split has a candidate that stays
 };
 
-/// All warps choose the token's slot. Comes behind the barrier of the cluster that follows the candidates.
+/// All warps choose the token's slot. Comes behind the wait for the candidates.
 HASHEVICT_DEVICE Choice choose(const DecodeItem& item, int32_t num_sink_tokens, const ClusterShared& shared) {
   if (!item.is_full()) return {item.position, false};
   const int32_t lane = simt::lane();
   Candidate own{0, 0};
-  if (lane < item.num_splits()) {
-    // Where two rows name one sequence, blocks may disagree on the number of splits, and any number may lie here.
-    const int32_t slot = shared.slots.load(lane);
-    own = {shared.keys.load(lane), slot >= 0 && slot < item.capacity ? slot : 0};
-  }
+  if (lane < item.num_splits()) own = in_head(shared.candidate(lane), item.capacity);
   const Candidate best = best_of_warp(own);
   // No key at all: possible only if two rows name one sequence, or a forged state was loaded.
   const int32_t slot = best.key == 0 ? num_sink_tokens : best.slot;
   return {slot, own.key != 0 && own.slot != slot};
 }
 
-/// Starts to copy the rows of the block's own losers to shared memory; other rows become zeros. Before they are used,
-/// each thread waits for its copies.
+/// Starts to copy the block's share of the rows of all losers to shared memory; other rows become zeros. Before they
+/// are used, each thread waits for its copies and the block meets.
 template <class Shape>
-HASHEVICT_DEVICE void stage_own_losers(const Layer& layer, const core::SlotAddress& address, int32_t num_splits,
-                                       const Choice& choice, const ClusterShared& shared) {
+HASHEVICT_DEVICE void stage_losers_of_share(const Layer& layer, const core::SlotAddress& address,
+                                            const DecodeItem& item, const Choice& choice, const ClusterShared& shared) {
   constexpr int32_t kWords = Piece<Shape::kDtype>::kParts * 4;
-  const int32_t pieces = layer.shape.head_dim / kPieceElements;
-  const int32_t size = simt::cluster_size();
+  const Share share = Share::of(simt::cluster_rank(), layer.shape.head_dim);
+  const int32_t pieces = share.count / kPieceElements;
+  const int32_t stride = words_of<Shape>(share_elements(layer.shape.head_dim, simt::cluster_size()));
   const uint32_t losers = simt::ballot(simt::kFullMask, choice.loses);
   HASHEVICT_NO_UNROLL
-  for (int32_t unit = simt::thread_index();; unit += kAttendThreads) {
-    const int32_t split = simt::cluster_rank() + unit / pieces * size;
-    if (split >= num_splits) break;
+  for (int32_t unit = simt::thread_index(); unit < item.num_splits() * pieces; unit += kAttendThreads) {
+    const auto split = static_cast<int32_t>(static_cast<uint32_t>(unit) / static_cast<uint32_t>(pieces));
+    const int32_t piece = unit - split * pieces;
+    const int32_t to = split * stride + piece * kWords;
     if ((losers >> split & 1U) == 0) {
       HASHEVICT_UNROLL
-      for (int32_t k = 0; k < kWords; k += 4) shared.losers.store_many(unit * kWords + k, {0U, 0U, 0U, 0U});
+      for (int32_t k = 0; k < kWords; k += 4) shared.losers.store_many(to + k, {0U, 0U, 0U, 0U});
       continue;
     }
-    const int64_t row = address(shared.slots.load(split)) + unit % pieces * kPieceElements * size_of(Shape::kDtype);
+    const int64_t row = address(in_head(shared.candidate(split), item.capacity).slot) +
+                        (share.first + piece * kPieceElements) * size_of(Shape::kDtype);
     HASHEVICT_UNROLL
     for (int32_t k = 0; k < kWords; k += 4) {
-      shared.losers.start_copy(unit * kWords + k, static_cast<const unsigned char*>(layer.values) + row + 4 * k);
+      shared.losers.start_copy(to + k, static_cast<const unsigned char*>(layer.values) + row + 4 * k);
     }
   }
 }
 
-/// Where a part of a split lies in the cluster.
-struct SplitPlace {
-  int32_t rank;
-  int32_t index;  ///< among the block's own splits
+/// Bytes that a block pushes to block `rank` for a tile of its splits.
+HASHEVICT_DEVICE int32_t pushed_bytes(int32_t rank, int32_t num_splits, int32_t queries, int32_t head_dim) {
+  const int32_t own = (num_splits - simt::cluster_rank() + simt::cluster_size() - 1) / simt::cluster_size();
+  return own * queries * (kPushed + Share::of(rank, head_dim).count) * static_cast<int32_t>(sizeof(float));
+}
 
-  /// @param cluster_size a power of two
-  static HASHEVICT_DEVICE SplitPlace of(int32_t split, int32_t cluster_size) {
-    return {split & (cluster_size - 1), split >> simt::popcount(static_cast<uint32_t>(cluster_size - 1))};
+/// Pushes elements [e, e + 4) of a split's result for a query to the block that merges them, and with them the sums to
+/// some of the blocks.
+template <class Shape>
+HASHEVICT_DEVICE void push_partial(const ClusterShared& shared, int32_t split, int32_t query, int32_t head_dim,
+                                   int32_t e, const PartialQuad& partial, float logit) {
+  const int32_t row = split * Shape::kTile + query;
+  const int32_t each = share_elements(head_dim, simt::cluster_size());
+  const auto owner = static_cast<int32_t>(static_cast<uint32_t>(e) / static_cast<uint32_t>(each));
+  simt::push(shared.values, owner, row * each + e - owner * each, partial.values, shared.barriers, kResults);
+  const float sums[kPushed] = {partial.maximum, partial.sum, logit, 0.0F};
+  HASHEVICT_NO_UNROLL
+  for (int32_t rank = e / kQuad; rank < simt::cluster_size(); rank += head_dim / kQuad) {
+    simt::push(shared.sums, rank, row * kPushed, sums, shared.barriers, kResults);
   }
-};
+}
 
 /// A warp finds the factors of a query's parts.
 template <class Shape>
-HASHEVICT_DEVICE void find_factors(const DecodeParams& p, const DecodeItem& item, const Choice& choice, int32_t query,
-                                   const ClusterShared& shared, const AttendShared& attend, const FoldShared& steps) {
-  const SplitPlace place = SplitPlace::of(simt::lane(), simt::cluster_size());
-  const int32_t n = place.index * Shape::kTile + query;
-  float maximum = kNegativeInfinity;
-  float sum = 0.0F;
-  float logit = kNegativeInfinity;
+HASHEVICT_DEVICE void find_factors(const DecodeItem& item, const Choice& choice, int32_t query,
+                                   const ClusterShared& shared, const FoldShared& steps) {
+  float sums[kPushed] = {kNegativeInfinity, 0.0F, kNegativeInfinity, 0.0F};
   if (simt::lane() < item.num_splits()) {
-    maximum = simt::load_from(shared.maxima, place.rank, n);
-    sum = simt::load_from(shared.sums, place.rank, n);
-    if (choice.loses) logit = simt::load_from(shared.logits, place.rank, n);
+    shared.sums.load_many((simt::lane() * Shape::kTile + query) * kPushed, sums);
+    if (!choice.loses) sums[2] = kNegativeInfinity;
   }
-  const int32_t row = query * p.evict.layer.shape.head_dim;  // staged, since other blocks may write results over q
-  const float of_token = score_token(p, item, [&](int32_t e) { return attend.queries.load(row + e); });
-  const float of_splits = find_steps(steps, query, 0, kNegativeInfinity, maximum, sum);
-  const float before = find_steps(steps, query, kMostSplits, of_splits, logit, choice.loses ? 1.0F : 0.0F);
-  if (simt::lane() == 0) {
-    steps.store(query, 2 * kMostSplits, fold_step(before, simt::maximum(before, of_token), of_token, 1.0F));
-  }
+  const float of_token = shared.logits.load(Shape::kTile + query);
+  store_factors(steps, query, sums[0], sums[1], sums[2], choice.loses, of_token);
 }
 
-/// Folds the losers of a query: elements [e, e + kQuad).
+/// An element of a loser's value. `e` counts from the block's share on.
 template <class Shape>
-HASHEVICT_DEVICE void fold_losers(PartialQuad& all, const FoldShared& steps, const ClusterShared& shared, int32_t query,
-                                  int32_t num_splits, int32_t head_dim, int32_t e) {
-  const int32_t size = simt::cluster_size();
+HASHEVICT_DEVICE float loser_element(const simt::SharedArray<uint32_t>& losers, int32_t row, int32_t e) {
+  if constexpr (Shape::kDtype == DType::float32) {
+    return simt::float_from_bits(losers.load(row + e));
+  } else {
+    const uint32_t word = losers.load(row + e / 2);
+    return widen(static_cast<uint16_t>(e % 2 == 0 ? word & 0xFFFFU : word >> 16), Shape::kDtype);
+  }
+}
+
+/// Folds `count` parts of a query from `first_part` on.
+/// @param load (i) an element of part i
+template <class Load>
+HASHEVICT_DEVICE void fold_parts(Partial& all, const FoldShared& steps, int32_t query, int32_t first_part,
+                                 int32_t count, const Load& load) {
+  constexpr int32_t kTogether = 4;  // parts whose loads are in flight together
   HASHEVICT_NO_UNROLL
-  for (int32_t first = 0; first < num_splits; first += kFoldBatch) {
-    uint32_t words[kFoldBatch][kQuadWords<Shape>];
+  for (int32_t first = 0; first < count; first += kTogether) {
+    float parts[kTogether];
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kFoldBatch; ++i) {
-      const SplitPlace place = SplitPlace::of(first + i < num_splits ? first + i : num_splits - 1, size);
-      const int32_t row = place.index * words_of_row<Shape>(head_dim);
-      simt::load_many_from(shared.losers, place.rank, row + e * size_of(Shape::kDtype) / 4, words[i]);
-    }
+    for (int32_t i = 0; i < kTogether; ++i) parts[i] = load(first + i < count ? first + i : count - 1);
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kFoldBatch; ++i) {
-      if (first + i >= num_splits) break;
-      float values[kQuad];
-      widen_quad<Shape>(words[i], values);
-      fold(all, steps.load(query, kMostSplits + first + i), values);
+    for (int32_t i = 0; i < kTogether; ++i) {
+      if (first + i < count) fold(all, steps.load(query, first_part + first + i), parts[i]);
     }
   }
 }
 
-/// Folds the splits of a query.
-template <class Shape>
-HASHEVICT_DEVICE PartialQuad fold_remote_splits(const FoldShared& steps, const ClusterShared& shared, int32_t query,
-                                                int32_t num_splits, int32_t head_dim, int32_t e) {
-  const int32_t size = simt::cluster_size();
-  PartialQuad all = empty_quad();
-  HASHEVICT_NO_UNROLL
-  for (int32_t first = 0; first < num_splits; first += kFoldBatch) {
-    float parts[kFoldBatch][kQuad];
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kFoldBatch; ++i) {
-      const SplitPlace place = SplitPlace::of(first + i < num_splits ? first + i : num_splits - 1, size);
-      const int32_t row = place.index * Shape::kTile + query;
-      simt::load_many_from(shared.values, place.rank, row * head_dim + e, parts[i]);
-    }
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kFoldBatch; ++i) {
-      if (first + i < num_splits) fold(all, steps.load(query, first + i), parts[i]);
-    }
-  }
-  return all;
-}
-
-/// The block's share of a tile's outputs: quads [first, end), a query after the other.
-struct Share {
-  int32_t first;
-  int32_t end;
-};
-
-HASHEVICT_DEVICE Share share_of(int32_t queries, int32_t head_dim) {
-  const int32_t quads = queries * (head_dim / kQuad);
-  const int32_t each = (quads + simt::cluster_size() - 1) / simt::cluster_size();
-  const int32_t first = simt::cluster_rank() * each;
-  return {first, first + each < quads ? first + each : quads};
-}
-
-/// Merges the block's share of a tile. Comes behind the barrier of the cluster that follows the partial results.
+/// Merges the block's share of a tile, once the block's own results have been pushed.
+/// @param parity of the tile's results
 template <class Shape>
 HASHEVICT_DEVICE void merge_share(const DecodeParams& p, const DecodeItem& item, const Choice& choice, int32_t tile,
-                                  int32_t queries, const ClusterShared& shared, const AttendShared& attend,
-                                  const FoldShared& steps) {
+                                  int32_t queries, uint32_t parity, const StepShared& step, const ClusterShared& shared,
+                                  const AttendShared& attend, const FoldShared& steps) {
   const Layer& layer = p.evict.layer;
   const int32_t head_dim = layer.shape.head_dim;
-  const int32_t quads = head_dim / kQuad;
-  const Share share = share_of(queries, head_dim);
   const int32_t num_splits = item.num_splits();
   HASHEVICT_NO_UNROLL
-  for (int32_t q = share.first / quads + simt::warp(); q * quads < share.end; q += kAttendWarps) {
-    find_factors<Shape>(p, item, choice, q, shared, attend, steps);
+  for (int32_t q = simt::warp(); q < queries; q += kAttendWarps) {
+    // Queries are staged, since other blocks may write results over them.
+    const float of_token =
+        score_token<Shape>(p, step, [&](int32_t e) { return attend.queries.load(q * head_dim + e); });
+    if (simt::lane() == 0) shared.logits.store(Shape::kTile + q, of_token);
   }
+  simt::wait_for_copies();
   simt::block_sync();
+  shared.barriers.wait_for_cluster(kResults, parity);
   HASHEVICT_NO_UNROLL
-  for (int32_t i = share.first + simt::thread_index(); i < share.end; i += kAttendThreads) {
-    const int32_t q = i / quads;
-    const int32_t e = i % quads * kQuad;
-    PartialQuad all = fold_remote_splits<Shape>(steps, shared, q, num_splits, head_dim, e);
-    if (item.is_full()) fold_losers<Shape>(all, steps, shared, q, num_splits, head_dim, e);
-    float values[kQuad];
-    HASHEVICT_UNROLL
-    for (int32_t k = 0; k < kQuad; ++k) values[k] = stored_element(p.evict.v, Shape::kDtype, item, e + k);
-    fold(all, steps.load(q, 2 * kMostSplits), values);
-    store_results({p.out, p.lse}, item.token, item.kv_head * layer.shape.group_size + tile + q, e, all);
+  for (int32_t q = simt::warp(); q < queries; q += kAttendWarps) find_factors<Shape>(item, choice, q, shared, steps);
+  simt::block_sync();
+  const Share share = Share::of(simt::cluster_rank(), head_dim);
+  const int32_t each = share_elements(head_dim, simt::cluster_size());
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = simt::thread_index(); i < queries * share.count; i += kAttendThreads) {
+    const auto q = static_cast<int32_t>(static_cast<uint32_t>(i) / static_cast<uint32_t>(share.count));
+    const int32_t e = i - q * share.count;
+    Partial all{kNegativeInfinity, 0.0F, 0.0F};
+    fold_parts(all, steps, q, 0, num_splits,
+               [&](int32_t split) { return shared.values.load((split * Shape::kTile + q) * each + e); });
+    fold_parts(all, steps, q, kMostSplits, item.is_full() ? num_splits : 0,
+               [&](int32_t split) { return loser_element<Shape>(shared.losers, split * words_of<Shape>(each), e); });
+    fold(all, steps.load(q, 2 * kMostSplits), stored_element(p.evict.v, Shape::kDtype, item, share.first + e));
+    store_result({p.out, p.lse}, item.token, item.kv_head * layer.shape.group_size + tile + q, share.first + e, all);
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/detail/attend_shape.cuh"
+#include "kernels/detail/attend_inputs.cuh"
 #include "kernels/detail/clocks.cuh"
 #include "kernels/detail/step.cuh"
 
@@ -45,14 +45,14 @@ HASHEVICT_DEVICE void project_staged(const Layer& layer, const float* projection
   for (int32_t v = first; v < end; v += 2) {
     const int32_t both[2] = {v * head_dim, (v + 1 < end ? v + 1 : v) * head_dim};
     float sums[2] = {};
-    const float* weight = projection + bit;
+    const float* weight = projection + (bit < bits ? bit : 0);
     HASHEVICT_NO_UNROLL
     for (int32_t base = 0; base < head_dim; base += kMany) {
       float weights[kMany];
       HASHEVICT_UNROLL
       for (int32_t i = 0; i < kMany; ++i) {
         weights[i] = 0.0F;
-        if (bit < bits && base + i / kFew * kFew < head_dim) weights[i] = simt::load_constant(weight);
+        if (base + i / kFew * kFew < head_dim) weights[i] = simt::load_constant(weight);
         weight += bits;
       }
       HASHEVICT_UNROLL
@@ -87,6 +87,53 @@ HASHEVICT_DEVICE void stage_mean(const EvictParams& p, const Head& head, const D
   }
 }
 
+/// centered() for eight elements from `e` on, a multiple of 8.
+HASHEVICT_DEVICE void center_eight(const Layer& layer, const Head& head, int32_t vector, int32_t e,
+                                   float (&values)[8]) {
+  const float* const center = vector == 0 ? head.key_centers : head.query_centers + (vector - 1) * layer.shape.head_dim;
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 8; i += 4) {
+    const simt::Bytes16 some = simt::load16(center + e + i);
+    HASHEVICT_UNROLL
+    for (int32_t k = 0; k < 4; ++k) {
+      values[i + k] = simt::subtract(values[i + k], simt::float_from_bits(some.words[k]));
+    }
+  }
+}
+
+/// weigh_key() by a warp, of the staged key.
+HASHEVICT_DEVICE float weigh_staged_key(const float* weights, int32_t head_dim, const StepShared& shared) {
+  constexpr int32_t kMany = 8;  // divides head_dim
+  float sum = 0.0F;
+  HASHEVICT_NO_UNROLL
+  for (int32_t base = 0; base < head_dim; base += simt::kWarpSize) {
+    const int32_t e = base + simt::lane();
+    const float weight = e < head_dim ? simt::load(weights + e) : 0.0F;
+    const int32_t end = head_dim - base < simt::kWarpSize ? head_dim - base : simt::kWarpSize;
+    HASHEVICT_NO_UNROLL
+    for (int32_t first = 0; first < end; first += kMany) {
+      float key[kMany];
+      shared.key.load_many(base + first, key);
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < kMany; ++i) {
+        sum = simt::fma(simt::shuffle(simt::kFullMask, weight, first + i), key[i], sum);
+      }
+    }
+  }
+  return simt::add(sum, simt::load(weights + head_dim));
+}
+
+/// stage_importance() by a warp.
+HASHEVICT_DEVICE void bring_importance(const EvictParams& p, const Head& head, int64_t token,
+                                       const StepShared& shared) {
+  core::Importance importance = given_importance(p, head.kv_head, token);
+  if (p.layer.rule.weighs_keys) {
+    importance.value = weigh_staged_key(head.importance_weights, p.layer.shape.head_dim, shared);
+  }
+  if (simt::lane() == 0) shared.importance.store(0, importance.value);
+  if (simt::lane() == 0) shared.importance.store(1, importance.slope);
+}
+
 /// encode_token() and make_probe(): the key into code 0; the rule's probe into code 1, or the group's queries into
 /// codes 1, 2, .. Ends with a barrier.
 HASHEVICT_DEVICE void encode_step(const EvictParams& p, const Head& head, const DecodeItem& item,
@@ -100,25 +147,24 @@ HASHEVICT_DEVICE void encode_step(const EvictParams& p, const Head& head, const 
   for (int32_t first = 0; first < num_vectors; first += kStagedVectors) {
     const int32_t count = num_vectors - first < kStagedVectors ? num_vectors - first : kStagedVectors;
     HASHEVICT_NO_UNROLL
-    for (int32_t i = 8 * simt::thread_index(); i < count * head_dim; i += 8 * kAttendThreads) {
-      const int32_t e = i % head_dim;
-      const int32_t vector = first + i / head_dim;
+    for (RowWalk at{8 * simt::thread_index(), head_dim}; at.row < count; at.skip(8 * kAttendThreads)) {
+      const int32_t e = at.e;
+      const int32_t vector = first + at.row;
       float values[8];
       const Vectors x = vector == 0 ? p.k : p.q;
       const int64_t index = vector == 0 ? head.kv_head : int64_t{head.kv_head} * layer.shape.group_size + vector - 1;
       load_eight_of(x, item.token * x.stride[0] + index * x.stride[1], e, values);
       if (vector == 0) shared.key.store_many(e, values);
       if (head.key_centers != nullptr) {
-        HASHEVICT_UNROLL
-        for (int32_t k = 0; k < 8; ++k) values[k] = centered(layer, head, vector, e + k, values[k]);
+        center_eight(layer, head, vector, e, values);
       }
-      shared.staged.store_many(i, values);
+      shared.staged.store_many(at.row * head_dim + e, values);
     }
     if (has_mean) stage_mean(p, head, item, shared);
     simt::block_sync();
     project_staged(layer, head.projection, shared, has_mean ? 2 : count, first);
-    if (first == 0 && layer.rule.facts.needs_importance && simt::thread_index() == kAttendThreads - 1) {
-      stage_importance(p, head, item.token, shared);  // while other warps encode
+    if (first == 0 && layer.rule.facts.needs_importance && simt::warp() == kAttendWarps - 1) {
+      bring_importance(p, head, item.token, shared);  // while other warps encode
     }
     if (layer.rule.facts.probe == core::Probe::zero && simt::thread_index() < words) {
       shared.codes.store(words + simt::thread_index(), 0U);
@@ -159,45 +205,82 @@ struct ScannedRange {
   [[nodiscard]] HASHEVICT_DEVICE bool has(int32_t i) const { return slot(i) < end; }
 };
 
-/// Sums of the distances of slots to the probes.
-template <int32_t kBits, int32_t kScanned>
-HASHEVICT_DEVICE void measure_slots(const Head& head, const StepShared& shared, const Probes& probes,
+/// A word of a slot's code. Codes below 32 bits have one.
+HASHEVICT_DEVICE uint32_t load_code_word(const uint8_t* codes, int32_t hash_bits, int32_t slot, int32_t word) {
+  const uint8_t* const code = codes + int64_t{slot} * (hash_bits / 8);
+  if (hash_bits >= 32) return simt::load(reinterpret_cast<const uint32_t*>(code) + word);
+  return hash_bits == 16 ? simt::load(reinterpret_cast<const uint16_t*>(code)) : simt::load(code);
+}
+
+/// Sums of the distances of slots to the probes, a word of the codes after the other: where codes are longer, their
+/// later words come from the lines that the first one brought near.
+template <int32_t kScanned>
+HASHEVICT_DEVICE void measure_slots(const Head& head, int32_t hash_bits, const StepShared& shared, const Probes& probes,
                                     const ScannedRange& range, uint32_t (&distances)[kScanned]) {
-  Code<kBits> codes[kScanned];
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kScanned; ++i) {
-    codes[i] = {};
-    if (range.has(i)) codes[i] = load_code<kBits>(head.codes, range.slot(i));
-  }
+  const int32_t words = code_words(hash_bits);
   HASHEVICT_NO_UNROLL
-  for (int32_t n = 0; n < probes.count; ++n) {
-    const Code<kBits> probe = shared_code<kBits>(shared.codes, probes.first + n);
+  for (int32_t w = 0; w < words; ++w) {
+    uint32_t codes[kScanned];
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kScanned; ++i) distances[i] += hamming_distance(codes[i], probe);
+    for (int32_t i = 0; i < kScanned; ++i) {
+      codes[i] = range.has(i) ? load_code_word(head.codes, hash_bits, range.slot(i), w) : 0U;
+    }
+    HASHEVICT_NO_UNROLL
+    for (int32_t n = 0; n < probes.count; ++n) {
+      const uint32_t probe = shared.codes.load((probes.first + n) * words + w);
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < kScanned; ++i) {
+        distances[i] += static_cast<uint32_t>(simt::popcount(codes[i] ^ probe));
+      }
+    }
   }
 }
 
-/// Scores of slots. Updates the accumulators of rules that accumulate.
-template <class Rule, int32_t kScanned>
-HASHEVICT_DEVICE void score_slots(const Head& head, const core::StepFacts& facts, const ScannedRange& range,
-                                  const int32_t (&positions)[kScanned], const uint32_t (&distances)[kScanned],
-                                  uint32_t (&scores)[kScanned]) {
-  typename Rule::Accumulator accumulators[kScanned];
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kScanned; ++i) {
-    accumulators[i] = {};
-    if (!range.has(i)) continue;
-    if constexpr (core::kHasAccumulator<Rule>) accumulators[i] = simt::load(accumulator_at<Rule>(head, range.slot(i)));
-    if constexpr (core::kReadsImportance<Rule>) accumulators[i] = importance_at(head, range.slot(i));
-  }
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kScanned; ++i) {
-    if constexpr (Rule::kAccumulates) {
-      accumulators[i] = Rule::update(accumulators[i], distances[i], facts);
-      if (range.has(i)) simt::store(accumulator_at<Rule>(head, range.slot(i)), accumulators[i]);
+/// Two words that hold an accumulator of any rule.
+struct AnyAccumulator {
+  uint32_t words[2];
+
+  template <class Rule>
+  [[nodiscard]] HASHEVICT_DEVICE typename Rule::Accumulator get() const {
+    if constexpr (core::kReadsImportance<Rule>) {
+      return {simt::float_from_bits(words[0]), simt::float_from_bits(words[1])};
+    } else if constexpr (core::kHasAccumulator<Rule>) {
+      return static_cast<typename Rule::Accumulator>(words[0]);
+    } else {
+      return {};
     }
-    scores[i] = Rule::score(accumulators[i], distances[i], positions[i], facts);
   }
+};
+
+/// The accumulators of slots, whose loads are in flight together.
+template <int32_t kScanned>
+HASHEVICT_DEVICE void load_accumulators(const core::RuleFacts& facts, const Head& head, const ScannedRange& range,
+                                        AnyAccumulator (&all)[kScanned]) {
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < kScanned; ++i) {
+    all[i] = {};
+    if (!range.has(i)) continue;
+    if (facts.needs_importance) {
+      const core::Importance importance = importance_at(head, range.slot(i));
+      all[i] = {{simt::bits_of_float(importance.value), simt::bits_of_float(importance.slope)}};
+    } else if (facts.accumulator_bytes == 4) {
+      all[i].words[0] = simt::load(reinterpret_cast<const uint32_t*>(head.accumulators) + range.slot(i));
+    } else if (facts.accumulator_bytes == 1) {
+      all[i].words[0] = simt::load(reinterpret_cast<const uint8_t*>(head.accumulators) + range.slot(i));
+    }
+  }
+}
+
+/// The score of a slot. Updates the accumulators of rules that accumulate.
+template <class Rule>
+HASHEVICT_DEVICE uint32_t score_slot(const Head& head, const core::StepFacts& facts, int32_t slot, int32_t position,
+                                     uint32_t distance, const AnyAccumulator& given) {
+  auto accumulator = given.get<Rule>();
+  if constexpr (Rule::kAccumulates) {
+    accumulator = Rule::update(accumulator, distance, facts);
+    simt::store(accumulator_at<Rule>(head, slot), accumulator);
+  }
+  return Rule::score(accumulator, distance, position, facts);
 }
 
 /// This thread's best candidate among slots [first_slot, end). The block's threads take slots in turn; a thread's slots
@@ -213,24 +296,27 @@ HASHEVICT_DEVICE Candidate scan_slots(const Layer& layer, const Head& head, cons
        range.first += kScanned * kAttendThreads) {
     int32_t positions[kScanned];
     uint32_t distances[kScanned] = {};
-    uint32_t scores[kScanned];
+    AnyAccumulator accumulators[kScanned];
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kScanned; ++i)
       positions[i] = range.has(i) ? simt::load(head.positions + range.slot(i)) : -1;
-    if (probes.count > 0) {
-      visit_bits(layer.rule.hash_bits, [&](auto bits) {
-        measure_slots<decltype(bits)::value, kScanned>(head, shared, probes, range, distances);
+    load_accumulators(layer.rule.facts, head, range, accumulators);
+    if (probes.count > 0) measure_slots<kScanned>(head, layer.rule.hash_bits, shared, probes, range, distances);
+    HASHEVICT_NO_UNROLL
+    for (int32_t slot = range.first, i = 0; i < kScanned && slot < end; ++i, slot += kAttendThreads) {
+      const int32_t position = positions[0];
+      const uint32_t score = core::visit_rule(layer.rule.kind, [&](auto rule) {
+        return score_slot<decltype(rule)>(head, facts, slot, position, distances[0], accumulators[0]);
       });
-    }
-    core::visit_rule(layer.rule.kind, [&](auto rule) {
-      score_slots<decltype(rule), kScanned>(head, facts, range, positions, distances, scores);
-    });
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kScanned; ++i) {
-      const int32_t position = positions[i];
-      if (!range.has(i) || position < head.num_sink_tokens || position >= item.position - head.recent_window) continue;
-      const uint64_t key = eviction_key(layer, scores[i], position, range.slot(i), position >= head.prompt_length);
-      if (key > best.key) best = {key, range.slot(i)};
+      HASHEVICT_UNROLL
+      for (int32_t k = 0; k + 1 < kScanned; ++k) {  // the next slot's numbers move to the front, so registers hold all
+        positions[k] = positions[k + 1];
+        distances[k] = distances[k + 1];
+        accumulators[k] = accumulators[k + 1];
+      }
+      if (position < head.num_sink_tokens || position >= item.position - head.recent_window) continue;
+      const uint64_t key = eviction_key(layer, score, position, slot, position >= head.prompt_length);
+      if (key > best.key) best = {key, slot};
     }
   }
   return best;
@@ -270,6 +356,14 @@ HASHEVICT_DEVICE Candidate best_of_block(const Candidate& own, const WarpCandida
   return best;
 }
 
+/// A candidate, with slot 0 if it names no slot of the head. Where two rows name one sequence, their blocks share
+/// tickets and may disagree on the number of splits, so a block may read what another launch, or another use of the
+/// memory, left there.
+HASHEVICT_DEVICE Candidate in_head(const Candidate& candidate, int32_t capacity) {
+  const int32_t slot = candidate.slot;
+  return {candidate.key, slot >= 0 && slot < capacity ? slot : 0};
+}
+
 /// Scans the slots of one split for the token that encode_step() encoded. @return the split's candidate, the same for
 /// all threads; key 0 means none, as in a cache that is not yet full
 template <int32_t kScanned>
@@ -290,15 +384,20 @@ HASHEVICT_DEVICE void overwrite(const EvictParams& p, const Head& head, const De
                                 const StepShared& shared) {
   const Layer& layer = p.layer;
   if (layer.rule.facts.needs_key_sums) {
+    HASHEVICT_NO_UNROLL
     for (int32_t e = simt::thread_index(); e < layer.shape.head_dim; e += kAttendThreads) {
       simt::store(head.key_sums + e, simt::add(simt::load(head.key_sums + e), shared.key.load(e)));
     }
   }
   store_rows(layer, head, p.k, p.v, item.token, slot);
+  const int32_t code_bytes = layer.rule.hash_bits / 8;
+  if (simt::thread_index() < code_bytes) {
+    const int32_t byte = simt::thread_index();
+    simt::store(head.codes + int64_t{slot} * code_bytes + byte,
+                static_cast<uint8_t>(shared.codes.load(byte / 4) >> byte % 4 * 8));
+  }
   if (simt::thread_index() != 0) return;
   replace_position(p, head, item.token, item.position, slot);
-  visit_bits(layer.rule.hash_bits,
-             [&](auto bits) { store_code(head.codes, slot, shared_code<decltype(bits)::value>(shared.codes, 0)); });
   core::visit_rule(layer.rule.kind, [&](auto rule) { replace_accumulator<decltype(rule)>(head, shared, slot); });
 }
 

@@ -46,15 +46,49 @@ HASHEVICT_DEVICE bool is_aligned(const void* data, DType dtype, int64_t index) {
   return is_aligned(static_cast<const unsigned char*>(data) + index * size_of(dtype));
 }
 
+struct Eight {
+  float values[8];
+};
+
+/// Eight elements, `stride` apart, from `index` on, widened. It is no part of its callers, and so exists once in a
+/// kernel: it takes numbers and an address of global memory alone.
+HASHEVICT_NOINLINE Eight load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
+  const auto* const address = static_cast<const unsigned char*>(simt::in_global_memory(data)) + index * size_of(dtype);
+  const bool wide = dtype == DType::float32;
+  Eight eight;
+  uint32_t words[8] = {};
+  if (stride == 1 && is_aligned(address)) {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 2; ++i) {
+      if (i > 0 && !wide) break;
+      const simt::Bytes16 part = simt::load16(address + 16 * i);
+      HASHEVICT_UNROLL
+      for (int32_t k = 0; k < 4; ++k) words[4 * i + k] = part.words[k];
+    }
+  } else {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 8; ++i) {
+      const auto* const element = address + i * stride * size_of(dtype);
+      if (wide) {
+        words[i] = simt::load(reinterpret_cast<const uint32_t*>(element));
+      } else {
+        words[i / 2] |= uint32_t{simt::load(reinterpret_cast<const uint16_t*>(element))} << i % 2 * 16;
+      }
+    }
+  }
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 8; ++i) {
+    const uint32_t half = i % 2 == 0 ? words[i / 2] & 0xFFFFU : words[i / 2] >> 16;
+    eight.values[i] = wide ? simt::float_from_bits(words[i]) : widen(static_cast<uint16_t>(half), dtype);
+  }
+  return eight;
+}
+
 /// Eight elements of a vector of the call from element `e` on, widened.
 HASHEVICT_DEVICE void load_eight_of(const Vectors& x, int64_t place, int32_t e, float (&values)[8]) {
-  const int64_t index = place + e * x.stride[2];
-  if (x.stride[2] == 1 && is_aligned(x.data, x.dtype, index)) return load_eight(x.data, x.dtype, index, values);
-  const auto* address = static_cast<const unsigned char*>(x.data) + index * size_of(x.dtype);
+  const Eight eight = load_eight_apart(x.data, x.dtype, place + e * x.stride[2], x.stride[2]);
   HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 8; ++i, address += x.stride[2] * size_of(x.dtype)) {
-    values[i] = load_element(address, x.dtype, 0);
-  }
+  for (int32_t i = 0; i < 8; ++i) values[i] = eight.values[i];
 }
 
 /// Whether every vector starts at a multiple of 16 bytes.

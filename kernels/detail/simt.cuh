@@ -27,7 +27,7 @@ inline constexpr int32_t kSharedAlignment = 16;
 template <class T>
 HASHEVICT_HOST_DEVICE constexpr int32_t shared_bytes(int32_t count) {
   const auto bytes = static_cast<int32_t>(sizeof(T)) * count;
-  return (bytes + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
+  return (bytes + kSharedAlignment - 1) & -kSharedAlignment;
 }
 
 }  // namespace hashevict::simt

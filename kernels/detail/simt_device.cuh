@@ -12,7 +12,8 @@
 #define HASHEVICT_KERNEL(...) __global__ void __launch_bounds__(__VA_ARGS__)
 /// Marks functions that kernels call.
 #define HASHEVICT_DEVICE __device__ __forceinline__
-/// Marks large functions that run once a block: compiled once per file instead of into each kernel.
+/// Marks functions whose code a kernel has once, however often it calls them. They take numbers, and addresses that
+/// they pass through in_global_memory(): a reference would turn what it refers to into local memory.
 #define HASHEVICT_NOINLINE __device__ __noinline__ inline
 /// Marks a kernel parameter that such functions take by reference, so that it is not copied.
 #define HASHEVICT_GRID_CONSTANT const __grid_constant__
@@ -37,10 +38,10 @@ HASHEVICT_DEVICE int32_t block_y() {
   return static_cast<int32_t>(blockIdx.y);
 }
 HASHEVICT_DEVICE int32_t lane() {
-  return thread_index() % kWarpSize;
+  return static_cast<int32_t>(threadIdx.x % uint32_t{kWarpSize});
 }
 HASHEVICT_DEVICE int32_t warp() {
-  return thread_index() / kWarpSize;
+  return static_cast<int32_t>(threadIdx.x / uint32_t{kWarpSize});
 }
 
 /// Programmatic dependent launch, on devices from sm_90 on. Launches on older devices never overlap.
@@ -103,6 +104,10 @@ HASHEVICT_DEVICE uint64_t block_max(uint64_t key) {
 template <class T>
 HASHEVICT_DEVICE T load(const T* address) {
   return *address;
+}
+template <class T>
+HASHEVICT_DEVICE T* in_global_memory(T* address) {
+  return static_cast<T*>(__cvta_global_to_generic(__cvta_generic_to_global(address)));
 }
 // Loads through the read-only path (ld.global.nc). It may keep lines from before the launch, and no wait for the launch
 // before orders it. For projections alone, hence floats only.

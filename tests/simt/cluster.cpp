@@ -63,31 +63,31 @@ void Executor::wait_for_cluster(Place place) {
   ++thread.phases;
 }
 
-/// Counts a thread that has ended as arrived. Its block must not end before others have read its shared memory.
+/// Counts a thread that has ended as arrived. Its block must not end before all has landed that others push to it.
 void Executor::leave_cluster(Thread& thread) {
   Block& block = *thread.block;
   Cluster& cluster = *block.cluster;
   if (thread.has_arrived) fail(text_of_thread() + " ended before it waited at the cluster's barrier");
   if (block_ended_ && block.num_flying > 0) fail(text_of_thread() + " ended before the block's bulk copies landed");
-  if (block_ended_) check_remote_accesses(block);
+  if (block_ended_) check_pushes(block);
   --cluster.num_live;
   if (cluster.num_arrived > 0 && cluster.num_arrived == cluster.num_live) complete_cluster_phase(cluster);
 }
 
-void Executor::check_remote_accesses(const Block& block) const {
-  for (const RemoteAccess& access : block.remote) {
-    const bool ordered = std::any_of(block.threads.begin(), block.threads.end(), [&](const auto& thread) {
-      return thread->progress.knows(access.block, access.barriers);
-    });
-    if (ordered) continue;
-    fail("block " + std::to_string(block.index) + " ends while block " + std::to_string(access.block) +
-         " may still use its shared memory at " + text_of(access.place));
+/// Some thread of a block must have waited for each push to it, or the block might end before the push lands.
+void Executor::check_pushes(const Block& block) const {
+  for (std::size_t i = 0; i < block.num_shared; ++i) {
+    for (const auto& [first, target] : block.shared[i]->targets) {
+      const auto knows = [&, &pushed = target](const auto& thread) {
+        return knows_phase(*thread, *pushed.barrier, pushed.phase);
+      };
+      if (!target.is_pushed || std::any_of(block.threads.begin(), block.threads.end(), knows)) continue;
+      fail("block " + std::to_string(block.index) + " ended before it waited for the push at " + text_of(target.place));
+    }
   }
 }
 
-SharedRegion& Executor::access_remote(const SharedRegion& own, int32_t rank, int32_t first, int32_t count,
-                                      AccessKind kind, Place place) {
-  maybe_yield();
+Executor::Block& Executor::block_of_cluster(int32_t rank, Place place) const {
   const Thread& thread = *thread_;
   const auto size = static_cast<int32_t>(thread.block->cluster->blocks.size());
   if (rank < 0 || rank >= size) {
@@ -96,29 +96,73 @@ SharedRegion& Executor::access_remote(const SharedRegion& own, int32_t rank, int
   }
   const int32_t index = thread.progress.block / size * size + rank;
   Block* const target = thread.block->cluster->blocks[static_cast<std::size_t>(rank)];
-  if (target == nullptr) fail_access("remote shared", place, "block " + std::to_string(index) + " has ended");
-  const bool same = target == thread.block;
-  if (!same && !thread.progress.knows(index, 0)) {
+  if (target == nullptr || target->num_done == launch_.threads) {
+    fail_access("remote shared", place, "block " + std::to_string(index) + " has ended");
+  }
+  if (target != thread.block && !thread.progress.knows(index, 0)) {
     fail_access("remote shared", place, "no barrier of the cluster says that block " + std::to_string(index) + " runs");
   }
-  if (own.index >= target->num_shared || target->shared[own.index]->count != own.count ||
-      target->shared[own.index]->element_bytes != own.element_bytes) {
-    fail_access("remote shared", place, "block " + std::to_string(index) + " has no such array");
+  return *target;
+}
+
+/// The array of a block that corresponds to `own`, which the calling block has taken.
+SharedRegion& Executor::region_of(Block& block, const SharedRegion& own, Place place) const {
+  if (own.index >= block.num_shared || block.shared[own.index]->count != own.count ||
+      block.shared[own.index]->element_bytes != own.element_bytes) {
+    fail_access("remote shared", place, "block " + std::to_string(block.index) + " has no such array");
   }
-  SharedRegion& region = *target->shared[own.index];
+  return *block.shared[own.index];
+}
+
+Mbarrier& Executor::remote_barrier(Block& block, const SharedRegion& own_barriers, int32_t i, Place place) {
+  SharedRegion& region = region_of(block, own_barriers, place);
+  check_range(region, i, 1, place);
+  record_shared(region, i, 1, AccessKind::read, place);  // behind the initialisation, as this thread knows
+  Mbarrier& barrier = region.barriers[static_cast<std::size_t>(i)];
+  barrier.is_remote = true;
+  return barrier;
+}
+
+void Executor::arrive_at(const SharedRegion& own_barriers, int32_t rank, int32_t i, int64_t bytes, Place place) {
+  maybe_yield();
+  Block& block = block_of_cluster(rank, place);
+  Mbarrier& barrier = remote_barrier(block, own_barriers, i, place);
+  check_arrival(barrier, i, place);
+  barrier.fenced.learn(thread_->progress.block, thread_->fenced);
+  barrier.bytes += bytes;
+  --barrier.pending;
+  try_complete(block, barrier);
+}
+
+void Executor::push(const SharedRegion& own, int32_t rank, int32_t first, const void* bytes,
+                    const SharedRegion& own_barriers, int32_t barrier, Place place) {
+  maybe_yield();
+  Block& block = block_of_cluster(rank, place);
+  SharedRegion& region = region_of(block, own, place);
+  const auto count = kCopiedBytes / static_cast<int32_t>(region.element_bytes);
   check_range(region, first, count, place);
-  if (!region.targets.empty()) fail_access("remote shared", place, "access to what bulk copies fill");
-  record_shared(region, first, count, kind, place);
-  if (same) return region;
-  const auto known = std::find_if(target->remote.begin(), target->remote.end(),
-                                  [&](const RemoteAccess& access) { return access.block == thread.progress.block; });
-  const RemoteAccess access{thread.progress.block, thread.progress.barriers, place};
-  if (known == target->remote.end()) {
-    target->remote.push_back(access);
-  } else if (known->barriers <= access.barriers) {
-    *known = access;
+  Mbarrier& completes = remote_barrier(block, own_barriers, barrier, place);
+  const auto old = region.targets.find(first);
+  if (old != region.targets.end() && !old->second.landed) {
+    fail_access("remote shared", place,
+                "push over elements whose push at " + text_of(old->second.place) + " may not have landed");
   }
-  return region;
+  for (int32_t i = first; i < first + count; ++i) {
+    const Conflict conflict = conflict_of(cell_of(region, i), cross_, AccessKind::write, thread_->progress);
+    if (conflict) fail_access("remote shared", place, conflict.text(AccessKind::write, thread_->progress));
+  }
+  BulkTarget& target = region.targets[first];
+  target = {};
+  target.count = count;
+  target.is_pushed = true;
+  std::memcpy(target.pushed.data(), bytes, target.pushed.size());
+  target.from = target.pushed.data();
+  target.barrier = &completes;
+  target.phase = completes.phase;
+  target.place = place;
+  fill_randomly(region, first, kCopiedBytes);
+  flying_.push_back({&block, &region, first});
+  ++block.num_flying;
 }
 
 void Executor::learn(std::vector<uint64_t>& known, const std::vector<uint64_t>& other) {
@@ -170,14 +214,17 @@ Mbarrier& Executor::barrier_at(SharedRegion& region, int32_t i, Place place) {
   return region.barriers[static_cast<std::size_t>(i)];
 }
 
+void Executor::check_arrival(const Mbarrier& barrier, int32_t i, Place place) const {
+  if (barrier.pending > 0) return;
+  fail_access(
+      "shared", place,
+      "more than " + std::to_string(barrier.count) + " arrivals at mbarrier " + std::to_string(i) + " in one phase");
+}
+
 void Executor::arrive(SharedRegion& region, int32_t i, int64_t bytes, Place place) {
   maybe_yield();
   Mbarrier& barrier = barrier_at(region, i, place);
-  if (barrier.pending == 0) {
-    fail_access(
-        "shared", place,
-        "more than " + std::to_string(barrier.count) + " arrivals at mbarrier " + std::to_string(i) + " in one phase");
-  }
+  check_arrival(barrier, i, place);
   note_time(*thread_);
   learn(barrier.arriving, thread_->known_times);
   barrier.bytes += bytes;
@@ -189,6 +236,7 @@ void Executor::try_complete(Block& block, Mbarrier& barrier) {
   if (barrier.pending > 0 || barrier.bytes != 0) return;
   barrier.pending = barrier.count;
   barrier.completed = barrier.arriving;
+  barrier.completed_fences = barrier.fenced;
   ++barrier.phase;
   for (const auto& thread : block.threads) {
     const bool waits = thread->state == State::waiting && thread->meeting == Meeting::mbarrier_wait;
@@ -196,7 +244,7 @@ void Executor::try_complete(Block& block, Mbarrier& barrier) {
   }
 }
 
-void Executor::wait_for_phase(SharedRegion& region, int32_t i, uint32_t parity, Place place) {
+void Executor::wait_for_phase(SharedRegion& region, int32_t i, uint32_t parity, bool of_cluster, Place place) {
   maybe_yield();
   Thread& thread = *thread_;
   Mbarrier& barrier = barrier_at(region, i, place);
@@ -208,6 +256,13 @@ void Executor::wait_for_phase(SharedRegion& region, int32_t i, uint32_t parity, 
     thread.state = State::waiting;
     thread.fiber->suspend();
     if (cancelled_) throw Cancelled{};
+  }
+  if (barrier.is_remote && !of_cluster) {
+    fail_access("shared", place, "the wait covers the own block alone, but other blocks arrive at the mbarrier");
+  }
+  if (of_cluster) {
+    thread.progress.own_clock.learn(barrier.completed_fences);
+    thread.block->told = true;
   }
   learn(thread.known_times, barrier.completed);
   if (thread.waited.size() <= barrier.number) thread.waited.resize(barrier.number + 1, 0);
@@ -234,14 +289,18 @@ void Executor::start_bulk_copy(SharedRegion& region, int32_t first, const void* 
   target.thread = thread_->progress.thread;
   target.place = place;
   target.last_reads.resize(static_cast<std::size_t>(launch_.threads), 0);
+  fill_randomly(region, first, bytes);
+  region.targets[first] = std::move(target);
+  flying_.push_back({thread_->block, &region, first});
+  ++thread_->block->num_flying;
+}
+
+void Executor::fill_randomly(SharedRegion& region, int32_t first, int32_t bytes) {
   unsigned char* const to = region.bytes.data() + static_cast<std::size_t>(first) * region.element_bytes;
   for (int32_t i = 0; i < bytes; i += 8) {
     const uint64_t word = random_();
     std::memcpy(to + i, &word, sizeof word);
   }
-  region.targets[first] = std::move(target);
-  flying_.push_back({thread_->block, &region, first});
-  ++thread_->block->num_flying;
 }
 
 /// Removes the targets that a new copy overwrites: they have landed, and nobody reads them any more.
@@ -274,12 +333,23 @@ void Executor::read_bulk(SharedRegion& region, int32_t first, int32_t count, Pla
                   "read of element " + std::to_string(i) + " before its copy at " + text_of(target.place) +
                       " has landed and the thread waited for it");
     }
-    target.last_reads[static_cast<std::size_t>(thread_->progress.thread)] = ++time_;
-    i = at->first + target.count;
+    const int32_t end = at->first + target.count;
+    if (target.is_pushed) {  // by another block, for which cells tell who reads
+      record_reads(region, i, std::min(end, first + count), place);
+    } else {
+      target.last_reads[static_cast<std::size_t>(thread_->progress.thread)] = ++time_;
+    }
+    i = end;
   }
 }
 
-/// Copies land at any time, and at the latest when nothing else can happen.
+void Executor::record_reads(SharedRegion& region, int32_t first, int32_t end, Place place) {
+  for (int32_t i = first; i < end; ++i) {
+    record(cell_of(region, i), cross_, AccessKind::read, thread_->progress, number_of(place));
+  }
+}
+
+/// Copies and pushes land at any time, and at the latest when nothing else can happen.
 bool Executor::may_land() {
   constexpr uint32_t kOneIn = 24;
   return !flying_.empty() && (ready_.empty() || random_.below(kOneIn) == 0);
@@ -290,11 +360,12 @@ void Executor::land(std::size_t flying) {
   flying_[flying] = flying_.back();
   flying_.pop_back();
   BulkTarget& target = copy.region->targets.at(copy.first);
-  thread_ = copy.block->threads[static_cast<std::size_t>(target.thread)].get();
   const std::size_t bytes = static_cast<std::size_t>(target.count) * copy.region->element_bytes;
-  // Until now the source had to stay as it was.
-  const Conflict conflict = global_->record(target.from, bytes, AccessKind::read, thread_->progress, target.place);
-  if (conflict) fail_access("global", target.place, conflict.text(AccessKind::read, thread_->progress));
+  if (!target.is_pushed) {  // until now the source had to stay as it was
+    thread_ = copy.block->threads[static_cast<std::size_t>(target.thread)].get();
+    const Conflict conflict = global_->record(target.from, bytes, AccessKind::read, thread_->progress, target.place);
+    if (conflict) fail_access("global", target.place, conflict.text(AccessKind::read, thread_->progress));
+  }
   std::memcpy(copy.region->bytes.data() + static_cast<std::size_t>(copy.first) * copy.region->element_bytes,
               target.from, bytes);
   target.landed = true;

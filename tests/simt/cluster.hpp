@@ -28,28 +28,6 @@ inline void cluster_wait(Place place = Place::here()) {
   Executor::current().wait_for_cluster(place);
 }
 
-/// Reads and writes the same array in the shared memory of block `rank` of the cluster. That block must run, as the
-/// first barrier of the cluster says, and must not end before another barrier.
-template <class T>
-T load_from(const SharedArray<T>& array, int32_t rank, int32_t i, Place place = Place::here()) {
-  const SharedRegion& region = Executor::current().access_remote(array.region(), rank, i, 1, AccessKind::read, place);
-  T value;
-  std::memcpy(&value, region.bytes.data() + static_cast<std::size_t>(i) * sizeof(T), sizeof value);
-  return value;
-}
-template <class T, int32_t kCount>
-void load_many_from(const SharedArray<T>& array, int32_t rank, int32_t i, T (&values)[kCount],
-                    Place place = Place::here()) {
-  const SharedRegion& region =
-      Executor::current().access_remote(array.region(), rank, i, kCount, AccessKind::read, place);
-  std::memcpy(values, region.bytes.data() + static_cast<std::size_t>(i) * sizeof(T), sizeof values);
-}
-template <class T>
-void store_to(const SharedArray<T>& array, int32_t rank, int32_t i, T value, Place place = Place::here()) {
-  SharedRegion& region = Executor::current().access_remote(array.region(), rank, i, 1, AccessKind::write, place);
-  std::memcpy(region.bytes.data() + static_cast<std::size_t>(i) * sizeof(T), &value, sizeof value);
-}
-
 /// mbarriers in the block's shared memory. A phase completes when all arrivals have come and all expected bytes have
 /// landed. Phase n has parity n % 2.
 class Mbarriers {
@@ -71,9 +49,18 @@ class Mbarriers {
   void arrive_and_expect(int32_t i, int32_t bytes, Place place = Place::here()) const {
     Executor::current().arrive(words_.region(), i, bytes, place);
   }
+  /// The same at the mbarrier of block `rank` of the cluster, which is known to be initialised. What came before the
+  /// thread's last thread_fence() is done for those who wait_for_cluster() for the phase, and nothing else.
+  void arrive_at(int32_t rank, int32_t i, int32_t bytes, Place place = Place::here()) const {
+    Executor::current().arrive_at(words_.region(), rank, i, bytes, place);
+  }
   /// Waits until the phase of this parity has completed; it is the current phase or the one before.
   void wait(int32_t i, uint32_t parity, Place place = Place::here()) const {
-    Executor::current().wait_for_phase(words_.region(), i, parity, place);
+    Executor::current().wait_for_phase(words_.region(), i, parity, false, place);
+  }
+  /// The same for an mbarrier where blocks of the cluster arrive or push.
+  void wait_for_cluster(int32_t i, uint32_t parity, Place place = Place::here()) const {
+    Executor::current().wait_for_phase(words_.region(), i, parity, true, place);
   }
   [[nodiscard]] SharedRegion& region() const { return words_.region(); }
 
@@ -89,6 +76,18 @@ template <class T>
 void start_bulk_copy(const SharedArray<T>& array, int32_t first, const void* from, int32_t bytes,
                      const Mbarriers& barriers, int32_t barrier, Place place = Place::here()) {
   Executor::current().start_bulk_copy(array.region(), first, from, bytes, barriers.region(), barrier, place);
+}
+
+/// Starts to write 16 bytes to the elements from `first` on, a multiple of their number, of the same array in the
+/// shared memory of block `rank` of the cluster. The bytes count for that block's mbarrier `barrier`, which is known to
+/// be initialised, and are there for those who have waited for its phase. The block must run, as the first barrier of
+/// the cluster says, and must not end before; the calling one may. Nothing but pushes writes the elements. A barrier of
+/// the cluster lies between reading them and the next push to them.
+template <class T, int32_t kCount>
+void push(const SharedArray<T>& array, int32_t rank, int32_t first, const T (&values)[kCount],
+          const Mbarriers& barriers, int32_t barrier, Place place = Place::here()) {
+  static_assert(sizeof values == sizeof(Bytes16) && sizeof(T) == 4);
+  Executor::current().push(array.region(), rank, first, &values, barriers.region(), barrier, place);
 }
 
 /// Orders what this thread has written to global memory before bulk copies that start behind the next barrier.

@@ -6,53 +6,120 @@
 namespace hashevict::simt {
 namespace {
 
-/// Blocks leave a number each in shared memory, which their neighbours read.
-struct Exchange {
-  bool starts = true;     ///< a barrier before the first remote access
-  bool exchanges = true;  ///< between the writes and the reads
-  bool ends = true;       ///< before the blocks end
-
-  void run_block() const {
-    const auto numbers = SharedMemory{}.take<int32_t>(2);
-    const int32_t other = 1 - cluster_rank();
-    if (starts) sync();
-    if (thread_index() == 0) store_to(numbers, other, 0, 5);
-    if (thread_index() == 0) numbers.store(1, 6);
-    if (exchanges) sync();
-    if (thread_index() == 33) load_from(numbers, other, 1);
-    if (ends) sync();
-  }
-  static void sync() {
-    cluster_arrive();
-    cluster_wait();
-  }
-};
-
-void expect_report_of(const Exchange& exchange, const std::string& word) {
+void expect_report_of(Exchange exchange, const std::string& word) {
   for (const int32_t at_once : {1, 6}) {
-    Launch launch = cluster_launch(0, 2, shared_bytes<int32_t>(2));
+    Launch launch = cluster_launch(0, 2, Exchange::shared(2));
     launch.blocks_at_once = at_once;
-    expect_report(launch, {word, "shared memory", "cluster_report_test.cpp"}, [&] { exchange.run_block(); });
+    expect_report(launch, {word}, [&] { exchange.run_block(); });
   }
 }
 
-TEST(ClusterReports, RemoteAccessBeforeTheOtherBlockIsKnownToRun) {
+TEST(ClusterReports, PushBeforeTheOtherBlockIsKnownToRun) {
   expect_report_of({.starts = false}, "no barrier of the cluster says that block");
 }
 
-TEST(ClusterReports, RemoteReadBeforeTheClustersBarrier) {
-  expect_report(cluster_launch(0, 2, shared_bytes<int32_t>(2)), {"shared memory", "cluster_report_test.cpp"},
-                [&] { Exchange{.exchanges = false}.run_block(); });
+TEST(ClusterReports, PushBeforeTheReceiversMbarrierIsInitialised) {
+  expect_report(cluster_launch(0, 2, 16 + Mbarriers::bytes(1)), {"shared memory", "uninitialised"}, [] {
+    SharedMemory memory;
+    const auto numbers = memory.take<int32_t>(4);
+    const Mbarriers barriers{memory, 1};
+    Exchange::sync();
+    if (thread_index() == 0) push(numbers, 1 - cluster_rank(), 0, {1, 2, 3, 4}, barriers, 0);
+    block_sync();
+  });
 }
 
-TEST(ClusterReports, BlockThatEndsWhileOthersReadItsMemory) {
-  expect_report(cluster_launch(0, 2, shared_bytes<int32_t>(2)), {"shared memory"},
-                [&] { Exchange{.ends = false}.run_block(); });
+TEST(ClusterReports, InitialisationThatIsNotOrderedBeforeThePush) {
+  expect_report(cluster_launch(0, 2, 16 + Mbarriers::bytes(1)), {"shared memory"}, [] {
+    SharedMemory memory;
+    const auto numbers = memory.take<int32_t>(4);
+    const Mbarriers barriers{memory, 1};
+    Exchange::sync();
+    if (thread_index() == 0) barriers.init(0, 2);
+    block_sync();
+    if (thread_index() == 0) push(numbers, 1 - cluster_rank(), 0, {1, 2, 3, 4}, barriers, 0);
+    Exchange::sync();
+  });
+}
+
+TEST(ClusterReports, BytesThatNobodyExpects) {
+  expect_report_of({.missing_bytes = 16}, "seed");  // reads of what has not landed, or a phase that never completes
+}
+
+TEST(ClusterReports, BytesThatNobodyPushes) {
+  expect_report_of({.missing_bytes = -16}, "wait in mbarrier_wait");
+}
+
+TEST(ClusterReports, SenderThatDoesNotArrive) {
+  expect_report_of({.arrives = false}, "wait in mbarrier_wait");
+}
+
+TEST(ClusterReports, ReadBeforeThePushHasLanded) {
+  expect_report_of({.waits = false}, "read of");
+}
+
+TEST(ClusterReports, WrongPhaseOfAnExchange) {
+  expect_report_of({.wrong_phase = 1}, "seed");  // early reads, or a wait that never ends
+}
+
+TEST(ClusterReports, WaitThatDoesNotCoverOtherBlocks) {
+  expect_report_of({.covers = false}, "the wait covers the own block alone");
+}
+
+TEST(ClusterReports, PushOverWhatTheReceiverMayStillRead) {
+  expect_report_of({.ends = false}, "shared memory");
+}
+
+TEST(ClusterReports, BlockThatEndsWhilePushesFly) {
+  expect_report(cluster_launch(0, 2, 16 + Mbarriers::bytes(1)), {"ended"}, [] {
+    SharedMemory memory;
+    const auto numbers = memory.take<int32_t>(4);
+    const Mbarriers barriers{memory, 1};
+    if (thread_index() == 0) barriers.init(0, 2);
+    Exchange::sync();
+    if (thread_index() == 0) push(numbers, 1 - cluster_rank(), 0, {1, 2, 3, 4}, barriers, 0);
+  });
+}
+
+TEST(ClusterReports, WritesThatAreNotFencedBeforeTheArrival) {
+  int32_t number = 0;
+  for (const bool fences : {false, true}) {
+    expect_report(cluster_launch(0, 2, Mbarriers::bytes(1), 1), {"global memory", "conflicts between blocks"}, [&] {
+      SharedMemory memory;
+      const Mbarriers barriers{memory, 1};
+      if (thread_index() == 0) barriers.init(0, 1);
+      Exchange::sync();
+      if (cluster_rank() == 0) {
+        if (fences && thread_index() == 0) thread_fence();  // too early
+        if (thread_index() == 63) store(&number, 7);
+        block_sync();
+        if (thread_index() == 0) barriers.arrive_at(1, 0, 0);
+        return;
+      }
+      barriers.wait_for_cluster(0, 0);
+      load(&number);
+    });
+  }
+}
+
+TEST(ClusterReports, WriteByThreadsToWhatPushesFill) {
+  expect_report(cluster_launch(0, 1, 16 + Mbarriers::bytes(1)), {"write to what bulk copies fill"}, [] {
+    SharedMemory memory;
+    const auto numbers = memory.take<int32_t>(4);
+    const Mbarriers barriers{memory, 1};
+    if (thread_index() == 0) barriers.init(0, 1);
+    Exchange::sync();
+    if (thread_index() == 0) push(numbers, 0, 0, {1, 2, 3, 4}, barriers, 0);
+    if (thread_index() == 0) numbers.store(0, 1);
+    block_sync();
+  });
 }
 
 TEST(ClusterReports, RankOutsideOfTheCluster) {
-  expect_report(cluster_launch(0, 2, shared_bytes<int32_t>(1)), {"rank 2, but the cluster has 2 blocks"},
-                [] { load_from(SharedMemory{}.take<int32_t>(1), 2, 0); });
+  expect_report(cluster_launch(0, 2, Mbarriers::bytes(1)), {"rank 2, but the cluster has 2 blocks"}, [] {
+    SharedMemory memory;
+    Mbarriers{memory, 1}.arrive_at(2, 0, 0);
+  });
 }
 
 TEST(ClusterReports, GlobalMemoryBetweenArrivalAndWait) {

@@ -9,39 +9,51 @@
 namespace hashevict::simt {
 namespace {
 
-TEST(Cluster, BlocksExchangeNumbersBothWays) {
+TEST(Cluster, BlocksPushNumbersToEachOther) {
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     for (const int32_t cluster : {1, 2, 8}) {
-      Launch launch = cluster_launch(seed, cluster, 2 * shared_bytes<int32_t>(8));
+      Exchange exchange;
+      Launch launch = cluster_launch(seed, cluster, Exchange::shared(cluster));
       launch.blocks_at_once = seed % 2 == 0 ? 1 : 20;
-      std::vector<int32_t> sums(static_cast<std::size_t>(launch.grid_x));
+      exchange.sums.resize(static_cast<std::size_t>(launch.grid_x));
       run(launch, [&] {
-        SharedMemory memory;
-        const auto given = memory.take<int32_t>(8);
-        const auto kept = memory.take<int32_t>(8);
         EXPECT_EQ(cluster_size(), cluster);
         EXPECT_EQ(cluster_rank(), block_x() % cluster);
-        cluster_arrive();
-        if (thread_index() == 40) kept.store(0, block_x() + 1);
-        cluster_wait();
-        if (thread_index() < cluster) store_to(given, thread_index(), cluster_rank(), block_x() + 1);
-        cluster_arrive();
-        cluster_wait();
-        if (thread_index() == 33) {
-          int32_t sum = 0;
-          for (int32_t rank = 0; rank < cluster; ++rank) sum += given.load(rank) * load_from(kept, rank, 0);
-          sums[static_cast<std::size_t>(block_x())] = sum;
-        }
-        cluster_arrive();
-        cluster_wait();
+        exchange.run_block();
       });
       for (int32_t block = 0; block < launch.grid_x; ++block) {
         int32_t expected = 0;
-        const int32_t first = block / cluster * cluster + 1;
-        for (int32_t other = first; other < first + cluster; ++other) expected += other * other;
-        EXPECT_EQ(sums[static_cast<std::size_t>(block)], expected);
+        const int32_t first = block / cluster * cluster;
+        for (int32_t round = 0; round < Exchange::kRounds; ++round) {
+          for (int32_t other = first; other < first + cluster; ++other) {
+            expected += Exchange::number(other, round, 0) + Exchange::number(other, round, 3);
+          }
+        }
+        EXPECT_EQ(exchange.sums[static_cast<std::size_t>(block)], expected);
       }
     }
+  }
+}
+
+TEST(Cluster, ArrivalPassesOnWhatTheThreadFenced) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    int32_t number = 0;
+    run(cluster_launch(seed, 2, Mbarriers::bytes(1), 1), [&] {
+      SharedMemory memory;
+      const Mbarriers barriers{memory, 1};
+      if (thread_index() == 0) barriers.init(0, 1);
+      cluster_arrive();
+      cluster_wait();
+      if (cluster_rank() == 0) {
+        if (thread_index() == 63) store(&number, 7);
+        block_sync();
+        if (thread_index() == 0) thread_fence();
+        if (thread_index() == 0) barriers.arrive_at(1, 0, 0);
+        return;
+      }
+      barriers.wait_for_cluster(0, 0);
+      EXPECT_EQ(load(&number), 7);
+    });
   }
 }
 

@@ -57,7 +57,6 @@ Executor::Block& Executor::start_block(int32_t index) {
   block->waiting.fill(0);
   block->clock.clear();
   block->told = false;
-  block->remote.clear();
   block->num_barriers = 0;
   block->known_time = 0;
   block->waited.clear();

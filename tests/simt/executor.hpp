@@ -55,12 +55,17 @@ struct Mbarrier {
   std::size_t number = 0;           ///< among those of the block
   std::vector<uint64_t> arriving;   ///< what those knew who arrived so far; see Executor::Thread::knows
   std::vector<uint64_t> completed;  ///< what those knew who arrived in completed phases
+  bool is_remote = false;           ///< blocks of the cluster arrive or push here
+  BlockClock fenced;                ///< what blocks of the cluster fenced before they arrived so far
+  BlockClock completed_fences;      ///< the same in completed phases
 };
 
-/// Elements of shared memory that a bulk copy fills.
+/// Elements of shared memory that a bulk copy or a push fills.
 struct BulkTarget {
   int32_t count = 0;
   const unsigned char* from = nullptr;
+  bool is_pushed = false;
+  std::array<unsigned char, 16> pushed{};
   Mbarrier* barrier = nullptr;
   uint32_t phase = 0;  ///< of the barrier, that the copy belongs to
   bool landed = false;
@@ -136,14 +141,18 @@ class Executor {
   // Clusters, mbarriers and bulk copies: cluster.cpp.
   void arrive_at_cluster();
   void wait_for_cluster(Place place);
-  /// The array of another block of the cluster that corresponds to `own`, which the calling block has taken. Records an
-  /// access to it.
-  SharedRegion& access_remote(const SharedRegion& own, int32_t rank, int32_t first, int32_t count, AccessKind kind,
-                              Place place);
+  /// Starts to write 16 bytes to the elements from `first` on of the array of block `rank` of the cluster that
+  /// corresponds to `own`, which the calling block has taken. They count for that block's mbarrier and land at any
+  /// later time; until then the elements hold random bytes.
+  void push(const SharedRegion& own, int32_t rank, int32_t first, const void* bytes, const SharedRegion& own_barriers,
+            int32_t barrier, Place place);
+  /// One arrival at an mbarrier of block `rank`, which first expects `bytes` more.
+  void arrive_at(const SharedRegion& own_barriers, int32_t rank, int32_t i, int64_t bytes, Place place);
   void init_barrier(SharedRegion& region, int32_t i, uint32_t count, Place place);
   /// One arrival, which first expects `bytes` more.
   void arrive(SharedRegion& region, int32_t i, int64_t bytes, Place place);
-  void wait_for_phase(SharedRegion& region, int32_t i, uint32_t parity, Place place);
+  /// @param of_cluster the wait also covers what other blocks push, and what they fenced before they arrived
+  void wait_for_phase(SharedRegion& region, int32_t i, uint32_t parity, bool of_cluster, Place place);
   /// Starts to copy `bytes` of global memory to the elements from `first` on. They hold random bytes until the copy
   /// lands, at any later time.
   void start_bulk_copy(SharedRegion& region, int32_t first, const void* from, int32_t bytes, SharedRegion& barriers,
@@ -185,12 +194,6 @@ class Executor {
     std::vector<uint64_t> known_times;  // of each thread of the block: accesses up to this time are ordered before
     std::vector<uint32_t> waited;       // for each mbarrier of the block: phases whose completion it knows
   };
-  /// Another block's latest access to a block's shared memory.
-  struct RemoteAccess {
-    int32_t block;
-    uint32_t barriers;
-    Place place;
-  };
   struct Block {
     int32_t index = 0;
     uint32_t epoch = 0;  // of its shared memory
@@ -204,11 +207,10 @@ class Executor {
     BlockClock clock;
     bool told = false;  // some thread knows more than the block
     Cluster* cluster = nullptr;
-    std::vector<RemoteAccess> remote;
     std::size_t num_barriers = 0;  // mbarriers
     uint64_t known_time = 0;       // all threads know what the block did up to this time
     std::vector<uint32_t> waited;  // for each mbarrier: phases whose completion all threads know
-    int32_t num_flying = 0;        // bulk copies
+    int32_t num_flying = 0;        // bulk copies and pushes
   };
   /// Blocks that live together, and their barrier.
   struct Cluster {
@@ -271,9 +273,15 @@ class Executor {
   void check_range(const SharedRegion& region, int32_t first, int32_t count, Place place) const;
   void record_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
   void read_bulk(SharedRegion& region, int32_t first, int32_t count, Place place);
+  void record_reads(SharedRegion& region, int32_t first, int32_t end, Place place);
+  void check_arrival(const Mbarrier& barrier, int32_t i, Place place) const;
+  void fill_randomly(SharedRegion& region, int32_t first, int32_t bytes);
   void complete_cluster_phase(Cluster& cluster);
   void leave_cluster(Thread& thread);
-  void check_remote_accesses(const Block& block) const;
+  void check_pushes(const Block& block) const;
+  [[nodiscard]] Block& block_of_cluster(int32_t rank, Place place) const;
+  [[nodiscard]] SharedRegion& region_of(Block& block, const SharedRegion& own, Place place) const;
+  Mbarrier& remote_barrier(Block& block, const SharedRegion& own_barriers, int32_t i, Place place);
   [[nodiscard]] Mbarrier& barrier_at(SharedRegion& region, int32_t i, Place place);
   void try_complete(Block& block, Mbarrier& barrier);
   [[nodiscard]] uint64_t known_time(const Thread& thread, std::size_t other) const;

@@ -139,6 +139,12 @@ T load(const T* address, Place place = Place::here()) {
   std::memcpy(&value, address, sizeof value);
   return value;
 }
+/// The address, which lies in global memory. For functions that are no part of their callers, where a compiler would
+/// not know.
+template <class T>
+T* in_global_memory(T* address) {
+  return address;
+}
 /// A load of memory that neither this launch nor the one before it writes, since launches overlap. For projections
 /// alone.
 template <class T>

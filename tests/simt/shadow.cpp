@@ -93,6 +93,8 @@ const Accesses* not_before(const std::vector<Accesses>& accesses, const Progress
   return found == accesses.end() ? nullptr : &*found;
 }
 
+}  // namespace
+
 Conflict conflict_of(const Cell& cell, const std::vector<CrossBlock>& all, AccessKind kind, const Progress& now) {
   if (!cell.writes.before(now)) return {"write", cell.writes};
   if (kind != AccessKind::read && !cell.reads.before(now)) return {"read", cell.reads};
@@ -107,8 +109,6 @@ Conflict conflict_of(const Cell& cell, const std::vector<CrossBlock>& all, Acces
   }
   return {};
 }
-
-}  // namespace
 
 std::string Conflict::text(AccessKind mine, const Progress& now) const {
   const bool constant = mine == AccessKind::constant || kind == name_of(AccessKind::constant);

@@ -102,6 +102,9 @@ struct Conflict {
   [[nodiscard]] std::string text(AccessKind kind, const Progress& now) const;
 };
 
+/// The access that one of this kind would conflict with now, if any.
+Conflict conflict_of(const Cell& cell, const std::vector<CrossBlock>& all, AccessKind kind, const Progress& now);
+
 /// Adds an access to a cell unless it conflicts with others.
 /// @param all contains the cell's CrossBlock, and receives it if the cell needs one
 Conflict record(Cell& cell, std::vector<CrossBlock>& all, AccessKind kind, const Progress& now, uint16_t place);

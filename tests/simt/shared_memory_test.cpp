@@ -52,7 +52,7 @@ TEST(SharedMemory, IsWhatTheKernelsCommentsSay) {
   layer.shape.head_dim = 128;
   layer.shape.group_size = 8;
   layer.max_capacity = 1 << 15;
-  EXPECT_EQ((decode_cluster_bytes<MmaShape<DType::bfloat16, 128>>(layer, 8) + 1023) / 1024, 107);
+  EXPECT_EQ((decode_cluster_bytes<MmaShape<DType::bfloat16, 128>>(layer, 8) + 1023) / 1024, 111);
   EXPECT_EQ((decode_bytes<MmaShape<DType::bfloat16, 128>>(layer) + 1023) / 1024, 46);
   EXPECT_EQ((attend_bytes<8>(128) + 1023) / 1024, 37);
 }

@@ -34,55 +34,108 @@ hashevict_add_mutant(
   copies_of_fewer_bytes_than_expected
   FILE kernels/detail/attend_ring.cuh
   KERNEL decode_cluster
-  FROM "(next - simt::lane()) * row_bytes,"
+  FROM "(run_of_rows < left ? run_of_rows : left) * row_bytes,"
   TO "row_bytes,"
   EXPECTED "deadlock|uninitialised")
 hashevict_add_mutant(
-  candidates_before_all_blocks_run
+  pushes_before_all_blocks_run
   FILE kernels/decode_cluster.cuh
   KERNEL decode_cluster
-  FROM "if (first) simt::cluster_wait();  // all blocks run"
-  TO ""
+  FROM "if (index == 0) simt::cluster_wait();  // all blocks run"
+  TO "//"
   EXPECTED "no barrier of the cluster says that block|arrives at the cluster's barrier again")
 hashevict_add_mutant(
-  candidates_before_the_clusters_barrier
+  mbarriers_ready_behind_the_clusters_barrier
   FILE kernels/decode_cluster.cuh
   KERNEL decode_cluster
   FROM [[
-  simt::cluster_arrive();
-  stage_tile(block, 0);
-  simt::cluster_wait();]]
+    block.shared.init();
+  }
+  simt::block_sync();
+  simt::cluster_arrive();]]
   TO [[
-  stage_tile(block, 0);
+  }
+  simt::cluster_arrive();
+  if (simt::thread_index() == 0) block.shared.init();
   simt::block_sync();]]
   EXPECTED "shared memory.*(conflicts between blocks|uninitialised)")
 hashevict_add_mutant(
-  parts_before_the_clusters_barrier
+  candidates_that_nobody_awaits
   FILE kernels/decode_cluster.cuh
   KERNEL decode_cluster
-  FROM [[
-    simt::wait_for_copies();
-    simt::cluster_arrive();
-    simt::cluster_wait();]]
-  TO [[
-    simt::wait_for_copies();
-    simt::block_sync();]]
-  EXPECTED "shared memory.*(conflicts between blocks|uninitialised)")
+  FROM "block.shared.barriers.wait_for_cluster(kCandidates, static_cast<uint32_t>(index) % 2);"
+  TO ""
+  EXPECTED "shared memory.*read of")
 hashevict_add_mutant(
-  block_that_ends_while_others_read
+  candidates_that_nobody_expects
+  FILE kernels/decode_cluster.cuh
+  KERNEL decode_cluster
+  FROM "block.shared.barriers.arrive_at(simt::thread_index(), kCandidates, bytes);"
+  TO "block.shared.barriers.arrive_at(simt::thread_index(), kCandidates, 0);"
+  EXPECTED "deadlock|read of")
+hashevict_add_mutant(
+  phase_of_the_next_tokens_candidates
+  FILE kernels/decode_cluster.cuh
+  KERNEL decode_cluster
+  FROM "wait_for_cluster(kCandidates, static_cast<uint32_t>(index) % 2)"
+  TO "wait_for_cluster(kCandidates, static_cast<uint32_t>(index + 1) % 2)"
+  EXPECTED "deadlock|read of")
+hashevict_add_mutant(
+  results_that_nobody_awaits
+  FILE kernels/detail/decode_merge.cuh
+  KERNEL decode_cluster
+  FROM "shared.barriers.wait_for_cluster(kResults, parity);"
+  TO ""
+  EXPECTED "shared memory.*read of|ended before")
+hashevict_add_mutant(
+  results_awaited_from_the_own_block_alone
+  FILE kernels/detail/decode_merge.cuh
+  KERNEL decode_cluster
+  FROM "shared.barriers.wait_for_cluster(kResults, parity);"
+  TO "shared.barriers.wait(kResults, parity);"
+  EXPECTED "the wait covers the own block alone")
+hashevict_add_mutant(
+  results_of_more_bytes_than_expected
+  FILE kernels/detail/decode_merge.cuh
+  KERNEL decode_cluster
+  FROM "(kPushed + Share::of(rank, head_dim).count)"
+  TO "Share::of(rank, head_dim).count"
+  EXPECTED "deadlock|read of")
+hashevict_add_mutant(
+  results_of_the_next_tile_over_those_being_merged
+  FILE kernels/decode_cluster.cuh
+  KERNEL decode_cluster
+  FROM "if (tile > 0) sync_cluster();  // all blocks have merged the tile before"
+  TO "if (tile > 0) simt::block_sync();"
+  EXPECTED "remote shared memory|arrivals at mbarrier|read of|deadlock")
+hashevict_add_mutant(
+  next_token_before_the_slot_is_overwritten
   FILE kernels/decode_cluster.cuh
   KERNEL decode_cluster
   FROM [[
-                       block.attend, block.factors);
-    simt::cluster_arrive();
-    simt::cluster_wait();]]
+    simt::fence_bulk_copies();
+    sync_cluster();]]
   TO [[
-                       block.attend, block.factors);
+    simt::fence_bulk_copies();
     simt::block_sync();]]
-  EXPECTED "ends while block|has ended|conflicts between blocks")
+  EXPECTED "conflicts between blocks|arrivals at mbarrier|read of|deadlock")
+hashevict_add_mutant(
+  slot_overwritten_by_a_block_that_does_not_scan_it
+  FILE kernels/decode_cluster.cuh
+  KERNEL decode_cluster
+  FROM "if ((slot >> own.split_bits()) % simt::cluster_size() == simt::cluster_rank()) {"
+  TO "if (simt::cluster_rank() == 0) {"
+  EXPECTED "global memory.*conflicts between blocks")
+hashevict_add_mutant(
+  sums_overwritten_before_others_have_read_them
+  FILE kernels/decode_cluster.cuh
+  KERNEL decode_cluster
+  FROM "if (layer.rule.facts.needs_key_sums && simt::thread_index() < simt::cluster_size()) simt::thread_fence();"
+  TO ""
+  EXPECTED "global memory.*conflicts between blocks")
 hashevict_add_mutant(
   losers_of_the_cluster_before_they_have_come
-  FILE kernels/decode_cluster.cuh
+  FILE kernels/detail/decode_merge.cuh
   KERNEL decode_cluster
   FROM "simt::wait_for_copies();"
   TO ""
@@ -90,23 +143,23 @@ hashevict_add_mutant(
 
 # Wrong attention.
 hashevict_add_mutant(
-  share_without_its_last_quad
+  share_without_its_last_element
   FILE kernels/detail/decode_merge.cuh
   KERNEL decode_cluster
-  FROM "i < share.end; i += kAttendThreads"
-  TO "i + 1 < share.end; i += kAttendThreads"
+  FROM "i < queries * share.count; i += kAttendThreads"
+  TO "i + 1 < queries * share.count; i += kAttendThreads"
   EXPECTED "FAILED.*Mutants")
 hashevict_add_mutant(
-  part_of_another_block
+  result_of_another_split
   FILE kernels/detail/decode_merge.cuh
   KERNEL decode_cluster
-  FROM "return {split & (cluster_size - 1),"
-  TO "return {(split + 1) & (cluster_size - 1),"
-  EXPECTED "FAILED.*Mutants|uninitialised")
+  FROM "return shared.values.load((split * Shape::kTile + q) * each + e);"
+  TO "return shared.values.load((split / 2 * Shape::kTile + q) * each + e);"
+  EXPECTED "FAILED.*Mutants")
 hashevict_add_mutant(
   run_of_rows_too_long
   FILE kernels/detail/attend_ring.cuh
   KERNEL decode_cluster
-  FROM "offset != before + row_bytes);"
-  TO "false);"
+  FROM "const int32_t run_of_rows = dense ? address.run(slot) : 1;"
+  TO "const int32_t run_of_rows = address.run(slot);"
   EXPECTED "FAILED.*Mutants")
