@@ -46,7 +46,7 @@ hashevict_add_mutant(
 # Wrong attention.
 hashevict_add_mutant(
   dropped_split
-  FILE kernels/detail/decode_step.cuh
+  FILE kernels/detail/decode_encode.cuh
   KERNEL decode
   FROM "return core::splits_of(length(), split_bits);"
   TO "return length() >> split_bits > 0 ? length() >> split_bits : 1;"
@@ -67,7 +67,7 @@ hashevict_add_mutant(
   EXPECTED "FAILED.*Splits")
 hashevict_add_mutant(
   codes_of_one_vector
-  FILE kernels/detail/decode_step.cuh
+  FILE kernels/detail/decode_encode.cuh
   KERNEL decode
   FROM "(v + 1 < end ? v + 1 : v) * head_dim};"
   TO "v * head_dim};"

@@ -160,6 +160,30 @@ TEST(Mutants, GroupsOnTensorCoresAgree) {
   run_on_both_devices(decode_groups_on_tensor_cores);
 }
 
+/// More queries than a tile takes, and a rule that reads the head's running sums.
+void decode_means_and_several_tiles() {
+  Config config = small_config();
+  config.rule.policy = Policy::mean;
+  config.shape.num_qo_heads = 9 * config.shape.num_kv_heads;
+  config.shape.capacity = 520;
+  config.shape.dtype = DType::bfloat16;
+  config.execution.max_batch_tokens = 1024;
+  Options options;
+  options.input = DType::bfloat16;
+  options.mode = PrefillMode::recent;
+  Twins twins{kBackend, config};
+  Inputs inputs{9};
+  const auto draw = [&](std::size_t count) { return inputs.draw(config, count, options.input); };
+  twins.run(Operation::prefill, {{1, draw(522)}}, options);
+  for (int step = 0; step < 3; ++step) twins.run(Operation::decode, {{1, draw(1)}}, options);
+  twins.run(Operation::decode, {{1, draw(2)}}, options);
+  twins.expect_same_state();
+}
+
+TEST(Mutants, MeansAndSeveralTilesAgree) {
+  run_on_both_devices(decode_means_and_several_tiles);
+}
+
 /// A prompt on top of a full cache, which evicts keys of both, and one on top of a head with room.
 void attend_prompts(const Config& config, PrefillAttention attention, DType input) {
   Options options;

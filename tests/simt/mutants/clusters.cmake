@@ -27,7 +27,7 @@ hashevict_add_mutant(
   entry_refilled_while_it_is_read
   FILE kernels/detail/attend_ring.cuh
   KERNEL decode_cluster
-  FROM "if (use > 0) barriers_.wait(kEntries + entry, static_cast<uint32_t>(use - 1) % 2);"
+  FROM "if (readers >= 0) barriers.wait(readers, parity);"
   TO ""
   EXPECTED "copy over elements")
 hashevict_add_mutant(
