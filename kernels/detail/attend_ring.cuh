@@ -70,14 +70,14 @@ struct RingRows {
   }
 };
 
-/// A warp starts to copy the rows of neighbouring slots to shared memory. It is no part of its callers, and so exists
-/// once in a kernel: it takes numbers and addresses of global memory alone.
+/// A warp starts to copy the rows of neighbouring slots to shared memory. Inlined: where rows are longest, a call
+/// would leave too few registers.
 /// @param first_word of the entry, whose number is also that of its mbarrier
 /// @param readers an mbarrier to wait for before, with its parity; -1: none
-HASHEVICT_NOINLINE void copy_rows(core::SlotAddress address, const int32_t* pages, int32_t first_slot, int32_t count,
-                                  const unsigned char* from, simt::SharedArray<uint32_t> words, int32_t first_word,
-                                  int32_t row_words, simt::Mbarriers barriers, int32_t entry, int32_t readers,
-                                  uint32_t parity) {
+HASHEVICT_DEVICE void copy_rows(core::SlotAddress address, const int32_t* pages, int32_t first_slot, int32_t count,
+                                const unsigned char* from, simt::SharedArray<uint32_t> words, int32_t first_word,
+                                int32_t row_words, simt::Mbarriers barriers, int32_t entry, int32_t readers,
+                                uint32_t parity) {
   address.pages = simt::in_global_memory(pages);
   if (readers >= 0) barriers.wait(readers, parity);
   const int32_t row_bytes = 4 * row_words;
