@@ -98,6 +98,14 @@ struct AttendBlock {
                                 p.layer.shape.head_dim, shared);
   }
 
+  /// Loads the rows of a split.
+  HASHEVICT_DEVICE void attend(int32_t split) const {
+    const int32_t first_slot = split << item.split_bits;
+    const VisibleSlots slots = visible();
+    attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, 1 << item.split_bits, item.length), shared,
+                 HeldOut{}, [&](int32_t slot) { return slots.offset(first_slot + slot); });
+  }
+
   /// Rebuilt for each use: a stored Head would cost registers.
   [[nodiscard]] HASHEVICT_DEVICE VisibleSlots visible() const {
     const Head head = head_of(p.layer, item.sequence, item.kv_head);
@@ -232,12 +240,8 @@ attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   if (item.refused) {
     if (item.split == 0) refuse(block);
   } else {
-    attend_block(block, p.split == 0 || num_splits == 1, arrays.fold, arrays.is_last, [&](int32_t split) {
-      const int32_t first_slot = split << item.split_bits;
-      const VisibleSlots visible = block.visible();
-      attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, 1 << item.split_bits, item.length),
-                   arrays.shared, HeldOut{}, [&](int32_t slot) { return visible.offset(first_slot + slot); });
-    });
+    attend_block(block, p.split == 0 || num_splits == 1, arrays.fold, arrays.is_last,
+                 [&](int32_t split) { block.attend(split); });
   }
 }
 
