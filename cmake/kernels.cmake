@@ -4,6 +4,7 @@
 # tests/simt.
 set(hashevict_kernel_sources
     attend.cu
+    attend_bulk.cu
     copy.cu
     decode.cu
     decode_cluster.cu

@@ -55,9 +55,29 @@ struct Running {
   simt::SharedArray<float> values;  ///< [kTile, head_dim]: each thread reads and writes its own elements alone
 };
 
+/// The arrays of one block.
+struct AttendArrays {
+  AttendShared shared;
+  Running running;
+  FoldShared fold;
+  simt::SharedArray<int32_t> is_last;
+};
+
+/// @param num_offsets as in attend_split_bytes()
 template <int32_t kTile>
-HASHEVICT_HOST_DEVICE constexpr int32_t attend_bytes(int32_t head_dim) {
-  return attend_split_bytes<kTile>(head_dim) + 2 * simt::shared_bytes<float>(2 * kTile) +
+HASHEVICT_DEVICE AttendArrays take_attend_arrays(simt::SharedMemory& memory, int32_t head_dim,
+                                                 int32_t num_offsets = 2 * kStageSlots) {
+  const AttendShared shared = take_attend_shared<kTile>(memory, head_dim, num_offsets);
+  const auto maxima = memory.take<float>(2 * kTile);
+  const auto sums = memory.take<float>(2 * kTile);
+  const auto values = memory.take<float>(kTile * head_dim);
+  const FoldShared fold = take_fold_shared<kTile>(memory);
+  return {shared, {maxima, sums, values}, fold, memory.take<int32_t>(1)};
+}
+
+template <int32_t kTile>
+HASHEVICT_HOST_DEVICE constexpr int32_t attend_bytes(int32_t head_dim, int32_t num_offsets = 2 * kStageSlots) {
+  return attend_split_bytes<kTile>(head_dim, num_offsets) + 2 * simt::shared_bytes<float>(2 * kTile) +
          simt::shared_bytes<float>(kTile * head_dim) + fold_bytes<kTile>() + simt::shared_bytes<int32_t>(1);
 }
 
@@ -78,13 +98,18 @@ struct AttendBlock {
                                 p.layer.shape.head_dim, shared);
   }
 
+  /// Loads the rows of a split.
   HASHEVICT_DEVICE void attend(int32_t split) const {
     const int32_t first_slot = split << item.split_bits;
-    const Head head =
-        head_of(p.layer, item.sequence, item.kv_head);  // rebuilt for each use: a stored Head would cost registers
-    const VisibleSlots visible{head.address, item.length, item.masked ? head.positions : nullptr, item.last_position};
+    const VisibleSlots slots = visible();
     attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, 1 << item.split_bits, item.length), shared,
-                 HeldOut{}, [&](int32_t slot) { return visible.offset(first_slot + slot); });
+                 HeldOut{}, [&](int32_t slot) { return slots.offset(first_slot + slot); });
+  }
+
+  /// Rebuilt for each use: a stored Head would cost registers.
+  [[nodiscard]] HASHEVICT_DEVICE VisibleSlots visible() const {
+    const Head head = head_of(p.layer, item.sequence, item.kv_head);
+    return {head.address, item.length, item.masked ? head.positions : nullptr, item.last_position};
   }
 
   /// Number of queries in the tile that starts at query `tile` of the group.
@@ -153,9 +178,10 @@ HASHEVICT_DEVICE void merge_splits(const AttendBlock<Shape>& block, const HeadPa
 }
 
 /// A block takes one split, and the last block of the head merges all of them; or one block runs through all splits.
-template <class Shape>
+/// @param attend (split) attends over a split for the staged queries, whatever threads staged them
+template <class Shape, class Attend>
 HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, const FoldShared& fold,
-                                   const simt::SharedArray<int32_t>& is_last) {
+                                   const simt::SharedArray<int32_t>& is_last, const Attend& attend) {
   const Layer& layer = block.p.layer;
   const int32_t num_splits = block.item.num_splits();
   const int32_t end = alone ? num_splits : block.item.split + 1;
@@ -166,7 +192,7 @@ HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, 
     mark(Phase::queries);
     HASHEVICT_NO_UNROLL
     for (int32_t split = alone ? 0 : block.item.split; split < end; ++split) {
-      block.attend(split);
+      attend(split);
       mark(Phase::rows);
       if (alone) {
         merge_split(block, tile, split, num_splits);
@@ -190,7 +216,7 @@ HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, 
 /// Attention of query tokens over the slots of a layer. Grid: tokens x KV heads, times the splits of a full layer if
 /// `split`; 128 threads.
 /// Threads: a block takes one token, one head and one split, or all splits in turn; see attend_split.cuh,
-/// attend_mma.cuh and attend_fold.cuh.
+/// attend_mma.cuh and attend_fold.cuh. attend_bulk() does the same from sm_90 on, for most shapes and aligned rows.
 /// Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a query and
 /// split through L2.
 /// Bound: memory.
@@ -208,19 +234,14 @@ attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   const int32_t num_splits = item.num_splits();
   if (item.sequence < 0 || item.split >= num_splits) return;
   mark(Phase::find);
-  const int32_t head_dim = p.layer.shape.head_dim;
   simt::SharedMemory memory;
-  const AttendShared shared = take_attend_shared<Shape::kTile>(memory, head_dim);
-  const auto maxima = memory.take<float>(2 * Shape::kTile);
-  const auto sums = memory.take<float>(2 * Shape::kTile);
-  const auto values = memory.take<float>(Shape::kTile * head_dim);
-  const FoldShared fold = take_fold_shared<Shape::kTile>(memory);
-  const auto is_last = memory.take<int32_t>(1);
-  const AttendBlock<Shape> block{p, item, shared, {maxima, sums, values}};
+  const AttendArrays arrays = take_attend_arrays<Shape::kTile>(memory, p.layer.shape.head_dim);
+  const AttendBlock<Shape> block{p, item, arrays.shared, arrays.running};
   if (item.refused) {
     if (item.split == 0) refuse(block);
   } else {
-    attend_block(block, p.split == 0 || num_splits == 1, fold, is_last);
+    attend_block(block, p.split == 0 || num_splits == 1, arrays.fold, arrays.is_last,
+                 [&](int32_t split) { block.attend(split); });
   }
 }
 

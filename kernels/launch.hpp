@@ -23,6 +23,7 @@ struct Queue {
   void* stream = nullptr;  ///< a `cudaStream_t`
   bool overlaps = false;   ///< a launch may start while the one before it ends: Prepared::overlaps
   Clusters clusters = {};  ///< Prepared::clusters of prepare_decode_cluster()
+  bool bulk = false;       ///< Prepared::bulk of prepare_attend_bulk()
 };
 
 /// The state of kernels that were made ready for launches.
@@ -31,6 +32,7 @@ struct Prepared {
   int32_t shared_bytes;  ///< dynamic shared memory that a block of each kernel may have
   bool overlaps;  ///< each kernel was compiled for devices whose launches overlap, and waits for the launch before
   Clusters clusters = {};  ///< of kernels that need them
+  bool bulk = false;       ///< each kernel that needs bulk copies was compiled for devices that have them, and fits
 };
 
 /// Make ready every kernel that the launcher of the same name may start for a layer of this shape, on the current
@@ -40,6 +42,8 @@ struct Prepared {
 Prepared prepare_encode(const Layer& layer);
 Prepared prepare_evict(const Layer& layer);
 Prepared prepare_attend(const Layer& layer);
+/// Finds no bulk copies where the device has none, or the kernels were compiled for older ones.
+Prepared prepare_attend_bulk(const Layer& layer);
 Prepared prepare_decode(const Layer& layer);
 /// Finds no clusters where the device has none, or the kernels were compiled for older ones.
 Prepared prepare_decode_cluster(const Layer& layer);
@@ -53,8 +57,12 @@ Prepared prepare_copy(const Layer& layer);
 const char* launch_encode(const EncodeParams& params, const Queue& queue);
 /// Steps without attention: one launch for all rows and heads.
 const char* launch_evict(const EvictParams& params, const Queue& queue);
-/// Attention: one launch. The last block of each head combines its splits.
+/// Attention: one launch, by bulk copies where can_attend_bulk() says so. The last block of each head combines its
+/// splits.
 const char* launch_attend(const AttendParams& params, const Queue& queue);
+/// Whether launch_attend_bulk() can do this, on a device with bulk copies. Results do not depend on it.
+bool can_attend_bulk(const AttendParams& params);
+const char* launch_attend_bulk(const AttendParams& params, const Queue& queue);
 /// Eviction, attention and the combination of splits: one launch, in clusters where decode_cluster_size() says so.
 const char* launch_decode(const DecodeParams& params, const Queue& queue);
 /// The blocks of each cluster of launch_decode_cluster(); 0: it cannot do this. Results do not depend on it.

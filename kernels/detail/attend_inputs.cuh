@@ -40,12 +40,13 @@ struct VisibleSlots {
   const int32_t* positions;  ///< [slots of the head]; nullptr: no position exceeds it
   int32_t last_position;
 
-  /// Where the row of a slot lies; -1: it must not be read.
-  HASHEVICT_DEVICE int64_t offset(int32_t slot) const {
+  HASHEVICT_DEVICE bool has(int32_t slot) const {
     bool visible = slot < length;
     if (visible && positions != nullptr) visible = simt::load(positions + slot) <= last_position;
-    return visible ? address(slot) : int64_t{-1};
+    return visible;
   }
+  /// Where the row of a slot lies; -1: it must not be read.
+  HASHEVICT_DEVICE int64_t offset(int32_t slot) const { return has(slot) ? address(slot) : int64_t{-1}; }
 };
 
 /// Starts to bring the rows of the first slots of a split, one a thread, near the multiprocessors. They are on their

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/detail/attend_inputs.cuh"
 #include "kernels/detail/cluster.cuh"
 
@@ -42,6 +44,7 @@ struct RingShape {
   static constexpr int32_t kMostBytes = kSlots * RowElements<Shape>::kMost * size_of(Shape::kDtype);
   static constexpr int32_t kFit = 64 * 1024 / kMostBytes;
   static constexpr int32_t kEntries = kFit < 3 ? 3 : kFit > 8 ? 8 : kFit;
+  static constexpr bool kFitsTwice = kFit >= 3;  ///< on a multiprocessor
   static_assert(kEntries * kMostBytes <= 96 * 1024);
 
   /// Words of a row.
@@ -188,6 +191,11 @@ class Ring {
   int32_t tiles_ = 0;  // that are left, with that entry's
 };
 
+/// Whether a slot of the split counts: all do.
+struct EverySlot {
+  HASHEVICT_DEVICE bool operator()(int32_t /*slot*/) const { return true; }
+};
+
 /// Takes the logits of the slot that is held out.
 struct SharedLogits {
   simt::SharedArray<float> logits;
@@ -201,10 +209,12 @@ struct SharedLogits {
 
 /// Attends over one split. The caller has filled `shared.queries` and met; split_partial() reads the result.
 /// @param held_out the slot of the split that is held out, or -1
-template <DType kDtype, int32_t kLanes, int32_t kTile>
+/// @param logits takes its logits, by store(query, logit)
+/// @param counts (slot of the split) whether a slot counts; the rows of all slots are copied
+template <DType kDtype, int32_t kLanes, int32_t kTile, class Logits, class Counts = EverySlot>
 HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring, const Layer& layer,
                                   const RingRows& rows, const Softmax& softmax, int32_t num_slots, int32_t held_out,
-                                  const SharedLogits& logits, const AttendShared& shared) {
+                                  const Logits& logits, const AttendShared& shared, const Counts& counts = {}) {
   using Shape = AttendShape<kDtype, kLanes, kTile>;
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t element = first_element<Shape>();
@@ -216,14 +226,18 @@ HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring
     Turn<Shape> turn;
     turn.visible = 0;
     turn.held_out = 0;
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kTurn; ++i) {
+      const int32_t slot = first + i * Shape::kGroups + group;
+      if (slot < num_slots && counts(slot)) turn.visible |= 1U << i;
+      if (slot == held_out) turn.held_out |= 1U << i;
+    }
     const int32_t keys = ring.wait();
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < Shape::kTurn; ++i) {
-      const int32_t slot = i * Shape::kGroups + group;
-      if (first + slot < num_slots) turn.visible |= 1U << i;
-      if (first + slot == held_out) turn.held_out |= 1U << i;
       turn.keys[i] = {};
-      if ((turn.visible >> i & 1U) != 0 && element < head_dim) turn.keys[i] = ring.piece(keys, slot, element);
+      if ((turn.visible >> i & 1U) == 0 || element >= head_dim) continue;
+      turn.keys[i] = ring.piece(keys, i * Shape::kGroups + group, element);
     }
     ring.release(layer, rows);
     float dots[Shape::kDots];
@@ -255,9 +269,21 @@ HASHEVICT_DEVICE void load_ring_keys(const Ring<Shape>& ring, int32_t entry, int
   }
 }
 
+/// The slots of a warp's turn that do not count: bit i is slot `first` + i. Zero without `counts`.
+template <class Counts>
+HASHEVICT_DEVICE uint32_t hidden_slots(int32_t first, int32_t num_slots, const Counts& counts) {
+  if constexpr (std::is_same_v<Counts, EverySlot>) {
+    return 0;
+  } else {
+    const int32_t slot = first + simt::lane();
+    return simt::ballot(simt::kFullMask, simt::lane() < kMmaSlots && slot < num_slots && !counts(slot));
+  }
+}
+
+/// @param hidden of the warp's slots; values that are not to be seen may be anything
 template <class Shape>
 HASHEVICT_DEVICE void load_ring_values(const Ring<Shape>& ring, int32_t entry, int32_t count, int32_t held_out,
-                                       int32_t head_dim, MmaValues<Shape>& values) {
+                                       uint32_t hidden, int32_t head_dim, MmaValues<Shape>& values) {
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
     const int32_t dim = MmaValues<Shape>::dim(c);
@@ -265,16 +291,17 @@ HASHEVICT_DEVICE void load_ring_values(const Ring<Shape>& ring, int32_t entry, i
     for (int32_t i = 0; i < 4; ++i) {
       const int32_t slot = simt::warp() * kMmaSlots + MmaValues<Shape>::slot(i);
       values.rows[c][i] = {};
-      if (slot < count && slot != held_out && dim < head_dim) values.rows[c][i] = ring.piece(entry, slot, dim);
+      if (slot >= count || slot == held_out || (hidden >> MmaValues<Shape>::slot(i) & 1U) != 0) continue;
+      if (dim < head_dim) values.rows[c][i] = ring.piece(entry, slot, dim);
     }
   }
 }
 
 /// The same on tensor cores.
-template <DType kDtype, int32_t kDims>
+template <DType kDtype, int32_t kDims, class Logits, class Counts = EverySlot>
 HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Layer& layer, const RingRows& rows,
-                                  const Softmax& softmax, int32_t num_slots, int32_t held_out,
-                                  const SharedLogits& logits, const AttendShared& shared) {
+                                  const Softmax& softmax, int32_t num_slots, int32_t held_out, const Logits& logits,
+                                  const AttendShared& shared, const Counts& counts = {}) {
   using Shape = MmaShape<kDtype, kDims>;
   constexpr int32_t kSlots = RingShape<Shape>::kSlots;
   const int32_t head_dim = layer.shape.head_dim;
@@ -285,6 +312,7 @@ HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Lay
   for (int32_t first = 0; first < num_slots; first += kSlots) {
     const int32_t count = num_slots - first;  // of the turn, or more
     MmaLogits<Shape> weights;
+    const uint32_t hidden = hidden_slots(first + own, num_slots, counts);
     const int32_t keys = ring.wait();
     mma_dots<Shape>(
         queries,
@@ -293,12 +321,13 @@ HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Lay
     ring.release(layer, rows);
     if (own < count) {
       mma_logits<Shape>(
-          softmax, own, held_out - first, logits, [&](int32_t slot) { return slot < count; }, weights);
+          softmax, own, held_out - first, logits,
+          [&](int32_t slot) { return slot < count && (hidden >> (slot - own) & 1U) == 0; }, weights);
       mma_weights<Shape>(weights, state);
     }
     const int32_t values = ring.wait();
     MmaValues<Shape> loaded;
-    load_ring_values(ring, values, count, held_out - first, head_dim, loaded);
+    load_ring_values(ring, values, count, held_out - first, hidden, head_dim, loaded);
     ring.release(layer, rows);
     if (own < count) mma_values(weights, loaded, state.values);
   }

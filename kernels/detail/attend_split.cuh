@@ -23,17 +23,19 @@ struct AttendShared {
   simt::SharedArray<float> values;     ///< [kAttendWarps, kTile, head_dim]
 };
 
+/// @param num_offsets of slots; 0 where a ring brings the rows (attend_ring.cuh)
 template <int32_t kTile>
-HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim) {
-  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(2 * kStageSlots) +
+HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim, int32_t num_offsets = 2 * kStageSlots) {
+  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(num_offsets) +
          2 * simt::shared_bytes<float>(kAttendWarps * kTile) +
          simt::shared_bytes<float>(kAttendWarps * kTile * head_dim);
 }
 
 template <int32_t kTile>
-HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int32_t head_dim) {
+HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int32_t head_dim,
+                                                 int32_t num_offsets = 2 * kStageSlots) {
   const auto queries = memory.take<float>(kTile * head_dim);
-  const auto offsets = memory.take<int64_t>(2 * kStageSlots);
+  const auto offsets = memory.take<int64_t>(num_offsets);
   const auto maxima = memory.take<float>(kAttendWarps * kTile);
   const auto sums = memory.take<float>(kAttendWarps * kTile);
   return {queries, offsets, maxima, sums, memory.take<float>(kAttendWarps * kTile * head_dim)};

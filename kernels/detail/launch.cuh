@@ -25,12 +25,13 @@ using kernels::Queue;
 
 /// The combined state of several kernels; the first error is reported.
 inline Prepared all_of(std::initializer_list<Prepared> kernels) {
-  Prepared all{nullptr, INT32_MAX, true, {INT32_MAX, INT32_MAX}};
+  Prepared all{nullptr, INT32_MAX, true, {INT32_MAX, INT32_MAX}, true};
   for (const Prepared& kernel : kernels) {
     if (all.error == nullptr) all.error = kernel.error;
     if (kernel.shared_bytes < all.shared_bytes) all.shared_bytes = kernel.shared_bytes;
     all.overlaps = all.overlaps && kernel.overlaps;
     all.clusters = kernels::fewest(all.clusters, kernel.clusters);
+    all.bulk = all.bulk && kernel.bulk;
   }
   return all;
 }

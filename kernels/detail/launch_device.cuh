@@ -88,6 +88,20 @@ Prepared prepare_clusters(void (*kernel)(Params), int32_t threads, const Bytes& 
   return prepared;
 }
 
+/// Makes a kernel ready that needs bulk copies, which all devices from sm_90 on have, and finds whether it can run.
+/// @param bytes the dynamic shared memory of a block
+template <class Params>
+Prepared prepare_bulk(void (*kernel)(Params), int32_t bytes) {
+  Prepared prepared = prepare(kernel);
+  prepared.bulk = prepared.overlaps && bytes <= prepared.shared_bytes;
+  return prepared;
+}
+
+/// Whether a launch may use bulk copies.
+inline bool has_bulk_copies(const Queue& queue) {
+  return queue.bulk;
+}
+
 /// The clusters of a launch.
 inline Clusters clusters_of(const Queue& queue) {
   return queue.clusters;

@@ -66,6 +66,9 @@ void CudaBackend::prepare_kernels() {
     const kernels::Prepared prepared = kernels::prepare_decode_cluster(layer);
     check_launch(prepared.error, "making the kernels ready");
     clusters_ = is_first ? prepared.clusters : kernels::fewest(clusters_, prepared.clusters);
+    const kernels::Prepared by_copies = kernels::prepare_attend_bulk(layer);
+    check_launch(by_copies.error, "making the kernels ready");
+    bulk_ = (is_first || bulk_) && by_copies.bulk;
     is_first = false;
     const int32_t needed = std::max(kernels::attention_shared_bytes(layer), kernels::prompt_shared_bytes(layer));
     if (needed > had) {

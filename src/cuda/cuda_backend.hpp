@@ -34,7 +34,7 @@ class CudaBackend final : public Backend {
                                              hashevict_stream stream) override;
 
  private:
-  [[nodiscard]] kernels::Queue queue(hashevict_stream stream) const { return {stream, overlaps_, clusters_}; }
+  [[nodiscard]] kernels::Queue queue(hashevict_stream stream) const { return {stream, overlaps_, clusters_, bulk_}; }
   /// Layers that have rows of the block table of their own; 1: all layers share one.
   [[nodiscard]] std::size_t rows_layers() const {
     return storage_.memory.table.num_heads > 0 ? storage_.layers.size() : 1;
@@ -49,6 +49,7 @@ class CudaBackend final : public Backend {
   Workspace workspace_;
   bool overlaps_ = false;       ///< Prepared::overlaps holds for all kernels
   kernels::Clusters clusters_;  ///< that the kernels of all layers may have
+  bool bulk_ = false;           ///< Prepared::bulk holds for the kernels of all layers
   std::vector<int32_t> pages_;  ///< host copy of one sequence's rows of the block table, as far as they are in use
   std::vector<int32_t> page_offsets_;  ///< of the same rows: for each layer, or for all, those of its rows and the end
 };

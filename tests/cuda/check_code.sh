@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Usage: check_code.sh CUOBJDUMP BUDGETS FOLDER
 #
-# Checks the machine code of attend, decode and decode_cluster in the objects of FOLDER against BUDGETS
+# Checks the machine code of attend, attend_bulk, decode and decode_cluster in the objects of FOLDER against BUDGETS
 # (kernels/budgets.txt): its size, the loads of keys and values that a turn has in flight, no generic access and no local
 # memory. Prints the largest numbers of each kernel. Exits with 77 where there is no CUOBJDUMP.
 set -euo pipefail
@@ -11,7 +11,7 @@ if [[ ! -x $1 ]]; then
   echo "skipped: cuobjdump was not found (PyPI: nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm, in one folder)"
   exit 77
 fi
-objects=("$3"/attend.*o "$3"/decode.*o "$3"/decode_cluster.*o)
+objects=("$3"/attend.*o "$3"/attend_bulk.*o "$3"/decode.*o "$3"/decode_cluster.*o)
 for object in "${objects[@]}"; do
   [[ -s $object ]] || {
     echo "no object $object" >&2

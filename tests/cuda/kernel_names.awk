@@ -5,7 +5,7 @@ function name_of(text, name, shape) {
   name = substr(text, index(text, "hashevict::kernels::") + 20)
   shape = name
   sub(/[^a-z_0-9].*/, "", name)
-  if (name !~ /^(attend|decode|decode_cluster)$/) return name
+  if (name !~ /^(attend|attend_bulk|decode|decode_cluster)$/) return name
   if (match(shape, /MmaShape<[^>]*, [0-9]+>/)) {
     shape = substr(shape, RSTART, RLENGTH - 1)
     sub(/.*, /, "", shape)

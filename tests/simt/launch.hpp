@@ -18,7 +18,8 @@ namespace hashevict::simt {
 /// blocks, so that tests see both kinds of interleaving.
 struct Schedule {
   std::atomic<uint64_t> next_seed{1};
-  std::atomic<std::size_t> clusters{SIZE_MAX};  ///< index in kClusters for all launches; SIZE_MAX: drawn for each
+  /// Index in kClusters for all launches; with the first, they use no bulk copies either. SIZE_MAX: drawn for each.
+  std::atomic<std::size_t> clusters{SIZE_MAX};
   static Schedule& instance() {
     static Schedule schedule;
     return schedule;
@@ -69,6 +70,14 @@ Prepared prepare_clusters(void (*kernel)(Params), int32_t /*threads*/, const Byt
   return prepared;
 }
 
+/// The same for a kernel that needs bulk copies.
+template <class Params>
+Prepared prepare_bulk(void (*kernel)(Params), int32_t bytes) {
+  Prepared prepared = prepare(kernel);
+  prepared.bulk = Devices::instance().have_clusters() && bytes <= prepared.shared_bytes;
+  return prepared;
+}
+
 /// The clusters that launches may get; the first have none.
 inline constexpr Clusters kClusters[] = {{}, {2, 0}, {4, 0}, {8, 0}, {8, INT32_MAX}};
 
@@ -78,6 +87,14 @@ inline Clusters clusters_of(const Queue& queue) {
   const Schedule& schedule = Schedule::instance();
   const std::size_t chosen = schedule.clusters;
   return kClusters[chosen < std::size(kClusters) ? chosen : Random{schedule.next_seed}.below(std::size(kClusters))];
+}
+
+/// Draws whether a launch uses bulk copies.
+inline bool has_bulk_copies(const Queue& queue) {
+  const Schedule& schedule = Schedule::instance();
+  const std::size_t chosen = schedule.clusters;
+  if (!queue.bulk || chosen == 0) return false;
+  return chosen < std::size(kClusters) || Random{schedule.next_seed}.below(2) > 0;
 }
 
 /// Runs a launch on the executor and waits. @throws Report for anything that is undefined on a device

@@ -102,6 +102,13 @@ TEST_F(Runtime, LaunchAsksForNothingElse) {
   EXPECT_EQ(fake_.num_attributes, 0U);
 }
 
+TEST_F(Runtime, BulkCopiesAreForKernelsOfTheirDevicesThatFit) {
+  EXPECT_TRUE(simt::prepare_bulk(kernel, 232448).bulk);
+  EXPECT_FALSE(simt::prepare_bulk(kernel, 232449).bulk);
+  fake_.ptx_version = 80;
+  EXPECT_FALSE(simt::prepare_bulk(kernel, 1024).bulk);
+}
+
 TEST_F(Runtime, ClustersAreThoseThatFit) {
   const auto clusters_of = [](int32_t largest, int32_t bytes) {
     fake_cuda::runtime().largest_cluster = largest;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/attend.cuh"
+#include "kernels/attend_bulk.cuh"
 #include "kernels/decode.cuh"
 #include "kernels/decode_cluster.cuh"
 
@@ -36,6 +37,10 @@ TEST(SharedMemory, LeavesRoomForTheBlocksThatRegistersAreMeantFor) {
           EXPECT_LE(of_attend, kOfMultiprocessor90);
           const int32_t of_cluster = decode_cluster_bytes<Shape>(layer, 8) + kReserved;
           EXPECT_LE((head_dim > 128 ? 1 : 2) * of_cluster, kOfMultiprocessor90);
+          if constexpr (RingShape<Shape>::kFitsTwice) {
+            const int32_t of_bulk = attend_bulk_bytes<Shape>(head_dim) + kReserved;
+            EXPECT_LE((Shape::kTile <= 2 && head_dim <= 128 ? 3 : 2) * of_bulk, kOfMultiprocessor90);
+          }
           if (head_dim > 128) return;
           EXPECT_LE(of_decode, kOfMultiprocessor80);
           EXPECT_LE(of_attend, kOfMultiprocessor80);
@@ -55,6 +60,7 @@ TEST(SharedMemory, IsWhatTheKernelsCommentsSay) {
   EXPECT_EQ((decode_cluster_bytes<MmaShape<DType::bfloat16, 128>>(layer, 8) + 1023) / 1024, 111);
   EXPECT_EQ((decode_bytes<MmaShape<DType::bfloat16, 128>>(layer) + 1023) / 1024, 46);
   EXPECT_EQ((attend_bytes<8>(128) + 1023) / 1024, 37);
+  EXPECT_EQ((attend_bulk_bytes<MmaShape<DType::bfloat16, 128>>(128) + 1023) / 1024, 97);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Planted bugs in the attention of single tokens: kernels attend and decode.
+# Planted bugs in the attention of single tokens: kernels attend, attend_bulk and decode.
 
 # Faults that the executor reports.
 hashevict_add_mutant(
@@ -129,4 +129,34 @@ hashevict_add_mutant(
       logit = kNegativeInfinity;]]
   TO [[
       logits.store(lane.query(i % 2), logit);]]
+  EXPECTED "FAILED.*TensorCores")
+
+# Attention by bulk copies.
+hashevict_add_mutant(
+  ring_before_its_mbarriers
+  FILE kernels/attend_bulk.cuh
+  KERNEL attend_bulk
+  FROM "  simt::block_sync();  // the ring's mbarriers are there"
+  TO ""
+  EXPECTED "(uninitialised|not ordered by a barrier)")
+hashevict_add_mutant(
+  ring_before_its_queries
+  FILE kernels/attend_bulk.cuh
+  KERNEL attend_bulk
+  FROM "    simt::block_sync();  // queries are staged; the results of the split before have been taken"
+  TO ""
+  EXPECTED "shared memory.*(uninitialised|not ordered by a barrier)")
+hashevict_add_mutant(
+  hidden_slots_in_the_ring
+  FILE kernels/attend_bulk.cuh
+  KERNEL attend_bulk
+  FROM "return visible.has(first_slot + slot);"
+  TO "return visible.has(first_slot);"
+  EXPECTED "FAILED.*Splits")
+hashevict_add_mutant(
+  hidden_slots_in_the_ring_of_tensor_cores
+  FILE kernels/detail/attend_ring.cuh
+  KERNEL attend_bulk
+  FROM "return slot < count && (hidden >> (slot - own) & 1U) == 0;"
+  TO "return slot < count;"
   EXPECTED "FAILED.*TensorCores")
