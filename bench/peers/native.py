@@ -133,10 +133,10 @@ def torch_or_skip(path, sections):
     """The module torch; without it, rows that say so, and the end."""
     try:
         import torch
-    except ImportError:
-        print("skipped: torch is not installed")
-        write_rows(path, [{"section": section, "name": "all", "skipped": "torch is not installed"}
-                          for section in sections])
+    except (ImportError, OSError, ValueError) as error:  # the latter two: libraries that torch needs are missing
+        reason = "torch is not installed" if isinstance(error, ModuleNotFoundError) else "torch does not load"
+        print(f"skipped: {reason}: {error}")
+        write_rows(path, [{"section": section, "name": "all", "skipped": reason} for section in sections])
         sys.exit(0)
     return torch
 
