@@ -111,15 +111,6 @@ def test_importances_are_of_single_precision_under_autocast() -> None:
     expect_the_librarys_victims(caught, cache, profile)
 
 
-def test_a_streamed_prompt_is_one_that_was_decoded() -> None:
-    model, profile = tiny("llama"), hidden_profile()
-    ids, _ = prompts(1, 40)
-    streamed, stepped = cache_of(model, profile, prompt_attention="streamed"), cache_of(model, profile)
-    logits = forward(model, ids, streamed)
-    steps = torch.cat([forward(model, ids[:, i : i + 1], stepped) for i in range(40)], 1)
-    torch.testing.assert_close(logits, steps, rtol=1e-3, atol=1e-3)
-
-
 def test_a_copy_goes_on_as_the_cache_does() -> None:
     model, profile = tiny("llama"), hidden_profile()
     cache = cache_of(model, profile)
