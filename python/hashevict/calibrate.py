@@ -29,6 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pieces (default: %(default)s)")
     parser.add_argument("--weights", action="store_true", help="also fit importances that are linear in the key")
     parser.add_argument(
+        "--hidden-weights", action="store_true", help="also fit importances that are linear in the hidden state"
+    )
+    parser.add_argument(
         "--votes", type=int, default=0, metavar="BITS", help="also learn codes of so many bits for policy 'votes'"
     )
     parser.add_argument("--no-instruction", action="store_true", help="repeat without being told to")
@@ -57,6 +60,7 @@ def _run(options: argparse.Namespace) -> None:
         piece_tokens=options.piece_tokens,
         instruction="" if options.no_instruction else INSTRUCTION,
         weights=options.weights,
+        hidden_weights=options.hidden_weights,
         votes=options.votes,
         seed=options.seed,
         progress=not options.quiet,
@@ -66,6 +70,8 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{options.out}: {profile.num_layers} layers, {profile.num_kv_heads} KV heads")
     if "r2" in profile.about:
         print(f"R2 of the weights on held-out text: {np.mean(profile.about['r2']):.3f} on average")
+    if "hidden_r2" in profile.about:
+        print(f"R2 of the hidden weights on held-out text: {np.mean(profile.about['hidden_r2']):.3f} on average")
     if "rank_correlation" in profile.about:
         mean = np.mean(profile.about["rank_correlation"])
         print(f"Rank correlation of the votes on held-out text: {mean:.3f} on average")

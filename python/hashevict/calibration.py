@@ -43,6 +43,7 @@ def calibrate(
     piece_tokens: int = 480,
     instruction: str = INSTRUCTION,
     weights: bool = False,
+    hidden_weights: bool = False,
     votes: int = 0,
     num_quantiles: int = 257,
     seed: int = 0,
@@ -60,6 +61,8 @@ def calibrate(
         instruction: between a piece and its repetition; may be empty
         weights: also fits importances that are linear in the key as cached, per head, to the logarithm of its score.
             Every fifth piece is held out; ``profile.about["r2"]`` is R2 there, ``[layers][heads]``
+        hidden_weights: the same, linear in the hidden state that the layer's attention is given, after its norm;
+            ``profile.about["hidden_r2"]``. Sums take ``16 * layers * hidden_size ** 2`` bytes, here and in ``resume``
         votes: bits of the codes that policy ``votes`` (preset ``recall``) counts; above 0, it also learns a projection
             and a centre per head, so that the more important of two keys has more bits set.
             ``profile.about["rank_correlation"]`` is Spearman's, of set bits and score on held-out text,
@@ -82,7 +85,7 @@ def calibrate(
     shape = shape_of(model.config)
     _check_settings(num_pieces, piece_tokens, num_quantiles, votes)
     pieces = _pieces(tokenizer, texts, num_pieces, piece_tokens, seed)
-    if (weights or votes) and len(pieces) < HELD_OUT:
+    if (weights or hidden_weights or votes) and len(pieces) < HELD_OUT:
         raise InvalidArgument(
             f"texts: {len(pieces)} pieces: expected at least {HELD_OUT} with weights or votes, of which one is held out"
         )
@@ -97,10 +100,11 @@ def calibrate(
         "instruction": instruction,
         "seed": seed,
         "weights": weights,
+        "hidden_weights": hidden_weights,
         "votes": votes,
     }
     work = _Work(resume, settings, pieces)
-    with HeadScores(model, shape) as scores, torch.no_grad():
+    with HeadScores(model, shape, hidden=hidden_weights) as scores, torch.no_grad():
         bar = tqdm(pieces, disable=not progress, desc="calibrating", unit="piece")
         for number, piece in enumerate(bar):
             if number < len(work.scores):
@@ -125,6 +129,7 @@ class _Work:
         self.settings = settings
         self.scores: list[np.ndarray[Any, np.dtype[np.float32]]] = []
         self.fits = LinearFits() if settings["weights"] else None
+        self.hidden_fits = LinearFits("hidden_fit") if settings["hidden_weights"] else None
         self.samples = VoteSamples(settings["seed"]) if settings["votes"] else None
         if self.path is None or not self.path.exists():
             return
@@ -133,15 +138,20 @@ class _Work:
                 return
             kept = {name: file[name] for name in file.files}
         self.scores = list(kept["scores"])
-        for part in (self.fits, self.samples):
-            if part is not None:
-                part.restore(kept)
+        for part in self._learners():
+            part.restore(kept)
+
+    def _learners(self) -> list[LinearFits | VoteSamples]:
+        return [part for part in (self.fits, self.hidden_fits, self.samples) if part is not None]
 
     def add(self, found: Scored) -> None:
         is_held_out = len(self.scores) % HELD_OUT == HELD_OUT - 1
+        logs = np.log(np.maximum(found.scores.astype(np.float64), LEAST_SCORE))
         if self.fits is not None:
-            logs = np.log(np.maximum(found.scores.astype(np.float64), LEAST_SCORE))
             self.fits.add(found.keys, logs, is_held_out)
+        if self.hidden_fits is not None:
+            assert found.hidden is not None
+            self.hidden_fits.add(found.hidden[:, None], logs, is_held_out)
         if self.samples is not None:
             self.samples.add(found.keys, found.scores)
         self.scores.append(found.scores)
@@ -149,8 +159,8 @@ class _Work:
             return
         part = self.path.with_name(self.path.name + ".part")
         state: dict[str, Any] = {}
-        for learner in (self.fits, self.samples):
-            state.update({} if learner is None else learner.state())
+        for learner in self._learners():
+            state.update(learner.state())
         with part.open("wb") as file:
             np.savez(file, fingerprint=np.array(self.fingerprint), scores=np.stack(self.scores), **state)
         part.replace(self.path)
@@ -167,6 +177,9 @@ class _Work:
         if self.fits is not None:
             learned["importance_weight"], learned["importance_bias"], r2 = self.fits.solve()
             about["r2"] = np.round(r2, 4).tolist()
+        if self.hidden_fits is not None:
+            learned["hidden_weight"], learned["hidden_bias"], r2 = self.hidden_fits.solve()
+            about["hidden_r2"] = np.round(r2, 4).tolist()
         if self.samples is not None:
             held_out = np.arange(len(self.scores)) % HELD_OUT == HELD_OUT - 1
             learned["projection"], learned["center"], correlation = self.samples.learn(about["votes"], held_out)

@@ -27,9 +27,9 @@ def _parser() -> argparse.ArgumentParser:
         "--policies",
         nargs="+",
         metavar="NAME",
-        help="full; a rule: window, random, paper, authors, superseded, mean, importance, recall; one with other "
-        "fields: mean:hash_bits=64,recent_fraction=0.3; a plugin's; @uniform, @calibrated or @layered behind a name "
-        "chooses its allocation",
+        help="full; a rule: window, random, paper, authors, superseded, mean, importance, hidden, recall; one with "
+        "other fields: mean:hash_bits=64,recent_fraction=0.3; a plugin's; @uniform, @calibrated or @layered behind a "
+        "name chooses its allocation",
     )
     parser.add_argument(
         "--allocations",

@@ -52,8 +52,9 @@ class Profile:
     """What a calibration learned of the heads of one model; :func:`hashevict.calibrate` makes it.
 
     Its file is safetensors, with ``layers.i.quantiles``, optionally ``layers.i.importance.weight``,
-    ``layers.i.importance.bias``, ``layers.i.projection`` and ``layers.i.center``, all F32; the command ``hashevict``
-    reads the same file (``--profile``).
+    ``layers.i.importance.bias``, ``layers.i.importance.hidden_weight``, ``layers.i.importance.hidden_bias``,
+    ``layers.i.projection`` and ``layers.i.center``, all F32; the command ``hashevict`` reads the same file
+    (``--profile``) and passes over the hidden weights, which no key can be multiplied with.
     """
 
     quantiles: Floats
@@ -61,6 +62,10 @@ class Profile:
     importance_weight: Floats | None = None
     """``[num_layers, num_kv_heads, head_dim]``: importances linear in the key as cached."""
     importance_bias: Floats | None = None
+    """``[num_layers, num_kv_heads]``."""
+    hidden_weight: Floats | None = None
+    """``[num_layers, num_kv_heads, hidden_size]``: importances linear in the hidden state that attention is given."""
+    hidden_bias: Floats | None = None
     """``[num_layers, num_kv_heads]``."""
     projection: Floats | None = None
     """``[num_layers, bits, head_dim]`` or ``[num_layers, num_kv_heads, bits, head_dim]``: learned votes."""
@@ -81,8 +86,13 @@ class Profile:
                 )
             if not np.isfinite(array).all():
                 raise InvalidArgument(f"profile.{name}: expected finite numbers")
-        if (self.importance_weight is None) != (self.importance_bias is None):
-            raise InvalidArgument("profile: importance_weight and importance_bias come together")
+        for pair in (("importance_weight", "importance_bias"), ("hidden_weight", "hidden_bias")):
+            if len([name for name in pair if getattr(self, name) is not None]) == 1:
+                raise InvalidArgument(f"profile: {pair[0]} and {pair[1]} come together")
+        for name in ("hidden_weight", "hidden_bias"):  # the library checks the others, which it is handed
+            array = getattr(self, name)
+            if array is not None and array.shape[1] != self.num_kv_heads:
+                raise InvalidArgument(f"profile.{name}: of {array.shape[1]} KV heads: expected {self.num_kv_heads}")
         if (np.diff(self.quantiles, axis=2) < 0).any():
             raise InvalidArgument("profile.quantiles: expected ascending quantiles")
 
@@ -163,6 +173,8 @@ _PARTS = {
     "quantiles": "quantiles",
     "importance_weight": "importance.weight",
     "importance_bias": "importance.bias",
+    "hidden_weight": "importance.hidden_weight",
+    "hidden_bias": "importance.hidden_bias",
     "projection": "projection",
     "center": "center",
 }
@@ -170,6 +182,8 @@ _RANKS = {
     "quantiles": (3,),
     "importance_weight": (3,),
     "importance_bias": (2,),
+    "hidden_weight": (3,),
+    "hidden_bias": (2,),
     "projection": (4, 3),
     "center": (3,),
 }

@@ -38,16 +38,57 @@ def test_profile_read_is_profile_written(rng: np.random.Generator, tmp_path: Pat
         rng,
         importance_weight=rng.random((3, 2, 16), np.float32),
         importance_bias=rng.random((3, 2), np.float32),
+        hidden_weight=rng.random((3, 2, 40), np.float32),
+        hidden_bias=rng.random((3, 2), np.float32),
         about={"model": "x", "seed": 3},
     )
     written.write(path)
     first = path.read_bytes()
     read = Profile.read(path)
-    for name in ("quantiles", "importance_weight", "importance_bias"):
+    for name in ("quantiles", "importance_weight", "importance_bias", "hidden_weight", "hidden_bias"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     assert read.about == written.about and read.projection is None
     read.write(path)
     assert path.read_bytes() == first
+
+
+def test_hidden_weights_lie_beside_the_importance_weights(rng: np.random.Generator, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    weight, bias = rng.random((3, 2, 40), np.float32), rng.random((3, 2), np.float32)
+    profile(rng, hidden_weight=weight, hidden_bias=bias).write(tmp_path / "a")
+    tensors = load_file(tmp_path / "a")
+    for layer in range(3):
+        np.testing.assert_array_equal(tensors.pop(f"layers.{layer}.importance.hidden_weight"), weight[layer])
+        np.testing.assert_array_equal(tensors.pop(f"layers.{layer}.importance.hidden_bias"), bias[layer])
+    assert sorted(tensors) == [f"layers.{layer}.quantiles" for layer in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "message"),
+    [
+        ((3, 2, 40), None, "hidden_weight and hidden_bias come together"),
+        (None, (3, 2), "hidden_weight and hidden_bias come together"),
+        ((2, 2, 40), (3, 2), r"profile.hidden_weight: float32 \[2, 2, 40\]: expected float32 of 3 dimensions"),
+        ((3, 2), (3, 2), r"profile.hidden_weight: float32 \[3, 2\]: expected float32 of 3 dimensions"),
+        ((3, 4, 40), (3, 2), "profile.hidden_weight: of 4 KV heads: expected 2"),
+        ((3, 2, 40), (3, 3), "profile.hidden_bias: of 3 KV heads: expected 2"),
+    ],
+)
+def test_hidden_weights_that_do_not_fit_are_refused(
+    weight: tuple[int, ...] | None, bias: tuple[int, ...] | None, message: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    from safetensors.numpy import save_file
+
+    shapes = {"hidden_weight": weight, "hidden_bias": bias}
+    given = {name: np.zeros(shape, np.float32) for name, shape in shapes.items() if shape is not None}
+    with pytest.raises(InvalidArgument, match=message):
+        profile(rng, **given)
+    tensors = {f"layers.{i}.importance.{name}": array[i] for name, array in given.items() for i in range(len(array))}
+    tensors.update({f"layers.{i}.quantiles": np.zeros((2, 9), np.float32) for i in range(3)})
+    save_file(tensors, tmp_path / "bad")
+    with pytest.raises(InvalidData, match=message):
+        Profile.read(tmp_path / "bad")
 
 
 def test_mean_of_capacities_is_the_budget(rng: np.random.Generator) -> None:

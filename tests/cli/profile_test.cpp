@@ -83,8 +83,8 @@ const WrongProfile kWrong[] = {
      [](auto& t) {
        t["layers.0.quantile"] = filled({2, 9});
      },
-     "unknown tensor \"layers.0.quantile\"; expected layers.<i>.quantiles, .projection, .center, .importance.weight or "
-     ".importance.bias"},
+     "unknown tensor \"layers.0.quantile\"; expected layers.<i>.quantiles, .projection, .center, .importance.weight, "
+     ".importance.bias, .importance.hidden_weight or .importance.hidden_bias"},
     {"UnknownTensor", [](auto& t) { t["metadata"] = filled({1}); }, "unknown tensor \"metadata\""},
     {"WeightAlone",
      [](auto& t) {
@@ -230,6 +230,18 @@ TEST_F(ProfileFile, ReplayIsThatOfItsWeightsAndCapacities) {
   without.insert(without.end(), {"--budget", list});
   ASSERT_EQ(replay(with, "a").exit_code, 0);
   const CommandResult said = replay(without, "b", "trace-with-weights");
+  ASSERT_EQ(said.exit_code, 0) << said.errors;
+  EXPECT_EQ(read_text(path("a")), read_text(path("b")));
+}
+
+TEST_F(ProfileFile, WeightsOfHiddenStatesArePassedOver) {
+  for (const char* layer : {"0", "1"}) {
+    tensors_[std::string("layers.") + layer + ".importance.hidden_weight"] = filled({2, 48});
+    tensors_[std::string("layers.") + layer + ".importance.hidden_bias"] = filled({2});
+  }
+  write_tensors(path("hidden"), tensors_);
+  ASSERT_EQ(replay({"--budget", "0.6", "--profile", path("profile")}, "a").exit_code, 0);
+  const CommandResult said = replay({"--budget", "0.6", "--profile", path("hidden")}, "b");
   ASSERT_EQ(said.exit_code, 0) << said.errors;
   EXPECT_EQ(read_text(path("a")), read_text(path("b")));
 }

@@ -14,8 +14,14 @@ namespace {
 
 using engine::StoredTensor;
 
-constexpr std::array<std::string_view, 5> kParts = {"quantiles", "projection", "center", "importance.weight",
-                                                    "importance.bias"};
+// The last two belong to the Python package: the engine hands the library keys, and no hidden states.
+constexpr std::array<std::string_view, 7> kParts = {"quantiles",
+                                                    "projection",
+                                                    "center",
+                                                    "importance.weight",
+                                                    "importance.bias",
+                                                    "importance.hidden_weight",
+                                                    "importance.hidden_bias"};
 
 std::vector<float> copy_of(const StoredTensor* tensor) {
   if (tensor == nullptr) return {};

@@ -82,6 +82,7 @@ RULES: dict[str, Rule] = {
     "superseded": Rule("superseded"),
     "mean": Rule(policy="mean", hash_bits=128, recent_fraction=0.5),
     "importance": Rule(policy="importance", importance_source="key", recent_fraction=0.5),
+    "hidden": Rule(policy="importance", importance_source="given", recent_fraction=0.5),
     "recall": Rule("recall"),
 }
 """The library's rules as rows of a table. ``NAME:FIELD=VALUE,...`` changes fields of one."""

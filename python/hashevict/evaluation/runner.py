@@ -240,6 +240,7 @@ def _check(
 
 def _name_of(profile: Profile) -> str:
     digest = hashlib.sha256(profile.quantiles.tobytes())
-    for part in (profile.importance_weight, profile.importance_bias, profile.projection, profile.center):
+    learned = ("importance_weight", "importance_bias", "hidden_weight", "hidden_bias", "projection", "center")
+    for part in (getattr(profile, name) for name in learned):
         digest.update(b"" if part is None else part.tobytes())
     return digest.hexdigest()[:16]

@@ -18,6 +18,7 @@ from hashevict.profile import Profile
 from hashevict.transformers import ops
 from hashevict.transformers.attention import NAME, register
 from hashevict.transformers.batches import Batch, batch_of
+from hashevict.transformers.hidden import HiddenImportance, give_hidden_states
 from hashevict.transformers.layer import BoundedLayer
 from hashevict.transformers.models import ModelShape, refuse_continuous_batching, shape_of, use_attention
 
@@ -35,9 +36,12 @@ class HashEvictCache(TransformersCache):
             slots of each, integers ``[layers with full attention, num_kv_heads]``
         max_length: tokens of the longest sequence, prompt and generated; needed for fractions and profiles
         profile: of the model (:func:`hashevict.calibrate`): divides the budget among the heads by importance, unless
-            it is divided already; also holds what rules ``importance`` and ``votes`` have learned
+            it is divided already; also holds what rules ``importance`` and ``votes`` have learned. With hidden weights
+            the model's attention modules get a hook, which does nothing for other caches
         floor: the fewest slots of a head, with a profile; None: a third of the mean, at least 16
-        rule: decides which token goes; None: preset ``recall`` with a profile that has learned its codes, else
+        rule: decides which token goes. Policy ``importance`` takes source ``given`` with a profile that has hidden
+            weights, source ``key`` with one that has importance weights. None: source ``given`` with half of each head
+            recent if the profile has hidden weights; else preset ``recall`` if it has learned its codes; else
             ``superseded``
         prompt: how a prompt longer than the budget is reduced, see :meth:`hashevict.Cache.prefill`
         prompt_attention: ``full``: the first prompt attends over all of itself; ``streamed``: as if it had been decoded
@@ -84,8 +88,12 @@ class HashEvictCache(TransformersCache):
             backend="cpu",
         )
         Cache.required_bytes(self._config)  # refuses a bad config now, not at the first token
+        self.hidden_importance = None if profile is None else self._importances(model, profile)
+        """Computes importances from hidden states, or None: the rule takes none."""
         register()
         use_attention(model, NAME)
+        if self.hidden_importance is not None:
+            give_hidden_states(model, self.shape, HashEvictCache)
         refuse_continuous_batching(model, NAME)
         self._native: Cache | None = None
         self._sequences: list[int] = []  # of each row of the batch
@@ -179,7 +187,13 @@ class HashEvictCache(TransformersCache):
                 other._native.load(sequence, self._native.save(sequence))
         return other
 
-    # For the layers
+    # For the layers and hooks
+
+    def take_hidden(self, model_layer: int, hidden: Any) -> None:
+        """Takes the hidden states that a layer's attention is about to be given, ``[batch, tokens, hidden_size]``."""
+        layer = self.layers[model_layer]
+        if self.hidden_importance is not None and isinstance(layer, BoundedLayer):
+            layer.hidden = hidden
 
     def prepare(self, query: Any, key: Any) -> None:
         """Makes the library's cache for the batch of the first tokens."""
@@ -240,6 +254,11 @@ class HashEvictCache(TransformersCache):
                         native.set_center(layer, sequence, profile.center[layer], no_query)
         return native
 
+    def _importances(self, model: Any, profile: Profile) -> HiddenImportance | None:
+        rule = self._config.rule
+        goes_by_hidden = isinstance(rule, Rule) and rule.importance_source == "given" and rule.policy == "importance"
+        return HiddenImportance(model, self.shape, profile) if goes_by_hidden else None
+
     def _divided(self, budget: Any, profile: Profile | None, max_length: int | None, floor: int | None) -> Any:
         """Slots of each head, or None: the same in all."""
         expected = (len(self.shape.bounded), self.shape.num_kv_heads)
@@ -278,7 +297,9 @@ def _slots_of(budget: Any, max_length: int | None) -> int:
 
 def _taught(rule: Rule | Preset | None, profile: Profile | None) -> Rule | Preset:
     """The rule, with what it must say of a profile's learned tensors."""
-    if rule is None:
+    if rule is None and profile is not None and profile.hidden_weight is not None:
+        rule = Rule(policy="importance", importance_source="given", recent_fraction=0.5)
+    elif rule is None:
         rule = "superseded" if profile is None or profile.projection is None else "recall"
     if not isinstance(rule, Rule):
         rule = Rule(rule)
@@ -287,7 +308,10 @@ def _taught(rule: Rule | Preset | None, profile: Profile | None) -> Rule | Prese
             raise InvalidArgument("rule: policy 'importance' needs a profile with importance weights")
         return dataclasses.replace(rule, importance_source="key")
     if rule.policy == "importance":
-        raise InvalidArgument("rule: importance_source 'given': no model of transformers brings importances")
+        if profile is None or profile.hidden_weight is None:
+            raise InvalidArgument("rule: importance_source 'given' needs a profile with hidden weights")
+        if rule.importance_slopes:
+            raise InvalidArgument("rule: importance_slopes: expected none with importance_source 'given'")
     if rule.policy == "votes" or rule.preset == "recall":
         if profile is None or profile.projection is None:
             raise InvalidArgument("rule: policy 'votes' needs a profile with projections")

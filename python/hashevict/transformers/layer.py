@@ -39,6 +39,8 @@ class BoundedLayer(CacheLayerMixin):
         self.pending = False
         """Whether keys were handed out whose attention has not come yet."""
         self.batch_size = -1
+        self.hidden: Any = None
+        """The hidden states of the present tokens, ``[batch, tokens, hidden_size]``, if the rule goes by them."""
 
     def lazy_initialization(self, key_states: Any, value_states: Any = None) -> None:
         self.is_initialized = True
@@ -85,7 +87,7 @@ class BoundedLayer(CacheLayerMixin):
         self.pending = False
         is_prompt = not self.has_prompt
         is_graph = torch.compiler.is_compiling()
-        states = (query, key, value, mask)
+        states = (query, key, value, self._handed_hidden(), mask)
         if is_prompt and self.owner.prompt_attention == "full":
             out, _ = plain_attention(module, query, key, value, mask, 0.0, scaling, rest)
             if is_graph:
@@ -101,8 +103,24 @@ class BoundedLayer(CacheLayerMixin):
         self.has_prompt = True
         return out
 
-    def prefill(self, query: Any, key: Any, value: Any, mask: Any) -> None:
-        """Takes a prompt in, whose attention has been computed. ``[batch, heads, tokens, head_dim]``."""
+    def _handed_hidden(self) -> Any:
+        """The hidden states of the present tokens, once; None if the rule does not go by them."""
+        hidden, self.hidden = self.hidden, None
+        if hidden is None and self.owner.hidden_importance is not None:
+            raise Unsupported(
+                f"{self._name()}: its attention module was not called with the cache, so its hidden states are unknown"
+            )
+        return hidden
+
+    def _importances(self, hidden: Any) -> Any:
+        """Float32 ``[batch, tokens, num_kv_heads]``, or None: the rule takes none."""
+        of = self.owner.hidden_importance
+        return None if of is None else of(self.index, hidden)
+
+    def prefill(self, query: Any, key: Any, value: Any, hidden: Any, mask: Any) -> None:
+        """Takes a prompt in, whose attention has been computed. ``[batch, heads, tokens, head_dim]``, and
+        ``[batch, tokens, hidden_size]`` or None.
+        """
         tokens = query.shape[2]
         self.owner.prepare(query, key)
         batch = self.owner.batch(mask, 0, tokens)
@@ -113,13 +131,23 @@ class BoundedLayer(CacheLayerMixin):
             k,
             v,
             mode=self.owner.prompt,
+            importance=_tokens(self._importances(hidden), batch),
             row_to_sequence=batch.row_to_sequence,
             cu_seqlens=batch.cu_seqlens,
         )
         self._count(tokens)
 
     def decode(
-        self, is_prompt: bool, query: Any, key: Any, value: Any, mask: Any, sinks: Any, scaling: float, softcap: float
+        self,
+        is_prompt: bool,
+        query: Any,
+        key: Any,
+        value: Any,
+        hidden: Any,
+        mask: Any,
+        sinks: Any,
+        scaling: float,
+        softcap: float,
     ) -> Any:
         """Takes tokens in and attends after each one's own step: a streamed prompt at once, later tokens in pieces that
         fit the workspace.
@@ -130,6 +158,7 @@ class BoundedLayer(CacheLayerMixin):
         tokens = query.shape[2]
         self.owner.prepare(query, key)
         columns = tokens if is_prompt else max(1, self.owner.max_batch_tokens // query.shape[0])
+        importance = self._importances(hidden)
         pieces = []
         for start in range(0, tokens, columns):
             end = min(start + columns, tokens)
@@ -137,7 +166,8 @@ class BoundedLayer(CacheLayerMixin):
             if end - start < tokens:
                 states = tuple(x[:, :, start:end] for x in states)
             batch = self.owner.batch(mask, start, end)
-            pieces.append(self._take(is_prompt, *states, batch, sinks, scaling, softcap))
+            part = None if importance is None else importance[:, start:end]
+            pieces.append(self._take(is_prompt, *states, part, batch, sinks, scaling, softcap))
         self._count(tokens)
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
@@ -147,6 +177,7 @@ class BoundedLayer(CacheLayerMixin):
         query: Any,
         key: Any,
         value: Any,
+        importance: Any,
         batch: Batch,
         sinks: Any,
         scaling: float,
@@ -171,6 +202,7 @@ class BoundedLayer(CacheLayerMixin):
             lse=lse,
             scale=scaling,
             logit_soft_cap=softcap,
+            importance=_tokens(importance, batch),
             row_to_sequence=batch.row_to_sequence,
             cu_seqlens=batch.cu_seqlens,
         )
@@ -206,6 +238,7 @@ class BoundedLayer(CacheLayerMixin):
         self.seen = 0
         self.has_prompt = False
         self.pending = False
+        self.hidden = None
 
     def _refuse(self, what: str) -> Any:
         raise Unsupported(f"{what}: a bounded cache cannot do it exactly")
@@ -232,6 +265,12 @@ def _rows(states: Any, batch: Batch) -> Any:
     """``[batch, heads, tokens, size]`` as the library's ``[batch * tokens, heads, size]``; the real ones
     where padding does not lead its row.
     """
-    rows, heads, tokens, size = states.shape
-    flat = states.transpose(1, 2).reshape(rows * tokens, heads, size)
+    return _tokens(states.transpose(1, 2), batch)
+
+
+def _tokens(states: Any, batch: Batch) -> Any:
+    """The same of ``[batch, tokens, ...]``, or None."""
+    if states is None:
+        return None
+    flat = states.flatten(0, 1)
     return flat if batch.packed is None else flat.index_select(0, batch.packed)

@@ -35,9 +35,9 @@ def _layer(counter: Any, index: int, mask: Any) -> tuple[BoundedLayer, Any]:
     return cache.bounded[index], cache.shared_mask(index, mask)
 
 
-def _prefill(counter: Any, index: int, query: Any, key: Any, value: Any, mask: Any) -> None:
+def _prefill(counter: Any, index: int, query: Any, key: Any, value: Any, hidden: Any, mask: Any) -> None:
     layer, mask = _layer(counter, index, mask)
-    layer.prefill(query, key, value, mask)
+    layer.prefill(query, key, value, hidden, mask)
     counter[1] = layer.owner.counter[1]  # a graph may hand over a copy of the cache's own
 
 
@@ -48,13 +48,14 @@ def _decode(
     query: Any,
     key: Any,
     value: Any,
+    hidden: Any,
     mask: Any,
     sinks: Any,
     scaling: float,
     softcap: float,
 ) -> Any:
     layer, mask = _layer(counter, index, mask)
-    out = layer.decode(is_prompt, query, key, value, mask, sinks, scaling, softcap)
+    out = layer.decode(is_prompt, query, key, value, hidden, mask, sinks, scaling, softcap)
     counter[1] = layer.owner.counter[1]
     return out
 
@@ -77,7 +78,7 @@ def _operation(name: str, function: Any, schema: str, fake: Any = None) -> Any:
     return operation
 
 
-_STATES = "Tensor query, Tensor key, Tensor value, Tensor? mask"
+_STATES = "Tensor query, Tensor key, Tensor value, Tensor? hidden, Tensor? mask"
 
 prefill = _operation("prefill", _prefill, f"(Tensor(a!) counter, int index, {_STATES}) -> ()")
 """Takes the prompt of a layer in (:meth:`hashevict.transformers.layer.BoundedLayer.prefill`)."""

@@ -31,20 +31,30 @@ class Scored:
     """``[layers, num_kv_heads, keys]``."""
     keys: NDArray[np.float32]
     """``[layers, num_kv_heads, keys, head_dim]``, as a cache would get them."""
+    hidden: NDArray[np.float32] | None
+    """``[layers, keys, hidden_size]``: the hidden states that attention is given, if they were asked for."""
 
 
 class HeadScores:
-    """Lets a model read, with an attention function that scores keys. A context: it leaves the model as it was."""
+    """Lets a model read, with an attention function that scores keys. A context: it leaves the model as it was.
+
+    Args:
+        model: in evaluation mode
+        shape: of the model
+        hidden: whether hidden states are kept, too
+    """
 
     _present: HeadScores | None = None
 
-    def __init__(self, model: Any, shape: ModelShape) -> None:
+    def __init__(self, model: Any, shape: ModelShape, *, hidden: bool = False) -> None:
         self._model = model
         self._before = model.config._attn_implementation
         self._layers = shape.bounded
         self._model_type = shape.model_type
         self._norms = _output_norms(model, shape)
         self._hooks: list[Any] = []
+        self._wants_hidden = hidden
+        self._hidden: dict[int, Any] = {}
         self._keys: range = range(0)
         self._first_query = 0
         self._found: dict[int, tuple[Any, Any]] = {}
@@ -53,10 +63,12 @@ class HeadScores:
         AttentionInterface.register(NAME, _attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
         use_attention(self._model, NAME)
-        for name, module in _attention_modules(self._model):
+        for name, module in attention_modules(self._model):
             parent = self._model.get_submodule(name.rpartition(".")[0])
             hook = _hidden_norms_hook(module)
             self._hooks.append(parent.register_forward_pre_hook(hook, with_kwargs=True))
+            if self._wants_hidden:
+                self._hooks.append(module.register_forward_pre_hook(self._keep_hidden, with_kwargs=True))
         HeadScores._present = self
         return self
 
@@ -73,7 +85,8 @@ class HeadScores:
         vocabulary = self._model.get_input_embeddings().weight.shape[0]
         if max(ids) >= vocabulary:
             raise InvalidArgument(f"tokenizer: token {max(ids)}: expected below {vocabulary}, those of the model")
-        self._keys, self._first_query, self._found = keys, first_query, {}
+        self._keys, self._first_query = keys, first_query
+        self._found, self._hidden = {}, {}
         self._model(input_ids=torch.tensor([list(ids)], device=self._model.device), use_cache=False, logits_to_keep=1)
         missing = [layer for layer in self._layers if layer not in self._found]
         if missing:
@@ -84,7 +97,15 @@ class HeadScores:
         return Scored(
             np.stack([scores.float().cpu().numpy() for scores, _ in found]),
             np.stack([states.float().cpu().numpy() for _, states in found]),
+            self._kept_hidden() if self._wants_hidden else None,
         )
+
+    def _keep_hidden(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if module.layer_idx in self._layers:
+            self._hidden[module.layer_idx] = hidden_states(args, kwargs)[0, self._keys.start : self._keys.stop]
+
+    def _kept_hidden(self) -> NDArray[np.float32]:
+        return np.stack([self._hidden[layer].float().cpu().numpy() for layer in self._layers])
 
     def score(self, module: Any, query: Any, key: Any, value: Any, scaling: Any, softcap: Any) -> None:
         """Scores the keys of a layer."""
@@ -128,7 +149,7 @@ def _attention(
     return plain_attention(module, query, key, value, attention_mask, dropout, scaling, rest)
 
 
-def _attention_modules(model: Any) -> list[tuple[str, Any]]:
+def attention_modules(model: Any) -> list[tuple[str, Any]]:
     """The attention modules, by name: those that have a layer's number and an output projection."""
     return [
         (name, module)
@@ -137,12 +158,16 @@ def _attention_modules(model: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a module is given, ``[batch, tokens, hidden_size]``."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
 def _hidden_norms_hook(module: Any) -> Any:
     """Keeps the norms of the hidden states that a decoder's layer is given, for its attention module."""
 
     def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        setattr(module, HIDDEN, hidden.float().norm(dim=-1))
+        setattr(module, HIDDEN, hidden_states(args, kwargs).float().norm(dim=-1))
 
     return hook
 
@@ -150,7 +175,7 @@ def _hidden_norms_hook(module: Any) -> Any:
 def _output_norms(model: Any, shape: ModelShape) -> dict[int, Any]:
     """For each layer, a function of (query head, values ``[keys, head_dim]``): the norms of the head's output."""
     norms = {}
-    for _, module in _attention_modules(model):
+    for _, module in attention_modules(model):
         projection = next(getattr(module, name) for name in OUTPUT_PROJECTIONS if hasattr(module, name))
         if not isinstance(projection, torch.nn.Linear):
             continue

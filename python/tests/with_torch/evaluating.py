@@ -28,7 +28,8 @@ def tiny_profile() -> Profile:
     quantiles = np.sort(np.random.default_rng(0).random((2, 2, 17)).astype(np.float32), axis=2)
     quantiles[1, 0] += 1.0
     weight = np.random.default_rng(1).standard_normal((2, 2, 16)).astype(np.float32)
-    return Profile(quantiles, weight, np.zeros((2, 2), np.float32))
+    hidden, bias = np.random.default_rng(2).standard_normal((2, 2, 64)).astype(np.float32), np.zeros((2, 2), np.float32)
+    return Profile(quantiles, weight, bias, hidden_weight=hidden, hidden_bias=bias)
 
 
 def results_of(out: Path, **changes: Any) -> Any:

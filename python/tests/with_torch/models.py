@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny random models of many families, and generation in every version of transformers 5."""
+"""Tiny random models of many families, their hidden weights, and generation in every version of transformers 5."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from hashevict import Profile
 
 VOCABULARY = 97
 _SIZES: dict[str, Any] = {
@@ -134,3 +137,13 @@ def forward(model: Any, ids: Any, cache: Any, **options: Any) -> Any:
     assert cache_name() in inspect.signature(model.forward).parameters
     with torch.no_grad():
         return model(input_ids=ids, **{cache_name(): cache}, **options).logits
+
+
+def hidden_profile(layers: int = 2, heads: int = 2, size: int = 64) -> Profile:
+    """Weights of two powers of two a head, so that a sum is rounded once, in whatever order it is taken."""
+    draw = np.random.default_rng(int(torch.randint(1 << 30, ())))
+    weight = np.zeros((layers, heads, size), np.float32)
+    for row in weight.reshape(-1, size):
+        row[draw.choice(size, 2, replace=False)] = draw.choice([-2.0, -0.5, 1.0, 4.0], 2)
+    bias = draw.standard_normal((layers, heads)).astype(np.float32)
+    return Profile(np.zeros((layers, heads, 3), np.float32), hidden_weight=weight, hidden_bias=bias)

@@ -64,6 +64,17 @@ def test_scores_are_those_of_the_models_attention() -> None:
     with HeadScores(model, shape_of(model.config)) as reader, torch.no_grad():
         found = reader.read(ids, range(1, 13), 18)
     np.testing.assert_allclose(found.scores, scores_by_weights(model, ids, range(1, 13), 18), rtol=1e-3)
+    assert found.hidden is None
+
+
+def test_hidden_states_are_those_that_attention_is_given() -> None:
+    model = tiny("llama")
+    ids, given = [1, *torch.randint(3, VOCABULARY, (30,)).tolist()], []
+    for layer in model.model.layers:
+        layer.input_layernorm.register_forward_hook(lambda module, args, out: given.append(out[0, 1:13]))
+    with HeadScores(model, shape_of(model.config), hidden=True) as reader, torch.no_grad():
+        found = reader.read(ids, range(1, 13), 18)
+    np.testing.assert_array_equal(found.hidden, torch.stack(given).numpy())
 
 
 def test_reading_leaves_the_model_as_it_was() -> None:
@@ -94,6 +105,7 @@ def test_the_same_seed_gives_the_same_profile() -> None:
 def test_an_interrupted_calibration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, work = tiny("llama"), tmp_path / "work"
     options = {**SMALL, "num_pieces": 7, "weights": True, "votes": 16, "resume": work}
+    options["hidden_weights"] = True
     whole = calibrate(model, Bytes(), TEXTS, **options)
     assert not work.exists()
     read, calls = HeadScores.read, []
@@ -109,7 +121,8 @@ def test_an_interrupted_calibration_goes_on(tmp_path: Path, monkeypatch: pytest.
         calibrate(model, Bytes(), TEXTS, **options)
     resumed = calibrate(model, Bytes(), TEXTS, **options)
     assert len(calls) == 4 + 4  # three pieces were kept
-    for name in ("quantiles", "importance_weight", "importance_bias", "projection", "center"):
+    learned = ("importance_weight", "importance_bias", "hidden_weight", "hidden_bias", "projection", "center")
+    for name in ("quantiles", *learned):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
 
 
@@ -125,6 +138,35 @@ def test_weights_predict_scores_of_held_out_text() -> None:
     np.testing.assert_allclose(found, weight, atol=0.05)
     np.testing.assert_allclose(offset, bias, atol=0.05)
     assert (r2 > 0.98).all()
+
+
+def test_heads_that_share_samples_are_fitted_as_each_alone() -> None:
+    generator = np.random.default_rng(1)
+    shared, alone = LinearFits(), LinearFits()
+    for held_out in (False, False, True):
+        x = generator.standard_normal((2, 1, 200, 8)).astype(np.float32)
+        y = np.cumsum(x, axis=3).transpose(0, 1, 3, 2)[:, 0, 2:5] + generator.standard_normal((2, 3, 200))
+        shared.add(x, y, held_out)
+        alone.add(np.repeat(x, 3, axis=1), y, held_out)
+    for ours, theirs, shape in zip(shared.solve(), alone.solve(), ((2, 3, 8), (2, 3), (2, 3)), strict=True):
+        assert ours.shape == shape
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "opt"])
+def test_hidden_weights_are_fitted_to_what_attention_is_given(family: str) -> None:
+    model = tiny(family)
+    shape = shape_of(model.config)
+    layers, heads = len(shape.bounded), shape.num_kv_heads
+    profile = calibrate(model, Bytes(), TEXTS, hidden_weights=True, **SMALL)
+    assert profile.hidden_weight is not None and profile.hidden_weight.shape == (layers, heads, 64)
+    assert profile.hidden_bias is not None and profile.hidden_bias.shape == (layers, heads)
+    assert np.shape(profile.about["hidden_r2"]) == (layers, heads)
+    assert np.isfinite(profile.about["hidden_r2"]).all()
+    assert profile.importance_weight is None and "r2" not in profile.about
+    cache = HashEvictCache(model, 0.5, max_length=100, profile=profile, num_threads=1)
+    generate(model, torch.randint(3, VOCABULARY, (1, 60)), None, cache, max_new_tokens=20)
+    assert cache.statistics().evictions > 0
 
 
 def test_importance_weights_of_a_profile_decide() -> None:
@@ -218,6 +260,7 @@ def test_votes_of_a_profile_decide(tmp_path: Path) -> None:
         ({"texts": TEXTS[0]}, InvalidArgument, r"texts: a string"),
         ({"piece_tokens": 2}, InvalidArgument, r"piece_tokens = 2: expected at least 16"),
         ({"texts": [TEXTS[0][:90]], "weights": True}, InvalidArgument, r"2 pieces: expected at least 5 with weights"),
+        ({"texts": [TEXTS[0][:90]], "hidden_weights": True}, InvalidArgument, r"2 pieces: expected at least 5"),
         ({"texts": [TEXTS[0][:90]], "votes": 16}, InvalidArgument, r"at least 5 with weights or votes"),
         ({"votes": 12}, InvalidArgument, r"votes = 12: expected 0, or bits of a code: 8, 16, 32, 64, 128"),
         ({"model": tiny("llama", vocab_size=50)}, InvalidArgument, r"tokenizer: token \d+: expected below 50"),
@@ -257,12 +300,14 @@ def test_the_command_writes_a_profile(tmp_path: Path, capsys: pytest.CaptureFixt
     text.write_text(" ".join(f"w{3 + 7 * i * i % 90}" for i in range(300)))
     out = tmp_path / "profile"
     arguments = [str(tmp_path / "model"), "--text", str(text), "--out", str(out), "--piece-tokens", "40", "--quiet"]
-    arguments += ["--weights", "--votes", "8"]
+    arguments += ["--weights", "--hidden-weights", "--votes", "8"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "2 layers, 2 KV heads" in printed
     assert "R2 of the weights" in printed
+    assert "R2 of the hidden weights" in printed
     assert "Rank correlation of the votes" in printed
+    assert np.shape(Profile.read(out).hidden_weight) == (2, 2, 64)
     assert Profile.read(out).importance_weight is not None
     assert np.shape(Profile.read(out).projection) == (2, 2, 8, 16)
     first = out.read_bytes()

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from models import MIXED_FAMILIES, cache_name, forward, generate, prompts, tiny
+from models import MIXED_FAMILIES, cache_name, forward, generate, hidden_profile, prompts, tiny
 
 from hashevict import HashEvictCache, Unsupported
 
@@ -44,18 +45,35 @@ def step_by_step(model: Any, ids: Any, cache: HashEvictCache, steps: int) -> lis
     return tokens
 
 
-def test_all_decode_steps_of_all_caches_are_one_graph() -> None:
+@pytest.mark.parametrize("goes_by_hidden", [False, True], ids=["keys", "hidden"])
+def test_all_decode_steps_of_all_caches_are_one_graph(goes_by_hidden: bool) -> None:
     model = tiny("llama")
+    options: dict[str, Any] = {"profile": hidden_profile(), "max_length": 20} if goes_by_hidden else {}
     ids, _ = prompts(1, 9)
-    expected = step_by_step(model, ids, cache_of(model), 30)
+    expected = step_by_step(model, ids, cache_of(model, **options), 30)
     graphs = Graphs()
     model.forward = torch.compile(model.forward, fullgraph=True, backend=graphs)
     for _ in range(2):
-        cache = cache_of(model)
+        cache = cache_of(model, **options)
         assert step_by_step(model, ids, cache, 30) == expected
         assert cache.get_seq_length() == 9 + 29
         assert cache.statistics().evictions == 2 * 2 * (38 - 20)
         assert graphs.count == 2  # the prompt's, and that of every step
+
+
+def test_a_graph_evicts_by_hidden_states_as_the_model_does() -> None:
+    model = tiny("llama")
+    options = {"profile": hidden_profile(), "max_length": 20, "prompt_attention": "streamed"}
+    ids, mask = prompts(2, 30, [7, 0])
+    plain = cache_of(model, **options)
+    expected = generate(model, ids, mask, plain)
+    model.forward = torch.compile(model.forward, fullgraph=True, backend=Graphs())
+    cache = cache_of(model, **options)
+    assert torch.equal(generate(model, ids, mask, cache), expected)
+    for layer in range(2):
+        for head in range(2):
+            ours, theirs = (np.asarray(of.native.view(layer, head).positions) for of in (cache, plain))
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_oss"])

@@ -88,7 +88,7 @@ def test_a_cache_that_holds_all_is_the_full_cache(mode: Any) -> None:
     reader, ids = Reader(model, Words()), torch.randint(3, 97, (1, 60))
     context = PolicyContext(60, np.full((2, 2), 60, np.int32), tiny_profile(), seed=3, mode=mode)
     (full,) = reader.measure(ids, [(50, 60)], None, mode)
-    for policy in policies_of(["window", "paper", "mean", "importance"]):
+    for policy in policies_of(["window", "paper", "mean", "importance", "hidden"]):
         assert policy.make is not None
         (found,) = reader.measure(ids, [(50, 60)], policy.make(model, context), mode)
         assert found.nats == pytest.approx(full.nats, rel=1e-5)
@@ -269,6 +269,7 @@ def test_texts_come_with_python() -> None:
         ({"allocations": ["mine"]}, r"allocation 'mine': expected one of uniform"),
         ({"profile": None, "allocations": ["calibrated"]}, r"allocation 'calibrated': needs a profile"),
         ({"profile": None, "policies": ["importance"]}, r"'importance' needs a profile with importance weights"),
+        ({"profile": None, "policies": ["hidden"]}, r"'given' needs a profile with hidden weights"),
         ({"budgets": [1.5]}, r"budget = 1.5: expected above 0 and at most 1"),
         ({"budgets": [0.05]}, r"config.shape.capacities\[0\]\[0\] = \d+: expected 15 to .*, since a victim requires"),
         ({"tasks": ["riddle"]}, r"task 'riddle': expected one of needle"),

@@ -6,14 +6,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
-from models import FAMILIES, MIXED_FAMILIES, forward, generate, prompts, tiny
+from models import FAMILIES, MIXED_FAMILIES, forward, generate, hidden_profile, prompts, tiny
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from hashevict import HashEvictCache, Unsupported
 from hashevict.transformers.layer import BoundedLayer
+from hashevict.transformers.models import shape_of
 
 LATE = ("gptj", "nemotron")
 """Families whose attention takes implementations in later versions of transformers 5 alone."""
@@ -22,6 +24,10 @@ LINEAR = ("lfm2", "qwen3_next")
 
 def takes_attention(model: object) -> bool:
     return hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS")
+
+
+def keeps_linear_layers() -> bool:
+    return hasattr(transformers.cache_utils, "LinearAttentionLayer")
 
 
 def expect_the_models_own_logits(model: Any) -> None:
@@ -54,7 +60,7 @@ def test_full_budget_gives_the_tokens_of_the_models_own_cache(family: str) -> No
 @pytest.mark.parametrize("family", MIXED_FAMILIES)
 def test_layers_without_full_attention_stay_transformers_own(family: str) -> None:
     model = tiny(family, **MIXED_FAMILIES[family])
-    if family in LINEAR and not hasattr(transformers.cache_utils, "LinearAttentionLayer"):
+    if family in LINEAR and not keeps_linear_layers():
         with pytest.raises(Unsupported, match=f"'{family}': this version of transformers keeps its linear layers"):
             HashEvictCache(model, 64)
         return
@@ -66,6 +72,18 @@ def test_layers_without_full_attention_stay_transformers_own(family: str) -> Non
     assert torch.equal(generate(model, ids, mask, cache), expected)
     expect_the_models_own_logits(model)
     assert [isinstance(layer, BoundedLayer) for layer in cache.layers] == [False, True]
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES, *MIXED_FAMILIES} - {"gpt2"}))
+def test_attention_hands_its_hidden_states_over(family: str) -> None:
+    model = tiny(family, **MIXED_FAMILIES.get(family, {}))
+    if (family in LATE and not takes_attention(model)) or (family in LINEAR and not keeps_linear_layers()):
+        return
+    shape = shape_of(model.config)
+    heads = len(shape.bounded), shape.num_kv_heads
+    cache = HashEvictCache(model, np.full(heads, 20, np.int32), profile=hidden_profile(*heads), num_threads=1)
+    generate(model, *prompts(2, 24, [3, 0]), cache, max_new_tokens=4)
+    assert cache.statistics().evictions == heads[0] * heads[1] * (27 - 20 + 24 - 20)
 
 
 REFUSED = {

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from models import cache_name, forward, generate, prompts, tiny
+from models import cache_name, forward, generate, hidden_profile, prompts, tiny
 
 from hashevict import Error, HashEvictCache, InvalidArgument, InvalidState, Profile, Rule, Unsupported
 
@@ -54,6 +55,20 @@ def _profile_of_another_model(model: Any) -> None:
     HashEvictCache(model, 64, max_length=128, profile=Profile(np.zeros((3, 2, 4), np.float32)))
 
 
+GIVEN = Rule(policy="importance", importance_source="given")
+
+
+def _with_slopes() -> Rule:
+    return dataclasses.replace(GIVEN, importance_slopes=True)
+
+
+def _without_hooks(model: Any) -> None:
+    cache = HashEvictCache(model, 64, max_length=128, profile=hidden_profile())
+    for layer in model.model.layers:
+        layer.self_attn._forward_pre_hooks.clear()
+    forward(model, prompts(1, 6)[0], cache)
+
+
 REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "a mask of one's own": (lambda m: _custom_mask(m, torch.bool), Unsupported, "attention_mask: expected causal"),
     "an additive mask": (lambda m: _custom_mask(m, torch.float32), Unsupported, "attention_mask: float32"),
@@ -83,6 +98,31 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         lambda m: HashEvictCache(m, 64, rule=Rule(policy="importance")),
         InvalidArgument,
         "policy 'importance' needs a profile with importance weights",
+    ),
+    "importances of hidden states that nobody learned": (
+        lambda m: HashEvictCache(m, 64, rule=GIVEN),
+        InvalidArgument,
+        "importance_source 'given' needs a profile with hidden weights",
+    ),
+    "slopes of hidden states": (
+        lambda m: HashEvictCache(m, 64, max_length=128, profile=hidden_profile(), rule=_with_slopes()),
+        InvalidArgument,
+        "importance_slopes: expected none",
+    ),
+    "hidden weights of another size": (
+        lambda m: HashEvictCache(m, 64, max_length=128, profile=hidden_profile(size=48)),
+        InvalidArgument,
+        "profile.hidden_weight: for hidden states of size 48: expected 64, that of the model",
+    ),
+    "attention modules of another kind": (
+        lambda m: HashEvictCache(tiny("gpt2"), 64, max_length=128, profile=hidden_profile(heads=4)),
+        Unsupported,
+        "model_type 'gpt2': layer 0 has no attention module with a layer_idx and an output projection by the name of",
+    ),
+    "hidden states that are not handed over": (
+        _without_hooks,
+        Unsupported,
+        "layer 0 of 'llama': its attention module was not called with the cache",
     ),
     "votes that nobody learned": (lambda m: HashEvictCache(m, 64, rule="recall"), InvalidArgument, "needs a profile"),
     "a prompt streamed and reduced by its queries": (
