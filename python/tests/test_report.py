@@ -140,6 +140,17 @@ def test_tables_of_a_page_are_replaced(kind: str, line: str) -> None:
     assert fill_page(text, "m", sections(RESULTS)) == (text, 1)
 
 
+def test_a_table_may_name_its_policies_in_order() -> None:
+    text, _ = fill_page(PAGE.format(kind="summary:good,full"), "m", sections(RESULTS))
+    lines = [line for line in text.splitlines() if line.startswith(("| `", "| full"))]
+    assert [line.split("|")[1].strip() for line in lines] == ["`good`", "full cache"]
+
+
+def test_a_policy_without_results_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"page: .*: no results of best, worst"):
+        fill_page(PAGE.format(kind="recall:best,good,worst"), "m", sections(RESULTS))
+
+
 @pytest.mark.parametrize("wrong", ["streamed 100 nonsense", "known 100 recall", "streamed 99 recall"])
 def test_a_table_of_results_that_are_not_there_is_refused(wrong: str) -> None:
     with pytest.raises(InvalidArgument, match=r"page: <!-- evaluation: m .*: expected results of this mode and length"):

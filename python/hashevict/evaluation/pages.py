@@ -3,7 +3,7 @@
 ``<!-- end of evaluation -->``.
 
 A kind is ``recall`` (percent right), ``text`` (percent over the full cache's nats per token), both with 95 % intervals,
-or ``summary``: recall and text without them.
+or ``summary``: recall and text without them. ``KIND:POLICY,POLICY`` shows these policies alone, in this order.
 """
 
 from __future__ import annotations
@@ -43,10 +43,17 @@ def fill_page(page: str, model: str, sections: Sequence[Section]) -> tuple[str, 
         begin, of, mode, length, kind, end = match.groups()
         if of != model:
             return match[0]
+        kind, _, names = kind.partition(":")
         if (mode, length) not in found or kind not in KINDS:
             raise InvalidArgument(f"page: {begin.strip()}: expected results of this mode and length, and {list(KINDS)}")
+        section = found[mode, length]
+        policies = list(dict.fromkeys(row[0] for row in section.rows))
+        chosen = names.split(",") if names else policies
+        unknown = [name for name in chosen if name not in policies]
+        if unknown:
+            raise InvalidArgument(f"page: {begin.strip()}: no results of {', '.join(unknown)}")
         count += 1
-        return begin + KINDS[kind](found[mode, length]) + end
+        return begin + KINDS[kind](section, chosen) + end
 
     return _BLOCK.sub(table, page), count
 
@@ -66,7 +73,9 @@ def _text(section: Section, policy: str, allocation: str, budget: float) -> Inte
     return None if policy == FULL else text_excess(section, (policy, allocation, budget))
 
 
-def _table(section: Section, columns: Sequence[Column], show: Callable[[Find, Interval], str]) -> str:
+def _table(
+    section: Section, policies: Sequence[str], columns: Sequence[Column], show: Callable[[Find, Interval], str]
+) -> str:
     """A line for each policy, a column for each of the groups at each budget. The full cache stands in the first."""
     heads = [
         f"{title}: {100 * budget:.0f} %" if i == 0 else f"{100 * budget:.0f} %"
@@ -74,7 +83,7 @@ def _table(section: Section, columns: Sequence[Column], show: Callable[[Find, In
         for i, budget in enumerate(section.budgets)
     ]
     lines = [["", *heads], ["---", *("---:" for _ in heads)]]
-    for policy in dict.fromkeys(row[0] for row in section.rows):
+    for policy in policies:
         cells = []
         for _, find, allocation in columns:
             for i, budget in enumerate(section.budgets):
@@ -96,20 +105,20 @@ def _alone(find: Find, value: Interval) -> str:
     return f"{value.value:+.1f}" if find is _text else f"{value.value:.0f}"
 
 
-def _recall_table(section: Section) -> str:
-    return _table(section, [(NAMES[each], _recall, each) for each in (UNIFORM, CALIBRATED)], _with_interval)
+def _recall_table(section: Section, policies: Sequence[str]) -> str:
+    return _table(section, policies, [(NAMES[each], _recall, each) for each in (UNIFORM, CALIBRATED)], _with_interval)
 
 
-def _text_table(section: Section) -> str:
-    return _table(section, [(NAMES[each], _text, each) for each in (UNIFORM, CALIBRATED)], _with_interval)
+def _text_table(section: Section, policies: Sequence[str]) -> str:
+    return _table(section, policies, [(NAMES[each], _text, each) for each in (UNIFORM, CALIBRATED)], _with_interval)
 
 
-def _summary_table(section: Section) -> str:
+def _summary_table(section: Section, policies: Sequence[str]) -> str:
     columns: list[Column] = [(f"recall, {NAMES[each]}", _recall, each) for each in (UNIFORM, CALIBRATED)]
-    return _table(section, [*columns, ("text, calibrated", _text, CALIBRATED)], _alone)
+    return _table(section, policies, [*columns, ("text, calibrated", _text, CALIBRATED)], _alone)
 
 
-KINDS: dict[str, Callable[[Section], str]] = {
+KINDS: dict[str, Callable[[Section, Sequence[str]], str]] = {
     "recall": _recall_table,
     "text": _text_table,
     "summary": _summary_table,
