@@ -152,7 +152,11 @@ HASHEVICT_DEVICE void encode_step(const EvictParams& p, const Head& head, const 
       float values[8];
       const Vectors x = vector == 0 ? p.k : p.q;
       const int64_t index = vector == 0 ? head.kv_head : int64_t{head.kv_head} * layer.shape.group_size + vector - 1;
-      load_eight_of(x, item.token * x.stride[0] + index * x.stride[1], e, values);
+      const int64_t place = item.token * x.stride[0] + index * x.stride[1] + e * x.stride[2];
+      // Inlined: around a call here, decode_mma_64 would spill on sm_80.
+      const Eight eight = load_eight_apart(x.data, x.dtype, place, x.stride[2]);
+      HASHEVICT_UNROLL
+      for (int32_t k = 0; k < 8; ++k) values[k] = eight.values[k];
       if (vector == 0) shared.key.store_many(e, values);
       if (head.key_centers != nullptr) {
         center_eight(layer, head, vector, e, values);

@@ -50,9 +50,8 @@ struct Eight {
   float values[8];
 };
 
-/// Eight elements, `stride` apart, from `index` on, widened. It is no part of its callers, and so exists once in a
-/// kernel: it takes numbers and an address of global memory alone.
-HASHEVICT_NOINLINE Eight load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
+/// Eight elements, `stride` apart, from `index` on, widened.
+HASHEVICT_DEVICE Eight load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
   const auto* const address = static_cast<const unsigned char*>(simt::in_global_memory(data)) + index * size_of(dtype);
   const bool wide = dtype == DType::float32;
   Eight eight;
@@ -84,9 +83,15 @@ HASHEVICT_NOINLINE Eight load_eight_apart(const void* data, DType dtype, int64_t
   return eight;
 }
 
+/// The same, which is no part of its callers and so exists once in a kernel: it takes numbers and an address of global
+/// memory alone.
+HASHEVICT_NOINLINE Eight call_load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
+  return load_eight_apart(data, dtype, index, stride);
+}
+
 /// Eight elements of a vector of the call from element `e` on, widened.
 HASHEVICT_DEVICE void load_eight_of(const Vectors& x, int64_t place, int32_t e, float (&values)[8]) {
-  const Eight eight = load_eight_apart(x.data, x.dtype, place + e * x.stride[2], x.stride[2]);
+  const Eight eight = call_load_eight_apart(x.data, x.dtype, place + e * x.stride[2], x.stride[2]);
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 8; ++i) values[i] = eight.values[i];
 }
