@@ -160,11 +160,11 @@ TEST(Mutants, GroupsOnTensorCoresAgree) {
   run_on_both_devices(decode_groups_on_tensor_cores);
 }
 
-/// More queries than a tile takes, and a rule that reads the head's running sums.
-void decode_means_and_several_tiles() {
+/// A rule that reads the head's running sums.
+void decode_means(int32_t group) {
   Config config = small_config();
   config.rule.policy = Policy::mean;
-  config.shape.num_qo_heads = 9 * config.shape.num_kv_heads;
+  config.shape.num_qo_heads = group * config.shape.num_kv_heads;
   config.shape.capacity = 520;
   config.shape.dtype = DType::bfloat16;
   config.execution.max_batch_tokens = 1024;
@@ -180,8 +180,10 @@ void decode_means_and_several_tiles() {
   twins.expect_same_state();
 }
 
-TEST(Mutants, MeansAndSeveralTilesAgree) {
-  run_on_both_devices(decode_means_and_several_tiles);
+/// Several tiles of queries have a barrier of the cluster between them, one tile has none.
+TEST(Mutants, MeansAgreeForOneTileAndForSeveral) {
+  run_on_both_devices([] { decode_means(1); });
+  run_on_both_devices([] { decode_means(9); });
 }
 
 /// A prompt on top of a full cache, which evicts keys of both, and one on top of a head with room.
