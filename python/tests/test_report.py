@@ -140,6 +140,17 @@ def test_tables_of_a_page_are_replaced(kind: str, line: str) -> None:
     assert fill_page(text, "m", sections(RESULTS)) == (text, 1)
 
 
+def test_spot_checks_are_no_part_of_the_means() -> None:
+    found = [result("full", task, i, False, 1.0) for task in ("needle", "copy") for i in range(4)]
+    found = [dataclasses.replace(each, correct=each.task == "copy" or each.index < 2) for each in found]
+    (section,) = sections(found)
+    assert list(section.tasks) == ["needle"]
+    assert section.spot_checks == ["copy"]
+    assert "Spot checks, not in the means: copy." in tables_text({}, found)
+    (alone,) = sections([each for each in found if each.task == "copy"])
+    assert list(alone.tasks) == ["copy"] and not alone.spot_checks
+
+
 def test_a_table_may_name_its_policies_in_order() -> None:
     text, _ = fill_page(PAGE.format(kind="summary:good,full"), "m", sections(RESULTS))
     lines = [line for line in text.splitlines() if line.startswith(("| `", "| full"))]

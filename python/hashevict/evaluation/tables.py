@@ -11,7 +11,7 @@ from hashevict.evaluation import statistics
 from hashevict.evaluation.policies import FULL, UNIFORM
 from hashevict.evaluation.results import Result
 from hashevict.evaluation.statistics import Interval
-from hashevict.evaluation.tasks import TEXT
+from hashevict.evaluation.tasks import MAIN_TASKS, SPOT_TASKS, TEXT
 
 LEAST_OF_FULL = 0.5
 """What the full cache must score in a task that counts in means."""
@@ -50,6 +50,10 @@ class Section:
             }
         )
         self.left_out = {task: score for task, score in self.full_scores.items() if score < LEAST_OF_FULL}
+        # Beside the main tasks, spot checks of fewer examples stand in the tables by task alone.
+        has_main = any(task in MAIN_TASKS for task in self.tasks)
+        self.spot_checks = [task for task in self.tasks if has_main and task in SPOT_TASKS]
+        self.tasks = [task for task in self.tasks if task not in self.spot_checks]
 
     def cell(self, row: Row, budget: float) -> Cell:
         return (*row, 1.0 if row[0] == FULL else budget)
@@ -163,6 +167,8 @@ def _section_text(section: Section) -> str:
         if section.left_out:
             listed = ", ".join(f"{task} ({100 * score:.0f} %)" for task, score in section.left_out.items())
             text += f"Not in the means, since the full cache scores below {100 * LEAST_OF_FULL:.0f} %: {listed}.\n\n"
+        if section.spot_checks:
+            text += f"Spot checks, not in the means: {', '.join(section.spot_checks)}.\n\n"
         text += _grid(section, lambda cell: _shown(mean_of(section.recall(cell), right)), counted=True)
         text += "\n### Nats of an answer\n\n"
         text += _grid(section, lambda cell: _shown(mean_of(section.recall(cell), lambda result: result.nats), digits=2))
@@ -236,7 +242,7 @@ def _grid(section: Section, text: Callable[[Cell], str], without: str = "", coun
 
 
 def _by_task(section: Section, budget: float) -> str:
-    tasks = [*section.tasks, *section.left_out]
+    tasks = [*section.tasks, *section.spot_checks, *section.left_out]
     lines = []
     for row in section.rows:
         cells = []
