@@ -8,30 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from hashevict.errors import Unsupported
-from hashevict.transformers.scores import OUTPUT_PROJECTIONS
+from hashevict.transformers.scores import attention_modules, hidden_states
 from rivals.cache import SimulatedCache, SimulatedLayer
 
 MARK = "_hashevict_rivals_hook"
-
-
-def attention_modules(model: Any) -> dict[int, Any]:
-    """The attention modules by layer: those that have a layer's number and an output projection."""
-    return {
-        module.layer_idx: module
-        for module in model.modules()
-        if hasattr(module, "layer_idx") and any(hasattr(module, projection) for projection in OUTPUT_PROJECTIONS)
-    }
 
 
 def cache_of(kwargs: dict[str, Any]) -> SimulatedCache | None:
     """The cache that a module is called with. Transformers renamed the argument in 5.24."""
     cache = kwargs.get("past_key_values", kwargs.get("cache"))
     return cache if isinstance(cache, SimulatedCache) else None
-
-
-def hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What an attention module is given, ``[1, tokens, hidden_size]``: the layer's input after its norm."""
-    return args[0] if args else kwargs["hidden_states"]
 
 
 def give_hidden_states(model: Any) -> None:
@@ -44,7 +30,7 @@ def give_hidden_states(model: Any) -> None:
             if isinstance(layer, SimulatedLayer):
                 layer.hidden = hidden_states(args, kwargs)[0]
 
-    for module in attention_modules(model).values():
+    for _, module in attention_modules(model):
         if not hasattr(module, MARK):
             module.register_forward_pre_hook(hook, with_kwargs=True)
             setattr(module, MARK, True)

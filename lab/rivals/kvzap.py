@@ -24,7 +24,7 @@ from hashevict.errors import Error, InvalidArgument
 from hashevict.transformers.models import shape_of
 from hashevict.transformers.scores import HeadScores
 from rivals.cache import SimulatedCache, SimulatedLayer
-from rivals.hooks import attention_modules, give_hidden_states, hidden_states
+from rivals.hooks import give_hidden_states
 from rivals.rule import Floats
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "rivals"
@@ -104,40 +104,15 @@ def fit(model: Any, tokenizer: Any, texts: Sequence[str], pieces: int = 44, piec
     first = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
     sums = [_Sums(len(shape.bounded)), _Sums(len(shape.bounded))]  # fitted, held out
     keys = range(len(first), len(first) + piece_tokens)
-    with HeadScores(model, shape) as scores, _Hidden(model, shape.bounded) as hidden, torch.no_grad():
+    with HeadScores(model, shape, hidden=True) as scores, torch.no_grad():
         for number, piece in enumerate(tqdm(chosen, desc="fitting", unit="piece")):
             ids = [*first, *piece, *between, *piece]
-            found = scores.read(ids, keys, len(ids) - piece_tokens).scores
-            logs = np.log(np.maximum(found.astype(np.float64), LEAST_SCORE))
-            sums[number % HELD_OUT == HELD_OUT - 1].add(hidden.states(keys), logs)
+            found = scores.read(ids, keys, len(ids) - piece_tokens)
+            assert found.hidden is not None
+            logs = np.log(np.maximum(found.scores.astype(np.float64), LEAST_SCORE))
+            sums[number % HELD_OUT == HELD_OUT - 1].add(found.hidden.astype(np.float64), logs)
     weight, bias = sums[0].solve()
     return Weights(weight.astype(np.float32), bias.astype(np.float32), sums[1].r2(weight, bias))
-
-
-class _Hidden:
-    """Keeps the hidden states that attention is given. A context: it leaves the model as it was."""
-
-    def __init__(self, model: Any, layers: tuple[int, ...]) -> None:
-        self._model, self._layers = model, layers
-        self._states: dict[int, Any] = {}
-        self._hooks: list[Any] = []
-
-    def __enter__(self) -> _Hidden:
-        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._states[module.layer_idx] = hidden_states(args, kwargs)[0]
-
-        for module in attention_modules(self._model).values():
-            self._hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def states(self, keys: range) -> NDArray[np.float64]:
-        """``[layers, keys, hidden_size]``."""
-        rows = slice(keys.start, keys.stop)
-        return np.stack([self._states[layer][rows].double().cpu().numpy() for layer in self._layers])
 
 
 class _Sums:
