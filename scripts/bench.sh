@@ -61,7 +61,8 @@ parts=("$out"/{goals,decode,prefill,llama_cpp,load}.json)
 threads=()
 ((${#shared[@]} == 0)) || threads=(--threads 1)
 "$bin/hashevict_goals" "${shared[@]}" "$out/goals.json" "$rounds"
-"$python" "$root/bench/peers/decode_sdpa.py" "$library" "${threads[@]}" --rounds "$few" --json "$out/decode.json"
+"$python" "$root/bench/peers/decode_sdpa.py" "$library" "${threads[@]}" --rounds "$few" --json "$out/decode.json" \
+  --read-bandwidth "$bin/libhashevict_read_bandwidth.so"
 "$python" "$root/bench/peers/prefill_sdpa.py" "$library" "${threads[@]}" --rounds "$(((few + 1) / 2))" \
   --json "$out/prefill.json"
 "$root/bench/peers/llama_cpp.sh" "$library" "${threads[@]}" --rounds "$few" --json "$out/llama_cpp.json"

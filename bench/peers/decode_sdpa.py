@@ -8,9 +8,10 @@ LIBRARY is libhashevict.so of the preset release-shared. All figures are torch's
 run, the median over its rounds. Attention in torch's three forms: grouped heads (enable_gqa), the group as the query
 rows of one head, two matrix products with a softmax. Eviction as the paper's authors write it, by ordinary torch
 operations: signs of a random projection, Hamming distances to all codes, argmax, and the new row in the victim's slot.
-The share of read bandwidth is the time of torch's sum of 64-bit integers over as many bytes, divided by that of
-attention. Over torch's memory, which has ordinary pages, no attention exceeds 1 by much, since each must read keys and
-values once. The cache asks for huge pages, and can.
+The share of read bandwidth is the time of threads that only read as many bytes (libhashevict_read_bandwidth.so, named by
+--read-bandwidth), divided by that of attention. Torch's memory has ordinary pages; the cache and that buffer ask for huge
+ones.
+
 With --threads 1 times are processor time of that thread. Skips with one line where torch is missing.
 """
 import argparse
@@ -110,9 +111,10 @@ def compare(torch, library, dtype, group, options):
     k, v = (torch.randn(*shape).to(dtype) for _ in range(2))
     ours = Ours(torch, library, q, k, v, options)
     ways = attention_ways(torch, q, k, v)
-    memory = torch.ones(2 * k.nbytes // 8, dtype=torch.int64)
-    ratios = rounds_of(ways | {"read": memory.sum}, lambda: ours.handle.call("attend", ours.attend), options)
+    memory = native.ReadBandwidth(options.read_bandwidth, 2 * k.nbytes, options.threads)
+    ratios = rounds_of(ways | {"read": memory.read}, lambda: ours.handle.call("attend", ours.attend), options)
     read = ratios.pop("read")
+    memory.close()
     expected = attention_ways(torch, q.float(), k.float(), v.float())["two products"]()
     difference = (ours.out.float() - expected).abs().max().item()
     if difference > (1e-4 if dtype == torch.float32 else 2e-2):
@@ -121,9 +123,9 @@ def compare(torch, library, dtype, group, options):
     best = [min(times) for times in zip(*ratios.values(), strict=True)]
     rows = [native.row(ATTENTION, f"{text}: torch's best form", best, ">= 3", "torch's SDPA or two products")]
     rows += [native.row(ATTENTION, f"{text}: {name}", times, "", "torch") for name, times in ratios.items()]
-    rows.append(native.row(SHARE, f"{text}: hashevict", read, "", "a sum over as many bytes"))
+    rows.append(native.row(SHARE, f"{text}: hashevict", read, "", "threads that only read"))
     shares = [part / whole for part, whole in zip(read, best, strict=True)]
-    rows.append(native.row(SHARE, f"{text}: torch's best form", shares, "", "a sum over as many bytes"))
+    rows.append(native.row(SHARE, f"{text}: torch's best form", shares, "", "threads that only read"))
     authors = AuthorsStep(torch, k, v)
     steps = rounds_of({"authors": lambda: authors.step(*ours.new)},
                       lambda: ours.handle.call("append", ours.append), options)
@@ -135,6 +137,7 @@ def compare(torch, library, dtype, group, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library")
+    parser.add_argument("--read-bandwidth", required=True, help="libhashevict_read_bandwidth.so of the preset bench")
     parser.add_argument("--slots", type=int, default=4096)
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--heads", type=int, default=8, help="KV heads")

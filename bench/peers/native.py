@@ -114,6 +114,23 @@ class Handle:
         self.library.hashevict_cache_destroy(self.cache)
 
 
+class ReadBandwidth:
+    """Threads that only read a buffer; 0 threads: all."""
+
+    def __init__(self, path, num_bytes, threads):
+        self.library = ctypes.CDLL(path)
+        self.library.hashevict_read_bandwidth_create.restype = c_void_p
+        self.buffer = c_void_p(self.library.hashevict_read_bandwidth_create(c_int64(num_bytes), c_int32(threads)))
+        if not self.buffer:
+            sys.exit(f"no memory for a buffer of {num_bytes} bytes")
+
+    def read(self):
+        self.library.hashevict_read_bandwidth_read(self.buffer)
+
+    def close(self):
+        self.library.hashevict_read_bandwidth_destroy(self.buffer)
+
+
 def row(section, name, ratios, limit, peer):
     """A row of bench/table.py from the ratios of a run's rounds; also prints it."""
     values = sorted(ratios)

@@ -3,6 +3,7 @@
 #include <hwy/highway.h>
 
 #include "cpu/attend_products-inl.hpp"
+#include "cpu/attend_queries-inl.hpp"
 #include "cpu/rows_ahead-inl.hpp"
 
 #if defined(HASHEVICT_CPU_ATTEND_DOTS_INL_HPP) == defined(HWY_TARGET_TOGGLE)
@@ -137,9 +138,25 @@ HWY_INLINE void dot_keys(const unsigned char* keys, const int64_t* offsets, cons
   store_dots(sums, dots);
 }
 
+/// Dots by products of fp32. Packed queries include the scale of the softmax.
+template <class Loader>
+struct WidenedDots {
+  static constexpr bool kScaled = true;
+
+  static void pack(const AttendSplit& split, int32_t first_query, const QuerySet& set) {
+    pack_queries<Loader>(split, first_query, set);
+  }
+  template <int kQueries, int kKeys>
+  static HWY_INLINE void of_keys(const unsigned char* keys, const int64_t* offsets, const float* queries, int head_dim,
+                                 float* dots, LinesAhead& ahead) {
+    dot_keys<Loader, kQueries, kKeys>(keys, offsets, queries, head_dim, dots, ahead);
+  }
+};
+
 /// dots[j * kQueries + query] = <query, key j> for j < count. It computes some more, since offsets repeat the last one
 /// up to the tile's end. Fetches the tile's values, whose rows have the same offsets.
-template <class Loader, int kQueries>
+/// @param queries packed by Dots::pack()
+template <class Dots, int kQueries>
 HWY_NOINLINE void dot_tile(const unsigned char* keys, const RowsAhead& values, int count, const float* queries,
                            int head_dim, float* dots) {
   constexpr int kKeys = !kManyRegisters && kQueries == 4 ? 3 : kFactors<kQueries>;
@@ -152,10 +169,10 @@ HWY_NOINLINE void dot_tile(const unsigned char* keys, const RowsAhead& values, i
     if (!values.dense) {
       for (int k = 0; k < kKeys; ++k) fetch_row(values, j + k);
     }
-    dot_keys<Loader, kQueries, kKeys>(keys, offsets + j, queries, head_dim, dots + j * kQueries, ahead);
+    Dots::template of_keys<kQueries, kKeys>(keys, offsets + j, queries, head_dim, dots + j * kQueries, ahead);
   }
   if (j < count) {
-    dot_keys<Loader, kQueries, kRest>(keys, offsets + j, queries, head_dim, dots + j * kQueries, ahead);
+    Dots::template of_keys<kQueries, kRest>(keys, offsets + j, queries, head_dim, dots + j * kQueries, ahead);
   }
 }
 

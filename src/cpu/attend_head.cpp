@@ -15,6 +15,10 @@ int32_t group_of(const AttendItem& item) {
   return item.tokens.head.layer->shape.group_size;
 }
 
+/// From so many queries of a group on, products of bf16 are faster. Fewer wait for memory anyway, and then dots that are
+/// much faster than the weighted sums leave less time to the prefetches among them.
+constexpr int32_t kBfloatGroup = 3;
+
 int32_t num_queries(const AttendItem& item) {
   return item.tokens.count * group_of(item);
 }
@@ -49,6 +53,7 @@ void attend_item_split(const AttendItem& item, int32_t split, float* partials, c
   const AttendSplit args{
       .queries = scratch.attend_queries,
       .num_queries = num_queries(item),
+      .multiply_bfloat = item.tokens.step->q.dtype == core::DType::bfloat16 && group_of(item) >= kBfloatGroup,
       .format = layer.shape.format,
       .keys = layer.keys,
       .values = layer.values,

@@ -6,6 +6,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "cpu/attend_bfloat-inl.hpp"
 #include "cpu/attend_dots-inl.hpp"
 #include "cpu/attend_softmax-inl.hpp"
 #include "cpu/attend_tile-inl.hpp"
@@ -38,13 +39,21 @@ void with_width(int width, const Action& action) {
   }
 }
 
-/// Writes the dots of the set's queries and the tile's keys to its weights.
-template <class Loader>
+/// Multiplies `count` logits, a multiple of kLanes.
+inline void scale_logits(float* logits, int count, float scale) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  for (int i = 0; i < count; i += kLanes) hn::Store(hn::Mul(hn::Load(d, logits + i), hn::Set(d, scale)), d, logits + i);
+}
+
+/// Writes the scaled dots of the set's queries and the tile's keys to its weights.
+template <class Dots>
 void score_set(const AttendSplit& split, const Tile& tile, const QuerySet& set, const RowsAhead& values) {
   const auto* const keys = static_cast<const unsigned char*>(split.keys);
   with_width(set.width, [&](auto width) {
-    dot_tile<Loader, width()>(keys, values, tile.count, set.queries, split.format.head_dim, set.weights);
+    dot_tile<Dots, width()>(keys, values, tile.count, set.queries, split.format.head_dim, set.weights);
   });
+  if constexpr (!Dots::kScaled) scale_logits(set.weights, kTileSlots * set.width, split.softmax_scale);
 }
 
 /// logit = cap * tanh(logit / cap), for `count` logits, a multiple of kLanes.

@@ -2,9 +2,11 @@
 #include "cpu/cpu_backend.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "backend/construct.hpp"
+#include "cpu/attend_kernel.hpp"
 #include "cpu/encode_kernel.hpp"
 #include "cpu/head.hpp"
 
@@ -89,7 +91,8 @@ std::unique_ptr<Backend> create(core::Settings settings, const hashevict_memory*
 }
 
 void describe(hashevict_capabilities& capabilities) {
-  std::strncpy(capabilities.cpu_target, simd_target_name(), sizeof capabilities.cpu_target - 1);
+  std::snprintf(capabilities.cpu_target, sizeof capabilities.cpu_target, "%s%s", simd_target_name(),
+                multiplies_bfloat() ? ", bf16 products" : "");
 }
 
 }  // namespace hashevict::cpu

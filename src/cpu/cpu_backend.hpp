@@ -9,6 +9,7 @@
 #include "backend/backend.hpp"
 #include "cpu/aligned_memory.hpp"
 #include "cpu/attend_head.hpp"
+#include "cpu/encode_head.hpp"
 #include "cpu/executor.hpp"
 #include "cpu/schedule.hpp"
 #include "cpu/workspace.hpp"
@@ -56,6 +57,9 @@ class CpuBackend final : public Backend {
   /// Calls `body(row, kv_head, worker)` for all heads of `rows` rows, longest heads first.
   template <class Body>
   void for_each_head(const core::Layer& layer, int64_t rows, const Body& body);
+  /// The same for steps without attention. It fetches the inputs of the head that the worker will probably take next.
+  template <class Body>
+  void for_each_step(const core::Step& step, const Body& body);
   /// Runs items of attention, one for each head of `rows` rows. `make_item(row, kv_head, item)` fills in an item, or
   /// returns false if there is none. If there are few heads, workers share the splits of each. The result is the same,
   /// since splits do not depend on the workers.
@@ -78,6 +82,21 @@ void CpuBackend::for_each_head(const core::Layer& layer, int64_t rows, const Bod
   const std::span<const int32_t> heads = schedule(layer).heads();
   executor_.for_each(rows * static_cast<int64_t>(heads.size()), [&](int64_t item, int32_t worker) {
     body(item % rows, heads[static_cast<std::size_t>(item / rows)], worker);
+  });
+}
+
+template <class Body>
+void CpuBackend::for_each_step(const core::Step& step, const Body& body) {
+  const core::Layer& layer = storage_.layer(step.layer);
+  const std::span<const int32_t> heads = schedule(layer).heads();
+  const int64_t items = int64_t{step.rows} * static_cast<int64_t>(heads.size());
+  const auto tokens_of = [&](int64_t item) {
+    return head_tokens(step, layer, static_cast<int32_t>(item % step.rows),
+                       heads[static_cast<std::size_t>(item / step.rows)]);
+  };
+  executor_.for_each(items, [&](int64_t item, int32_t worker) {
+    if (item + executor_.num_workers() < items) fetch_step(tokens_of(item + executor_.num_workers()));
+    body(tokens_of(item), worker);
   });
 }
 

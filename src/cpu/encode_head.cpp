@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/encode_head.hpp"
 
+#include <hwy/cache_control.h>
+
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/convert.hpp"
@@ -12,6 +15,17 @@ namespace {
 /// Number of rows that encode_tokens() writes per token.
 int32_t rows_per_token(const core::Head& head, bool with_queries) {
   return with_queries ? 1 + head.layer->shape.group_size : 1;
+}
+
+constexpr int64_t kLineBytes = 64;
+constexpr int64_t kFirstCodes = 1024;  ///< bytes; the scan fetches what follows
+
+void fetch(const unsigned char* from, int64_t bytes) {
+  for (int64_t byte = 0; byte < bytes; byte += kLineBytes) hwy::Prefetch(from + byte);
+}
+
+void fetch_row(const core::TensorView& x, int64_t token, int64_t head, int32_t dim) {
+  if (x && x.stride[2] == 1) fetch(x.at(token, head), int64_t{dim} * size_of(x.dtype));
 }
 
 void load_token(const HeadTokens& tokens, int32_t index, bool with_queries, float* row) {
@@ -43,6 +57,19 @@ const float* center_rows(const core::Head& head, int32_t num_rows, int32_t per_t
 }
 
 }  // namespace
+
+void fetch_step(const HeadTokens& tokens) {
+  if (tokens.count == 0) return;
+  const core::Step& step = *tokens.step;
+  const core::Head& head = tokens.head;
+  const core::RuleSettings& rule = head.layer->rule;
+  const int32_t dim = head.layer->shape.head_dim;
+  fetch_row(step.k, tokens.first, head.kv_head, dim);
+  fetch_row(step.v, tokens.first, head.kv_head, dim);
+  const int32_t queries = rows_per_token(head, rule.facts.needs_queries) - 1;
+  for (int32_t g = 0; g < queries; ++g) fetch_row(step.q, tokens.first, int64_t{head.kv_head} * queries + g, dim);
+  fetch(head.codes, std::min<int64_t>(kFirstCodes, int64_t{head.capacity} * rule.code_bytes));
+}
 
 void encode_tokens(const HeadTokens& tokens, int32_t first, int32_t count, bool with_queries, const Scratch& scratch) {
   const core::Head& head = tokens.head;

@@ -9,6 +9,10 @@
 
 namespace hashevict::cpu {
 
+/// Fetches into the cache what the step of a head's first token reads first: its rows, and the first codes of the head.
+/// Whoever calls it a head ahead hides a trip to memory, of which a step waits for several otherwise.
+void fetch_step(const HeadTokens& tokens);
+
 /// An encoded token of a head. Points into a worker's scratch memory.
 struct Token {
   int32_t position;

@@ -7,9 +7,7 @@ namespace hashevict::cpu {
 
 void CpuBackend::take_tokens(const core::Step& step, bool store) {
   if (!has_tokens(step)) return;
-  const core::Layer& layer = storage_.layer(step.layer);
-  for_each_head(layer, step.rows, [&](int64_t row, int32_t kv_head, int32_t worker) {
-    const HeadTokens tokens = head_tokens(step, layer, static_cast<int32_t>(row), kv_head);
+  for_each_step(step, [&](const HeadTokens& tokens, int32_t worker) {
     const Scratch& scratch = workspace_.scratch(worker);
     place_tokens(tokens, Choice::rule, scratch, [&](int32_t index, const TakenSlot& taken) {
       if (store) store_rows(tokens.head, step, tokens.first + index, taken.slot, scratch);

@@ -26,6 +26,16 @@ constexpr int kSoftmaxQuarters = kLanes > 8 ? 1 : 0;
 /// How much farther ahead dense rows are fetched, so that the first lines arrive in time.
 constexpr int kAheadBytes = kLanes > 8 ? 512 : 0;
 
+/// Fetches a line into the first-level cache, or only into the second-level one.
+HWY_INLINE void fetch_line(const unsigned char* at, bool to_second_level) {
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+  if (to_second_level) return __builtin_prefetch(at, 0, 2);
+#else
+  (void)to_second_level;
+#endif
+  hwy::Prefetch(at);
+}
+
 /// Rows of a tile to fetch into the cache while other rows are processed. Dense rows are fetched a line at a time
 /// between the products, in ascending order: lines of a burst wait for each other, and other orders stop the
 /// processor's own prefetcher. Other rows are fetched in bursts, row by row.
@@ -33,13 +43,14 @@ struct RowsAhead {
   const unsigned char* base;
   const int64_t* offsets;  ///< [kTileSlots] bytes from `base`
   int row_bytes;
-  bool dense;  ///< rows are contiguous
+  bool dense;            ///< rows are contiguous
+  bool to_second_level;  ///< see Processor
 };
 
 /// Fetches row `index` into the cache, in a burst.
 HWY_INLINE void fetch_row(const RowsAhead& rows, int index) {
   const unsigned char* const row = rows.base + rows.offsets[index];
-  for (int i = 0; i < rows.row_bytes; i += kLineBytes) hwy::Prefetch(row + i);
+  for (int i = 0; i < rows.row_bytes; i += kLineBytes) fetch_line(row + i, rows.to_second_level);
 }
 
 /// Fetches the lines of dense rows, one per call.
@@ -47,16 +58,18 @@ class LinesAhead {
  public:
   HWY_INLINE LinesAhead(const RowsAhead& rows, int first_byte)
       : at_(rows.base + rows.offsets[0] + (rows.dense ? first_byte + kAheadBytes : 0)),
-        step_(rows.dense ? kLineBytes : 0) {}
+        step_(rows.dense ? kLineBytes : 0),
+        to_second_level_(rows.to_second_level) {}
 
   HWY_INLINE void fetch() {
-    hwy::Prefetch(at_);
+    fetch_line(at_, to_second_level_);
     at_ += step_;
   }
 
  private:
   const unsigned char* at_;
   int step_;
+  bool to_second_level_;
 };
 
 /// Starts at the softmax's part of the next keys, which comes first.

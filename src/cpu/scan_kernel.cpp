@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#define HWY_WANT_AVX3_DL  // counts the bits of a byte in one instruction
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scan_kernel.cpp"
 #include <hwy/foreach_target.h>

@@ -29,9 +29,9 @@ void mask_causally(AttendProblem& problem, int32_t tokens) {
 }
 
 TEST_P(AttendBits, AreTheSameForAQueryAloneAndAmongOthers) {
-  for (const DType dtype : kDTypes) {
+  for (const auto& [dtype, multiply] : kTypes) {
     for (const int32_t head_dim : {8, 64, 80, 120, 128}) {
-      const AttendProblem problem({.dtype = dtype, .head_dim = head_dim, .num_queries = 39, .length = 333}, 1);
+      const AttendProblem problem({.dtype = dtype, .multiply_bfloat = multiply, .head_dim = head_dim, .num_queries = 39, .length = 333}, 1);
       const AttendProblem::Result together = problem.run(100);
       for (const int32_t query : {0, 1, 2, 3, 4, 30, 31, 32, 36, 37, 38}) {
         EXPECT_EQ(problem.only(query).run(100), together.query(query)) << "query " << query << " dim " << head_dim;
@@ -41,7 +41,8 @@ TEST_P(AttendBits, AreTheSameForAQueryAloneAndAmongOthers) {
 }
 
 TEST_P(AttendBits, AreTheSameForEveryNumberOfOtherQueries) {
-  const AttendProblem problem({.dtype = DType::bfloat16, .head_dim = 72, .num_queries = 9, .length = 130}, 2);
+  const AttendProblem problem(
+      {.dtype = DType::bfloat16, .multiply_bfloat = true, .head_dim = 72, .num_queries = 9, .length = 130}, 2);
   const AttendProblem::Result all = problem.run();
   for (int32_t count = 1; count <= 9; ++count) {
     AttendProblem fewer = problem;
@@ -53,8 +54,8 @@ TEST_P(AttendBits, AreTheSameForEveryNumberOfOtherQueries) {
 }
 
 TEST_P(AttendBits, AreTheSameInPages) {
-  for (const DType dtype : kDTypes) {
-    const AttendProblem::Shape shape{.dtype = dtype, .head_dim = 40, .num_queries = 5, .length = 777};
+  for (const auto& [dtype, multiply] : kTypes) {
+    const AttendProblem::Shape shape{.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 40, .num_queries = 5, .length = 777};
     const AttendProblem::Result strided = AttendProblem(shape, 3).run();
     for (const int32_t page_size : {1, 3, 16, 64, 1000}) {
       AttendProblem::Shape paged = shape;
@@ -85,8 +86,8 @@ TEST_P(AttendBits, AreTheSameForAnyAlignmentOfScratch) {
 }
 
 TEST_P(AttendBits, OfSeveralTokensAreThoseOfOneTokenAfterTheOther) {
-  for (const DType dtype : kDTypes) {
-    AttendProblem problem({.dtype = dtype, .head_dim = 48, .num_queries = 70 * 3, .length = 300}, 6);
+  for (const auto& [dtype, multiply] : kTypes) {
+    AttendProblem problem({.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 48, .num_queries = 70 * 3, .length = 300}, 6);
     mask_causally(problem, 70);
     const AttendProblem::Result together = problem.run(128);
     for (int32_t query = 0; query < problem.shape.num_queries; query += 11) {
@@ -98,8 +99,8 @@ TEST_P(AttendBits, OfSeveralTokensAreThoseOfOneTokenAfterTheOther) {
 }
 
 TEST_P(AttendBits, DoNotDependOnMaskedSlots) {
-  for (const DType dtype : kDTypes) {
-    AttendProblem problem({.dtype = dtype, .head_dim = 32, .num_queries = 6, .length = 257}, 7);
+  for (const auto& [dtype, multiply] : kTypes) {
+    AttendProblem problem({.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 32, .num_queries = 6, .length = 257}, 7);
     std::mt19937 random(7);
     problem.positions.resize(257);
     std::iota(problem.positions.begin(), problem.positions.end(), 0);

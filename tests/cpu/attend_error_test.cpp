@@ -22,14 +22,14 @@ HASHEVICT_FOR_EACH_TARGET(AttendError);
 /// that gets a whole split.
 TEST_P(AttendError, IsWithinTheBoundForEveryShape) {
   uint32_t seed = 1;
-  for (const DType dtype : kDTypes) {
+  for (const auto& [dtype, multiply] : kTypes) {
     for (int32_t head_dim = 8; head_dim <= 256; head_dim += 8) {
       for (const int32_t length : kLengths) {
         if (length == kSplitSlots && head_dim / 8 % 3 != static_cast<int32_t>(dtype)) continue;
         const auto num_queries = static_cast<int32_t>(1 + seed % 9);
         const AttendProblem problem(
-            {.dtype = dtype, .head_dim = head_dim, .num_queries = num_queries, .length = length}, ++seed);
-        SCOPED_TRACE(testing::Message() << testing::PrintToString(dtype) << " head_dim " << head_dim << " num_queries "
+            {.dtype = dtype, .multiply_bfloat = multiply, .head_dim = head_dim, .num_queries = num_queries, .length = length}, ++seed);
+        SCOPED_TRACE(testing::Message() << testing::PrintToString(dtype) << (multiply ? " times bf16" : "") << " head_dim " << head_dim << " num_queries "
                                         << num_queries << " length " << length);
         problem.expect_accurate(problem.run());
         if (HasFatalFailure()) return;
@@ -39,10 +39,16 @@ TEST_P(AttendError, IsWithinTheBoundForEveryShape) {
 }
 
 TEST_P(AttendError, IsWithinTheBoundForEveryNumberOfQueries) {
-  for (const int32_t num_queries : {1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 32, 33, 70}) {
-    const AttendProblem problem({.dtype = DType::bfloat16, .head_dim = 72, .num_queries = num_queries, .length = 200},
-                                7);
-    problem.expect_accurate(problem.run());
+  for (const bool multiply : {false, true}) {
+    for (const int32_t num_queries : {1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 32, 33, 70}) {
+      const AttendProblem problem({.dtype = DType::bfloat16,
+                                   .multiply_bfloat = multiply,
+                                   .head_dim = 72,
+                                   .num_queries = num_queries,
+                                   .length = 200},
+                                  7);
+      problem.expect_accurate(problem.run());
+    }
   }
 }
 
@@ -68,7 +74,12 @@ TEST_P(AttendError, StaysSmallWhenAllRoundingsAgree) {
 
 TEST_P(AttendError, IsWithinTheBoundWithSoftCap) {
   for (const float cap : {0.5f, 5.0f, 50.0f}) {
-    AttendProblem problem({.dtype = DType::bfloat16, .head_dim = 64, .num_queries = 3, .length = 300, .key_scale = 4},
+    AttendProblem problem({.dtype = DType::bfloat16,
+                           .multiply_bfloat = cap == 5.0f,
+                           .head_dim = 64,
+                           .num_queries = 3,
+                           .length = 300,
+                           .key_scale = 4},
                           10);
     problem.logit_soft_cap = cap;
     problem.expect_accurate(problem.run());
@@ -76,13 +87,20 @@ TEST_P(AttendError, IsWithinTheBoundWithSoftCap) {
 }
 
 TEST_P(AttendError, IsWithinTheBoundForLogitsOfTenThousands) {
-  AttendProblem problem({.dtype = DType::bfloat16, .head_dim = 128, .num_queries = 4, .length = 500, .key_scale = 1e4f},
-                        11);
-  const AttendProblem::Result result = problem.run();
-  problem.expect_accurate(result);
-  float largest = 0;
-  for (const float lse : result.lse) largest = std::max(largest, std::abs(lse));
-  EXPECT_GT(largest, 1e4f);
+  for (const bool multiply : {false, true}) {
+    const AttendProblem problem({.dtype = DType::bfloat16,
+                                 .multiply_bfloat = multiply,
+                                 .head_dim = 128,
+                                 .num_queries = 4,
+                                 .length = 500,
+                                 .key_scale = 1e4f},
+                                11);
+    const AttendProblem::Result result = problem.run();
+    problem.expect_accurate(result);
+    float largest = 0;
+    for (const float lse : result.lse) largest = std::max(largest, std::abs(lse));
+    EXPECT_GT(largest, 1e4f);
+  }
 }
 
 TEST_P(AttendError, NanInAKeyOrValueGivesNan) {

@@ -38,7 +38,13 @@ AttendProblem::AttendProblem(const Shape& problem_shape, uint32_t seed) : shape(
   std::normal_distribution<float> normal;
   softmax_scale = 1 / std::sqrt(static_cast<float>(shape.head_dim));
   queries.resize(static_cast<size_t>(shape.num_queries) * static_cast<size_t>(shape.head_dim));
-  for (float& element : queries) element = normal(random);
+  for (float& element : queries) {
+    element = normal(random);
+    if (!shape.multiply_bfloat) continue;
+    uint16_t bits = 0;
+    store_row(core::DType::bfloat16, &element, &bits, 1, 1);
+    load_row(core::DType::bfloat16, &bits, 1, &element, 1);
+  }
 
   int64_t slots = shape.length;
   if (shape.page_size > 0) {
@@ -96,6 +102,7 @@ AttendProblem::Result AttendProblem::run(int32_t split_slots) const {
     AttendSplit split{};
     split.queries = queries.data();
     split.num_queries = count;
+    split.multiply_bfloat = shape.multiply_bfloat;
     split.format = {shape.dtype, shape.head_dim};
     split.keys = keys_.data();
     split.values = values_.data();

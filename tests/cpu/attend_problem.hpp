@@ -11,14 +11,22 @@
 
 namespace hashevict::cpu {
 
-/// The types of keys and values.
-inline constexpr core::DType kDTypes[] = {core::DType::float32, core::DType::float16, core::DType::bfloat16};
+/// The type of keys and values, and whether queries of bf16 are multiplied as such.
+struct Types {
+  core::DType dtype;
+  bool multiply_bfloat;
+};
+inline constexpr Types kTypes[] = {{core::DType::float32, false},
+                                   {core::DType::float16, false},
+                                   {core::DType::bfloat16, false},
+                                   {core::DType::bfloat16, true}};
 
 /// Inputs of attention: queries, and keys and values both as the kernel reads them and as exact doubles.
 class AttendProblem {
  public:
   struct Shape {
     core::DType dtype = core::DType::float32;
+    bool multiply_bfloat = false;  ///< queries are then numbers of bf16
     int32_t head_dim = 64;
     int32_t num_queries = 1;
     int32_t length = 100;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Distances and the choice of a slot, for every instruction set, against plain loops.
+#define HWY_WANT_AVX3_DL  // as in cpu/scan_kernel.cpp
 #include <algorithm>
 #include <bit>
 #include <cstdint>
