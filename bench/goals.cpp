@@ -81,7 +81,7 @@ nlohmann::json evict_over_attend(RowName name, int rounds, Preset preset, bool r
   if (uses_processor_time()) shape.num_threads = 1;
   Workload load{shape};
   const Ratio r = compare([&] { load.cache().append(of_step<AppendArgs>(load.step()), Stream{}); },
-                          [&] { load.cache().attend(of_step<AttendArgs>(load.step()), Stream{}); }, rounds, 4, 1);
+                          [&] { load.cache().attend(of_step<AttendArgs>(load.step()), Stream{}); }, rounds, 1, 1);
   name.limit = "<= 0.02";
   name.peer = "attention of the same step";
   auto row = make_row(name, r.ratio);

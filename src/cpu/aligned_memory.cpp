@@ -15,12 +15,15 @@ constexpr uint64_t kHugePage = uint64_t{2} << 20;  // of x86-64, and of Arm with
 }  // namespace
 
 AlignedMemory allocate_aligned(uint64_t bytes) {
-  const bool large = bytes >= 2 * kHugePage;
+  // A whole number of huge pages, even for codes and positions: a step reads them after attention, when neither they
+  // nor the tables of small pages are in the caches.
+  const bool large = bytes >= kHugePage / 2;
+  if (large) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   const std::align_val_t alignment{large ? kHugePage : HASHEVICT_ALIGNMENT};
   AlignedMemory memory{new (alignment) std::byte[bytes], AlignedDelete{alignment}};
 #if defined(__linux__)
   // Only advice: if the system refuses, the memory is slower.
-  if (large) static_cast<void>(madvise(memory.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE));
+  if (large) static_cast<void>(madvise(memory.get(), bytes, MADV_HUGEPAGE));
 #endif
   return memory;
 }

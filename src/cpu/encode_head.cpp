@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/encode_head.hpp"
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "cpu/convert.hpp"
 #include "cpu/encode_kernel.hpp"
+#include "cpu/fetch.hpp"
 
 namespace hashevict::cpu {
 namespace {
@@ -17,15 +16,10 @@ int32_t rows_per_token(const core::Head& head, bool with_queries) {
   return with_queries ? 1 + head.layer->shape.group_size : 1;
 }
 
-constexpr int64_t kLineBytes = 64;
-constexpr int64_t kFirstCodes = 1024;  ///< bytes; the scan fetches what follows
-
-void fetch(const unsigned char* from, int64_t bytes) {
-  for (int64_t byte = 0; byte < bytes; byte += kLineBytes) hwy::Prefetch(from + byte);
-}
+constexpr int64_t kFirstCodes = 2048;  ///< bytes; the scan fetches what follows
 
 void fetch_row(const core::TensorView& x, int64_t token, int64_t head, int32_t dim) {
-  if (x && x.stride[2] == 1) fetch(x.at(token, head), int64_t{dim} * size_of(x.dtype));
+  if (x && x.stride[2] == 1) fetch_bytes(x.at(token, head), int64_t{dim} * size_of(x.dtype));
 }
 
 void load_token(const HeadTokens& tokens, int32_t index, bool with_queries, float* row) {
@@ -68,7 +62,7 @@ void fetch_step(const HeadTokens& tokens) {
   fetch_row(step.v, tokens.first, head.kv_head, dim);
   const int32_t queries = rows_per_token(head, rule.facts.needs_queries) - 1;
   for (int32_t g = 0; g < queries; ++g) fetch_row(step.q, tokens.first, int64_t{head.kv_head} * queries + g, dim);
-  fetch(head.codes, std::min<int64_t>(kFirstCodes, int64_t{head.capacity} * rule.code_bytes));
+  fetch_bytes(head.codes, std::min<int64_t>(kFirstCodes, int64_t{head.capacity} * rule.code_bytes));
 }
 
 void encode_tokens(const HeadTokens& tokens, int32_t first, int32_t count, bool with_queries, const Scratch& scratch) {

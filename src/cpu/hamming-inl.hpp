@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hamming distances from all codes of a head to a few probes, compiled once per instruction set, behind Highway's
 // guard.
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <cstring>
 
 #include "cpu/bit_counts-inl.hpp"
+#include "cpu/fetch.hpp"
 
 #if defined(HASHEVICT_CPU_HAMMING_INL_HPP) == defined(HWY_TARGET_TOGGLE)
 #ifdef HASHEVICT_CPU_HAMMING_INL_HPP
@@ -23,9 +23,28 @@ namespace hashevict::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int32_t kMaxCodeBytes = 16;
-constexpr size_t kCodesAhead = 1024;     // bytes; attention of other heads has evicted the codes from the caches
-constexpr size_t kPositionsAhead = 256;  // slots; likewise
 constexpr int32_t kProbesPerPass = 31;   // a probe adds up to 8 to a byte, which must stay below 256
+
+/// Fetches codes and, unless they are null, positions ahead of a scan. Attention of other heads has evicted them from
+/// the caches.
+class ScanAhead {
+ public:
+  ScanAhead(const uint8_t* codes, const int32_t* positions)
+      : codes_{codes}, positions_{positions}, to_second_level_{processor().fetches_to_second_level} {
+    codes_ += to_second_level_ ? 4096 : 1024;
+    if (positions_ != nullptr) positions_ += 256;
+  }
+
+  HWY_INLINE void fetch(size_t code_byte, size_t slot) const {
+    fetch_line(codes_ + code_byte, to_second_level_);
+    if (positions_ != nullptr) fetch_line(positions_ + slot, to_second_level_);
+  }
+
+ private:
+  const uint8_t* codes_;
+  const int32_t* positions_;
+  bool to_second_level_;
+};
 
 #if HWY_TARGET == HWY_SCALAR
 
@@ -79,9 +98,9 @@ HWY_INLINE void table_pass(const uint8_t* codes, int32_t num_slots, const uint8_
   hn::Vec<decltype(d)> tables[kBytes * 2];
   for (int i = 0; i < kBytes * 2; ++i) tables[i] = nibble_sums<kBytes>(d, probes, num_probes, i);
   const auto nibble = hn::Set(d, uint8_t{15});
+  const ScanAhead ahead(codes, positions);
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += hn::Lanes(d) / kBytes) {
-    hwy::Prefetch(codes + slot * kBytes + kCodesAhead);
-    if (positions != nullptr) hwy::Prefetch(positions + slot + kPositionsAhead);
+    ahead.fetch(slot * kBytes, slot);
     const auto code = hn::LoadU(d, codes + slot * kBytes);
     const auto low = hn::And(code, nibble);
     const auto high = hn::And(hn::ShiftRight<4>(code), nibble);
@@ -107,9 +126,9 @@ HWY_INLINE void distance_pass(const uint8_t* codes, int32_t num_slots, const uin
               patterns + static_cast<size_t>(p) * hn::Lanes(d));
   }
   constexpr size_t kVectors = kBytes <= 4 ? 1 : kBytes / 4;
+  const ScanAhead ahead(codes, positions);
   for (size_t slot = 0; slot < static_cast<size_t>(num_slots); slot += kVectors * slots_per_vector) {
-    hwy::Prefetch(codes + slot * kBytes + kCodesAhead);
-    if (positions != nullptr) hwy::Prefetch(positions + slot + kPositionsAhead);
+    ahead.fetch(slot * kBytes, slot);
     hn::Vec<decltype(d)> code[kVectors], counts[kVectors];
     for (size_t i = 0; i < kVectors; ++i) {
       code[i] = hn::LoadU(d, codes + (slot + i * slots_per_vector) * kBytes);

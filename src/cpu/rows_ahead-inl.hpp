@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prefetches rows for attention ahead of their use. Compiled once per instruction set, behind Highway's guard.
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstdint>
 
 #include "cpu/attend_scratch.hpp"
+#include "cpu/fetch.hpp"
 #include "cpu/kv_loader-inl.hpp"
 
 #if defined(HASHEVICT_CPU_ROWS_AHEAD_INL_HPP) == defined(HWY_TARGET_TOGGLE)
@@ -18,23 +18,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace hashevict::cpu::HWY_NAMESPACE {
 
-constexpr int kLineBytes = 64;
-
 /// Quarters of the next keys that the softmax fetches; the weighted sum, before the next dots, fetches the others. With
 /// AVX-512 arithmetic takes less time than memory, which must not be idle in between.
 constexpr int kSoftmaxQuarters = kLanes > 8 ? 1 : 0;
 /// How much farther ahead dense rows are fetched, so that the first lines arrive in time.
 constexpr int kAheadBytes = kLanes > 8 ? 512 : 0;
-
-/// Fetches a line into the first-level cache, or only into the second-level one.
-HWY_INLINE void fetch_line(const unsigned char* at, bool to_second_level) {
-#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
-  if (to_second_level) return __builtin_prefetch(at, 0, 2);
-#else
-  (void)to_second_level;
-#endif
-  hwy::Prefetch(at);
-}
 
 /// Rows of a tile to fetch into the cache while other rows are processed. Dense rows are fetched a line at a time
 /// between the products, in ascending order: lines of a burst wait for each other, and other orders stop the
