@@ -80,7 +80,7 @@ typedef struct hashevict_capabilities {
   uint32_t prefill_mode_mask;
   uint32_t layout_mask;
   uint32_t storage_dtype_mask;
-  char cpu_target[32];        /**< the SIMD instruction set chosen at run time, such as "AVX2" or "AVX3, bf16 products" */
+  char cpu_target[32]; /**< the SIMD instruction set chosen at run time, such as "AVX2" or "AVX3, bf16 products" */
   uint64_t host_memory_bytes; /**< that this process may use: the machine's, its cgroups' and its resource limits */
 } hashevict_capabilities;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dot products of queries and keys of bf16 by products of bf16, compiled once per instruction set, behind Highway's guard.
+// Dot products of queries and keys of bf16 by products of bf16, compiled once per instruction set, behind Highway's
+// guard.
 #include <hwy/highway.h>
 
 #include <cstdint>

@@ -15,8 +15,8 @@ int32_t group_of(const AttendItem& item) {
   return item.tokens.head.layer->shape.group_size;
 }
 
-/// From so many queries of a group on, products of bf16 are faster. Fewer wait for memory anyway, and then dots that are
-/// much faster than the weighted sums leave less time to the prefetches among them.
+/// From so many queries of a group on, products of bf16 are faster. Fewer wait for memory anyway, and then dots that
+/// are much faster than the weighted sums leave less time to the prefetches among them.
 constexpr int32_t kBfloatGroup = 3;
 
 int32_t num_queries(const AttendItem& item) {

@@ -11,12 +11,12 @@
 /// partial result per split; combine_splits() combines them. One pass over keys and values, online softmax.
 ///
 /// **Reproducibility.** A query's result depends only on the query, the visible slots of each split in slot order, the
-/// scale, the soft cap and `multiply_bfloat`. The other queries of the call, the layout (strided or paged), alignment, thread and the
-/// contents of masked slots do not change a bit of it. So one call with several query tokens equals one call per token
-/// bit for bit. Masked slots behind the last visible one (whole splits included) give the bits of a cache that ends
-/// there. Slots masked between visible ones contribute nothing either, but a cache without them groups its sums
-/// differently: the results are equal up to rounding. Instruction sets differ in the last bits, too (vector width,
-/// fused multiply-add, products of bf16).
+/// scale, the soft cap and `multiply_bfloat`. The other queries of the call, the layout (strided or paged), alignment,
+/// thread and the contents of masked slots do not change a bit of it. So one call with several query tokens equals one
+/// call per token bit for bit. Masked slots behind the last visible one (whole splits included) give the bits of a
+/// cache that ends there. Slots masked between visible ones contribute nothing either, but a cache without them groups
+/// its sums differently: the results are equal up to rounding. Instruction sets differ in the last bits, too (vector
+/// width, fused multiply-add, products of bf16).
 ///
 /// **Error.** With u = 2^-24, w the exact weights and d = head_dim, against exact arithmetic on the same inputs:
 ///   |out - exact| <= (8 u + 4 e) * sum_j w_j |v_j|  for sums of independent roundings (as tested),
@@ -56,8 +56,8 @@ struct AttendSplit {
 /// Floats of scratch memory that attend_split() needs. Beyond 32 queries the number stays the same.
 int64_t scratch_floats(int32_t num_queries, int32_t head_dim);
 
-/// Whether queries of bf16 are multiplied with keys of bf16 by instructions for such products (`vdpbf16ps`). The products
-/// are exact and their sums fp32, so the error is as above.
+/// Whether queries of bf16 are multiplied with keys of bf16 by instructions for such products (`vdpbf16ps`). The
+/// products are exact and their sums fp32, so the error is as above.
 bool multiplies_bfloat();
 
 /// Computes one split. It neither allocates nor throws. Concurrent calls need separate scratch and partials. A logit

@@ -31,8 +31,8 @@ class Executor {
 
   /// Calls `body(item, worker)` for every item in [0, num_items), with worker in [0, num_workers). Worker w takes items
   /// w, w + num_workers, .. and then what is left of the others' shares, so the body must not depend on the worker's
-  /// number. One worker has an item's memory in its caches from call to call, and workers hardly ever write to a line of
-  /// each other. One item wakes nobody: the calling thread does it. Does not allocate.
+  /// number. One worker has an item's memory in its caches from call to call, and workers hardly ever write to a line
+  /// of each other. One item wakes nobody: the calling thread does it. Does not allocate.
   template <class Body>
   void for_each(int64_t num_items, const Body& body) {
     const int64_t num_tasks = std::min<int64_t>(num_items, num_workers_);

@@ -23,7 +23,7 @@ namespace hashevict::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int32_t kMaxCodeBytes = 16;
-constexpr int32_t kProbesPerPass = 31;   // a probe adds up to 8 to a byte, which must stay below 256
+constexpr int32_t kProbesPerPass = 31;  // a probe adds up to 8 to a byte, which must stay below 256
 
 /// Fetches codes and, unless they are null, positions ahead of a scan. Attention of other heads has evicted them from
 /// the caches.

@@ -30,9 +30,9 @@ class ThreadPool {
   Task task_ = nullptr;
   void* argument_ = nullptr;
   int64_t num_tasks_ = 0;
-  std::atomic<uint32_t> generation_{0};         ///< incremented by every run() and by the destructor
-  alignas(64) std::atomic<int64_t> next_{0};    ///< on lines that waiting threads do not read
-  alignas(64) std::atomic<int32_t> busy_{0};    ///< threads that have not finished the current run
+  std::atomic<uint32_t> generation_{0};       ///< incremented by every run() and by the destructor
+  alignas(64) std::atomic<int64_t> next_{0};  ///< on lines that waiting threads do not read
+  alignas(64) std::atomic<int32_t> busy_{0};  ///< threads that have not finished the current run
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;
 };

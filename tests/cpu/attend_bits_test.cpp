@@ -31,7 +31,8 @@ void mask_causally(AttendProblem& problem, int32_t tokens) {
 TEST_P(AttendBits, AreTheSameForAQueryAloneAndAmongOthers) {
   for (const auto& [dtype, multiply] : kTypes) {
     for (const int32_t head_dim : {8, 64, 80, 120, 128}) {
-      const AttendProblem problem({.dtype = dtype, .multiply_bfloat = multiply, .head_dim = head_dim, .num_queries = 39, .length = 333}, 1);
+      const AttendProblem problem(
+          {.dtype = dtype, .multiply_bfloat = multiply, .head_dim = head_dim, .num_queries = 39, .length = 333}, 1);
       const AttendProblem::Result together = problem.run(100);
       for (const int32_t query : {0, 1, 2, 3, 4, 30, 31, 32, 36, 37, 38}) {
         EXPECT_EQ(problem.only(query).run(100), together.query(query)) << "query " << query << " dim " << head_dim;
@@ -55,7 +56,8 @@ TEST_P(AttendBits, AreTheSameForEveryNumberOfOtherQueries) {
 
 TEST_P(AttendBits, AreTheSameInPages) {
   for (const auto& [dtype, multiply] : kTypes) {
-    const AttendProblem::Shape shape{.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 40, .num_queries = 5, .length = 777};
+    const AttendProblem::Shape shape{
+        .dtype = dtype, .multiply_bfloat = multiply, .head_dim = 40, .num_queries = 5, .length = 777};
     const AttendProblem::Result strided = AttendProblem(shape, 3).run();
     for (const int32_t page_size : {1, 3, 16, 64, 1000}) {
       AttendProblem::Shape paged = shape;
@@ -87,7 +89,8 @@ TEST_P(AttendBits, AreTheSameForAnyAlignmentOfScratch) {
 
 TEST_P(AttendBits, OfSeveralTokensAreThoseOfOneTokenAfterTheOther) {
   for (const auto& [dtype, multiply] : kTypes) {
-    AttendProblem problem({.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 48, .num_queries = 70 * 3, .length = 300}, 6);
+    AttendProblem problem(
+        {.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 48, .num_queries = 70 * 3, .length = 300}, 6);
     mask_causally(problem, 70);
     const AttendProblem::Result together = problem.run(128);
     for (int32_t query = 0; query < problem.shape.num_queries; query += 11) {
@@ -100,7 +103,8 @@ TEST_P(AttendBits, OfSeveralTokensAreThoseOfOneTokenAfterTheOther) {
 
 TEST_P(AttendBits, DoNotDependOnMaskedSlots) {
   for (const auto& [dtype, multiply] : kTypes) {
-    AttendProblem problem({.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 32, .num_queries = 6, .length = 257}, 7);
+    AttendProblem problem(
+        {.dtype = dtype, .multiply_bfloat = multiply, .head_dim = 32, .num_queries = 6, .length = 257}, 7);
     std::mt19937 random(7);
     problem.positions.resize(257);
     std::iota(problem.positions.begin(), problem.positions.end(), 0);

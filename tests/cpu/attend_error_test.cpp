@@ -27,10 +27,15 @@ TEST_P(AttendError, IsWithinTheBoundForEveryShape) {
       for (const int32_t length : kLengths) {
         if (length == kSplitSlots && head_dim / 8 % 3 != static_cast<int32_t>(dtype)) continue;
         const auto num_queries = static_cast<int32_t>(1 + seed % 9);
-        const AttendProblem problem(
-            {.dtype = dtype, .multiply_bfloat = multiply, .head_dim = head_dim, .num_queries = num_queries, .length = length}, ++seed);
-        SCOPED_TRACE(testing::Message() << testing::PrintToString(dtype) << (multiply ? " times bf16" : "") << " head_dim " << head_dim << " num_queries "
-                                        << num_queries << " length " << length);
+        const AttendProblem problem({.dtype = dtype,
+                                     .multiply_bfloat = multiply,
+                                     .head_dim = head_dim,
+                                     .num_queries = num_queries,
+                                     .length = length},
+                                    ++seed);
+        SCOPED_TRACE(testing::Message() << testing::PrintToString(dtype) << (multiply ? " times bf16" : "")
+                                        << " head_dim " << head_dim << " num_queries " << num_queries << " length "
+                                        << length);
         problem.expect_accurate(problem.run());
         if (HasFatalFailure()) return;
       }
