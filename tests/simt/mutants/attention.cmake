@@ -22,7 +22,7 @@ hashevict_add_mutant(
   arrays.head.find(p.heads, layer, row.sequence, split.kv_head);
   simt::block_sync();]]
   TO [[
-  if (simt::thread_index() == 0) arrays.head.find(layer, row.sequence, split.kv_head);]]
+  arrays.head.find(p.heads, layer, row.sequence, split.kv_head);]]
   EXPECTED "shared memory, head.cuh.*(uninitialised|not ordered by a barrier)")
 hashevict_add_mutant(
   mean_before_the_key
