@@ -9,11 +9,13 @@ namespace hashevict::kernels {
 template <class Shape>
 int32_t decode_bytes(const Layer& layer) {
   const int32_t head_dim = layer.shape.head_dim;
-  return step_bytes(layer) + decode_shared_bytes<Shape>(head_dim) + attend_split_bytes<Shape::kTile>(head_dim);
+  return SharedHead::bytes() + step_bytes(layer) + decode_shared_bytes<Shape>(head_dim) +
+         attend_split_bytes<Shape::kTile>(head_dim);
 }
 
 /// The arrays of one block of decode().
 struct DecodeArrays {
+  SharedHead head;
   StepShared step;
   DecodeShared finish;
   AttendShared attend;
@@ -22,9 +24,10 @@ struct DecodeArrays {
 template <class Shape>
 HASHEVICT_DEVICE DecodeArrays take_decode_arrays(const Layer& layer) {
   simt::SharedMemory memory;
-  const StepShared step = take_step_shared(memory, layer);
+  const SharedHead head{memory};
   const DecodeShared finish = take_decode_shared<Shape>(memory, layer.shape.head_dim);
-  return {step, finish, take_attend_shared<Shape::kTile>(memory, layer.shape.head_dim)};
+  const StepShared step = take_step_shared(memory, layer);
+  return {head, step, finish, take_attend_shared<Shape::kTile>(memory, layer.shape.head_dim)};
 }
 
 /// Finds the candidate of one split, then attends over its other slots; the candidate's logits are written separately.
@@ -35,13 +38,12 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
   const int32_t group_size = layer.shape.group_size;
   const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.first_split);
   const int32_t first_slot = split << item.split_bits;
-  const VisibleSlots visible{head_of(layer, item.sequence, item.kv_head).address, item.length(), nullptr, 0};
+  const VisibleSlots visible{arrays.head.load(layer).address, item.length(), nullptr, 0};
   prefetch_rows(layer, visible, first_slot);
-  const Head head = head_of(layer, item.sequence, item.kv_head);
-  encode_step(p.evict, head, item, arrays.step);
+  encode_step(p.evict, arrays.head, item, arrays.step);
   mark(Phase::encode);
-  const Candidate candidate =
-      find_candidate<kScannedOfSplit>(p.evict, head, item, split, arrays.step, arrays.finish.candidates);
+  const Candidate candidate = find_candidate<kScannedOfSplit>(p.evict, arrays.head.load(layer), item, split,
+                                                              arrays.step, arrays.finish.candidates);
   mark(Phase::scan);
   if (simt::thread_index() == 0) {
     simt::store_relaxed(partials.keys + split, candidate.key);
@@ -96,6 +98,8 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   DecodeItem item{row.sequence, split.kv_head,   row.first_token, before,
                   own.capacity, own.first_split, own.split_bits()};
   const DecodeArrays arrays = take_decode_arrays<Shape>(layer);
+  arrays.head.find(p.heads, layer, row.sequence, split.kv_head);
+  simt::block_sync();
   mark(Phase::find);
   const bool alone = row.num_tokens > 1;
   int32_t tickets = 1;
@@ -115,7 +119,7 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
       if (!is_last_block(layer.state.tickets + ticket, num_splits, arrays.finish.is_last)) return;
       mark(Phase::ticket);
     }
-    finish_token<Shape>(p, item, arrays.step, arrays.finish);
+    finish_token<Shape>(p, item, arrays.head, arrays.step, arrays.finish);
   }
   if (simt::thread_index() != 0) return;
   if (tickets > 1 && !is_last_to_count(layer, row.sequence, split.kv_head, tickets)) return;

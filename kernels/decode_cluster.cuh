@@ -26,8 +26,10 @@ HASHEVICT_HOST_DEVICE constexpr int32_t warp_values(int32_t head_dim) {
 template <class Shape>
 int32_t decode_cluster_bytes(const Layer& layer, int32_t cluster_size) {
   const int32_t head_dim = layer.shape.head_dim;
-  const int32_t share = share_elements(head_dim, cluster_size);
-  return step_bytes(layer) + cluster_shared_bytes<Shape>(share, most_splits(layer)) +
+  int32_t log_size = 0;
+  while (1 << log_size < cluster_size) ++log_size;
+  const int32_t share = share_elements(head_dim, log_size);
+  return SharedHead::bytes() + step_bytes(layer) + cluster_shared_bytes<Shape>(share, most_splits(layer)) +
          simt::shared_bytes<float>(Shape::kTile * head_dim) +
          2 * simt::shared_bytes<float>(kAttendWarps * Shape::kTile) +
          simt::shared_bytes<float>(warp_values<Shape>(head_dim)) + RingShape<Shape>::bytes(head_dim);
@@ -38,6 +40,7 @@ template <class Shape>
 struct ClusterBlock {
   const DecodeParams& p;
   DecodeItem item;
+  SharedHead record;
   StepShared step;
   ClusterShared shared;
   AttendShared attend;
@@ -46,7 +49,7 @@ struct ClusterBlock {
   int32_t phase;  ///< tiles of queries whose results were exchanged before
 
   [[nodiscard]] HASHEVICT_DEVICE const Layer& layer() const { return p.evict.layer; }
-  [[nodiscard]] HASHEVICT_DEVICE Head head() const { return head_of(layer(), item.sequence, item.kv_head); }
+  [[nodiscard]] HASHEVICT_DEVICE Head head() const { return record.load(layer()); }
   [[nodiscard]] HASHEVICT_DEVICE int32_t tiles() const {
     return (layer().shape.group_size + Shape::kTile - 1) / Shape::kTile;
   }
@@ -67,20 +70,23 @@ HASHEVICT_DEVICE ClusterBlock<Shape> take_cluster_block(const DecodeParams& p, c
   simt::SharedMemory memory;
   const Layer& layer = p.evict.layer;
   const int32_t head_dim = layer.shape.head_dim;
-  const StepShared step = take_step_shared(memory, layer);
-  const int32_t share = share_elements(head_dim, simt::cluster_size());
-  const ClusterShared shared = take_cluster_shared<Shape>(memory, share, most_splits(layer));
-  const auto queries = memory.take<float>(Shape::kTile * head_dim);
+  const SharedHead record{memory};  // arrays of constant extent first: their addresses are constant, too
   const auto maxima = memory.take<float>(kAttendWarps * Shape::kTile);
   const auto sums = memory.take<float>(kAttendWarps * Shape::kTile);
+  const auto offsets = memory.take<int64_t>(0);
+  const int32_t share = share_elements(head_dim, log_cluster_size());
+  const ClusterShared shared = take_cluster_shared<Shape>(memory, share, most_splits(layer));
+  const StepShared step = take_step_shared(memory, layer);
+  const auto queries = memory.take<float>(Shape::kTile * head_dim);
   const auto values = memory.take<float>(warp_values<Shape>(head_dim));
-  const AttendShared attend{queries, memory.take<int64_t>(0), maxima, sums, values};
-  return {p, item, step, shared, attend, {values}, Ring<Shape>{memory, head_dim}, 0};
+  const AttendShared attend{queries, offsets, maxima, sums, values};
+  return {p, item, record, step, shared, attend, {values}, Ring<Shape>{memory, head_dim}, 0};
 }
 
 /// Scans the block's splits and pushes their candidates to all blocks, which are known to run.
 template <class Shape>
-HASHEVICT_DEVICE void give_candidates(const ClusterBlock<Shape>& block, const Head& head) {
+HASHEVICT_DEVICE void give_candidates(const ClusterBlock<Shape>& block) {
+  const Head head = block.head();
   const bool pushes = simt::thread_index() < simt::cluster_size();  // to the block of its number
   int32_t bytes = 0;
   HASHEVICT_NO_UNROLL
@@ -141,11 +147,10 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, int32_t i
   const Layer& layer = block.layer();
   const RingRows rows = block.rows();
   block.ring.start(layer, rows);
-  const Head head = block.head();
-  encode_step(block.p.evict, head, block.item, block.step);
+  encode_step(block.p.evict, block.record, block.item, block.step);
   mark(Phase::encode);
   if (index == 0) simt::cluster_wait();  // all blocks run, and their mbarriers are ready
-  give_candidates(block, head);
+  give_candidates(block);
   mark(Phase::scan);
   // The running sums are read by all blocks, and written by one that has their results.
   if (layer.rule.facts.needs_key_sums && simt::thread_index() < simt::cluster_size()) simt::thread_fence();
@@ -156,7 +161,7 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, int32_t i
     stage_tile(block, tile);
     if (tile == 0) {
       block.shared.barriers.wait_for_cluster(kCandidates, static_cast<uint32_t>(index) % 2);
-      choice = choose(block.item, head.num_sink_tokens, block.shared);
+      choice = choose(block.item, block.head().num_sink_tokens, block.shared);
       if (block.item.is_full()) {
         stage_losers_of_share<Shape>(layer, rows.address, block.item, choice, block.shared);
       }
@@ -175,16 +180,19 @@ HASHEVICT_DEVICE int32_t decode_in_cluster(ClusterBlock<Shape>& block, int32_t i
 /// Takes part in the exchanges of a row that is skipped: blocks disagree on that only if two rows name one sequence.
 template <class Shape>
 HASHEVICT_DEVICE void skip_row(const ClusterBlock<Shape>& block, int32_t num_tokens) {
-  simt::cluster_wait();
-  const int32_t phases = num_tokens * block.tiles();
+  int32_t phase = 0;
   HASHEVICT_NO_UNROLL
-  for (int32_t phase = 0; phase < phases; ++phase) {
-    if (phase > 0) sync_cluster();
+  for (int32_t token = 0; token < num_tokens; ++token) {
     HASHEVICT_NO_UNROLL
-    for (int32_t i = phase % block.tiles() == 0 ? kCandidates : kResults; i < kExchanges; ++i) {
-      const int32_t number = i == kCandidates ? phase / block.tiles() : phase;
-      if (simt::thread_index() < simt::cluster_size()) block.shared.barriers.arrive_at(simt::thread_index(), i, 0);
-      block.shared.barriers.wait_for_cluster(i, static_cast<uint32_t>(number) % 2);
+    for (int32_t i = 0; i <= block.tiles(); ++i) {  // the candidates, then the results of each tile
+      if (i != 1 && token + i > 0) sync_cluster();
+      if (token + i == 0) simt::cluster_wait();
+      const Exchange exchange = i == 0 ? kCandidates : kResults;
+      const int32_t number = i == 0 ? token : phase++;
+      if (simt::thread_index() < simt::cluster_size()) {
+        block.shared.barriers.arrive_at(simt::thread_index(), exchange, 0);
+      }
+      block.shared.barriers.wait_for_cluster(exchange, static_cast<uint32_t>(number) % 2);
     }
   }
 }
@@ -204,19 +212,21 @@ HASHEVICT_DEVICE void skip_row(const ClusterBlock<Shape>& block, int32_t num_tok
 template <class Shape>
 HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
   const Layer& layer = p.evict.layer;
-  const int32_t cluster = simt::block_x() / simt::cluster_size();
-  const int32_t kv_head = cluster % layer.shape.num_kv_heads;
-  const Row row = row_of(p.evict.batch, cluster / layer.shape.num_kv_heads);
+  const uint32_t cluster = static_cast<uint32_t>(simt::block_x()) >> log_cluster_size();
+  const auto number = static_cast<int32_t>(cluster / static_cast<uint32_t>(layer.shape.num_kv_heads));
+  const int32_t kv_head = static_cast<int32_t>(cluster) - number * layer.shape.num_kv_heads;
+  const Row row = row_of(p.evict.batch, number);
   if (row.sequence < 0 || row.num_tokens == 0) return;
-  const core::HeadSettings own = settings_of(layer, kv_head);
+  const int32_t capacity = settings_of(layer, kv_head).capacity;
   const int32_t before = simt::load_relaxed(layer.state.tokens_seen + counter_of(layer, row.sequence, kv_head));
-  const DecodeItem item{row.sequence, kv_head,         row.first_token, before,
-                        own.capacity, own.first_split, own.split_bits()};
+  // Its first split is not needed, since no workspace is.
+  const DecodeItem item{row.sequence, kv_head, row.first_token, before, capacity, 0, core::split_bits_of(capacity)};
   ClusterBlock<Shape> block = take_cluster_block<Shape>(p, item);
   if (simt::thread_index() == 0) {
     block.ring.init();
     block.shared.init();
   }
+  block.record.find(p.heads, layer, row.sequence, kv_head);
   simt::block_sync();
   simt::cluster_arrive();
   mark(Phase::find);
@@ -224,7 +234,7 @@ HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
   HASHEVICT_NO_UNROLL
   for (int32_t i = 0; i < row.num_tokens; ++i, ++block.item.token, ++block.item.position) {
     const int32_t slot = decode_in_cluster(block, i);
-    if ((slot >> own.split_bits()) % simt::cluster_size() == simt::cluster_rank()) {
+    if (((slot >> item.split_bits) & (simt::cluster_size() - 1)) == simt::cluster_rank()) {
       overwrite(p.evict, block.head(), block.item, slot, block.step);
     }
     if (i + 1 == row.num_tokens) break;
@@ -232,7 +242,7 @@ HASHEVICT_DEVICE void decode_with_cluster(const DecodeParams& p) {
     sync_cluster();
   }
   if (simt::cluster_rank() > 0 || simt::thread_index() > 0) return;
-  count_tokens(layer, row.sequence, kv_head, before + row.num_tokens, own.capacity);
+  count_tokens(layer, row.sequence, kv_head, before + row.num_tokens, capacity);
 }
 
 template <class Shape>

@@ -110,6 +110,7 @@ struct AttendParams {
 /// decode: evict and attend in one launch.
 struct DecodeParams {
   EvictParams evict;
+  core::HeadArrays heads;  ///< of `evict.layer`
   MutableVectors out;
   Numbers<float> lse;
   Softmax softmax;

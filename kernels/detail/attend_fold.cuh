@@ -110,8 +110,8 @@ HASHEVICT_DEVICE PartialQuad fold_splits(const FoldShared& shared, int32_t query
     simt::Bytes16 parts[kFoldBatch];
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kFoldBatch; ++i) {
-      const int32_t split = first + i < num_splits ? first + i : num_splits - 1;  // the last one is loaded again
-      parts[i] = simt::load16_relaxed(values + split * stride);
+      parts[i] = simt::load16_relaxed(values);
+      if (first + i + 1 < num_splits) values += stride;  // else the last one is loaded again
     }
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kFoldBatch; ++i) {

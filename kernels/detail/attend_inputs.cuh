@@ -6,16 +6,21 @@
 
 namespace hashevict::kernels {
 
-/// A place in rows of head_dim elements, found without a division.
+/// A thread's places in rows of head_dim elements, found without a division: the block's threads take kEach elements
+/// in turn.
+template <int32_t kEach>
 struct RowWalk {
   int32_t head_dim;
+  int32_t step = kEach * simt::thread_index();
   int32_t row = 0;
   int32_t e = 0;
 
-  HASHEVICT_DEVICE RowWalk(int32_t first, int32_t elements) : head_dim{elements} { skip(first); }
-  HASHEVICT_DEVICE void skip(int32_t elements) {
+  /// Goes to the thread's next place, or its first. @return whether it lies in one of so many rows
+  HASHEVICT_DEVICE bool next(int32_t rows) {
     HASHEVICT_NO_UNROLL
-    for (e += elements; e >= head_dim; e -= head_dim) ++row;
+    for (e += step; e >= head_dim; e -= head_dim) ++row;
+    step = kEach * kAttendThreads;
+    return row < rows;
   }
 };
 
@@ -25,8 +30,9 @@ template <int32_t kTile>
 HASHEVICT_DEVICE void stage_queries(const Vectors& q, int64_t token, int32_t first_head, int32_t count,
                                     int32_t head_dim, const AttendShared& shared) {
   const int64_t place = token * q.stride[0] + first_head * q.stride[1];
+  RowWalk<8> at{head_dim};
   HASHEVICT_NO_UNROLL
-  for (RowWalk at{8 * simt::thread_index(), head_dim}; at.row < kTile; at.skip(8 * kAttendThreads)) {
+  while (at.next(kTile)) {
     float elements[8] = {};
     if (at.row < count) load_eight_of(q, place + at.row * q.stride[1], at.e, elements);
     shared.queries.store_many(at.row * head_dim + at.e, elements);
@@ -73,8 +79,9 @@ HASHEVICT_DEVICE SplitInput split_input(const Layer& layer, const Softmax& softm
 /// Calls `visitor(query, e)` for this thread's elements [e, e + 4) of `queries` rows of head_dim.
 template <class Visitor>
 HASHEVICT_DEVICE void for_quads(int32_t queries, int32_t head_dim, const Visitor& visitor) {
+  RowWalk<4> at{head_dim};
   HASHEVICT_NO_UNROLL
-  for (RowWalk at{4 * simt::thread_index(), head_dim}; at.row < queries; at.skip(4 * kAttendThreads)) {
+  while (at.next(queries)) {
     visitor(at.row, at.e);
   }
 }

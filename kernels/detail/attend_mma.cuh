@@ -47,7 +47,7 @@ HASHEVICT_DEVICE uint16_t take_part(float& rest) {
     rest = simt::subtract(rest, simt::float_from_bits(bits));
     return static_cast<uint16_t>(bits >> 16);
   } else {
-    const uint16_t part = narrow_to_half(rest);
+    const uint16_t part = simt::float_to_half(rest);  // any NaN will do
     rest = simt::subtract(rest, simt::half_to_float(part));
     return part;
   }
@@ -119,12 +119,12 @@ class MmaQueries {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < 4; ++i) words[i] = narrow_both(elements[2 * i], elements[2 * i + 1]);
   }
-  /// Exact: the elements were widened from this type.
+  /// Exact: the elements were widened from this type. Any NaN will do for a NaN.
   static HASHEVICT_DEVICE uint32_t narrow_both(float low, float high) {
     if constexpr (Shape::kIsBfloat) {
       return high_halves(simt::bits_of_float(low), simt::bits_of_float(high));
     } else {
-      return low_halves(narrow_to_half(low), narrow_to_half(high));
+      return low_halves(simt::float_to_half(low), simt::float_to_half(high));
     }
   }
 
@@ -237,11 +237,14 @@ HASHEVICT_DEVICE void load_mma_values(const SplitInput& input, const AttendShare
   }
 }
 
-/// sums += weights * values of a turn, 64 dimensions at a time.
+/// The weights of a turn as 16-bit parts, in the order of an operand.
 template <class Shape>
-HASHEVICT_DEVICE void mma_values(const MmaLogits<Shape>& weights, const MmaValues<Shape>& values,
-                                 float (&sums)[Shape::kDims / 16][4]) {
+struct MmaWeights {
   uint32_t parts[Shape::kParts][2];
+};
+
+template <class Shape>
+HASHEVICT_DEVICE void split_weights(const MmaLogits<Shape>& weights, MmaWeights<Shape>& split) {
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 2; ++i) {
     constexpr float kScale = Shape::kIsBfloat ? 1.0F : kHalfScale;
@@ -250,23 +253,40 @@ HASHEVICT_DEVICE void mma_values(const MmaLogits<Shape>& weights, const MmaValue
     HASHEVICT_UNROLL
     for (int32_t p = 0; p < Shape::kParts; ++p) {
       const uint32_t low = take_part<Shape::kIsBfloat>(first);
-      parts[p][i] = simt::transpose(low_halves(low, take_part<Shape::kIsBfloat>(second)));
+      split.parts[p][i] = simt::transpose(low_halves(low, take_part<Shape::kIsBfloat>(second)));
     }
   }
+}
+
+/// sums += weights * values of a turn, in the 64 dimensions of chunk `c`.
+/// @param rows this lane's pieces of its four slots, as MmaValues::slot() numbers them
+template <class Shape>
+HASHEVICT_DEVICE void mma_value_chunk(const MmaWeights<Shape>& weights, int32_t c, const simt::Bytes16 (&rows)[4],
+                                      float (&sums)[Shape::kDims / 16][4]) {
+  HASHEVICT_UNROLL
+  for (int32_t j = 0; j < 4; ++j) {
+    uint32_t words[4];
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 4; ++i) words[i] = rows[i].words[j];
+    const uint32_t transposed[4] = {low_halves(words[0], words[1]), high_halves(words[0], words[1]),
+                                    low_halves(words[2], words[3]), high_halves(words[2], words[3])};
+    HASHEVICT_UNROLL
+    for (int32_t p = 0; p < Shape::kParts; ++p) {
+      simt::mma<Shape::kIsBfloat>(sums[4 * c + j], transposed, weights.parts[p]);
+    }
+  }
+}
+
+/// sums += weights * values of a turn.
+template <class Shape>
+HASHEVICT_DEVICE void mma_values(const MmaLogits<Shape>& weights, const MmaValues<Shape>& values,
+                                 float (&sums)[Shape::kDims / 16][4]) {
+  MmaWeights<Shape> split;
+  split_weights(weights, split);
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
-    HASHEVICT_UNROLL
-    for (int32_t j = 0; j < 4; ++j) {
-      uint32_t words[4];
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < 4; ++i) words[i] = values.rows[c][i].parts[0].words[j];
-      const uint32_t transposed[4] = {low_halves(words[0], words[1]), high_halves(words[0], words[1]),
-                                      low_halves(words[2], words[3]), high_halves(words[2], words[3])};
-      HASHEVICT_UNROLL
-      for (int32_t p = 0; p < Shape::kParts; ++p) {
-        simt::mma<Shape::kIsBfloat>(sums[4 * c + j], transposed, parts[p]);
-      }
-    }
+    const auto& rows = values.rows[c];
+    mma_value_chunk(split, c, {rows[0].parts[0], rows[1].parts[0], rows[2].parts[0], rows[3].parts[0]}, sums);
   }
 }
 
@@ -291,11 +311,11 @@ HASHEVICT_DEVICE void store_mma_warp(const AttendShared& shared, int32_t head_di
       if (dim >= head_dim) continue;
       HASHEVICT_UNROLL
       for (int32_t j = 0; j < 4; j += 2) {
-        constexpr float kScale = Shape::kIsBfloat ? 1.0F : 1.0F / kHalfScale;
         const auto& first = state.values[4 * c + j];
         const auto& second = state.values[4 * c + j + 1];
-        const float four[4] = {simt::multiply(first[q], kScale), simt::multiply(first[2 + q], kScale),
-                               simt::multiply(second[q], kScale), simt::multiply(second[2 + q], kScale)};
+        float four[4] = {first[q], first[2 + q], second[q], second[2 + q]};
+        HASHEVICT_UNROLL
+        for (int32_t i = 0; i < (Shape::kIsBfloat ? 0 : 4); ++i) four[i] = simt::multiply(four[i], 1.0F / kHalfScale);
         shared.values.store_many(row * head_dim + dim + 2 * j, four);
       }
     }

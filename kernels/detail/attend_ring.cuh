@@ -88,12 +88,11 @@ HASHEVICT_DEVICE void copy_rows(core::SlotAddress address, const int32_t* pages,
   if (simt::lane() == 0) barriers.arrive_and_expect(entry, count * row_bytes);
   HASHEVICT_NO_UNROLL
   for (int32_t row = simt::lane(); row < count; row += simt::kWarpSize) {
-    const int32_t slot = first_slot + row;
-    const bool starts = simt::lane() == 0 || !dense || address.run(slot - 1) == 1;
-    if (!starts) continue;
-    const int32_t run_of_rows = dense ? address.run(slot) : 1;
+    const core::SlotPlace slot = address.find(first_slot + row);
+    if (dense && simt::lane() > 0 && slot.before > 0) continue;  // a lane before this one copies the row
+    const int32_t run_of_rows = dense ? slot.run : 1;
     const int32_t left = count - row < simt::kWarpSize - simt::lane() ? count - row : simt::kWarpSize - simt::lane();
-    simt::start_bulk_copy(words, first_word + row * row_words, from + address(slot),
+    simt::start_bulk_copy(words, first_word + row * row_words, from + slot.offset,
                           (run_of_rows < left ? run_of_rows : left) * row_bytes, barriers, entry);
   }
 }
@@ -108,7 +107,8 @@ class Ring {
   HASHEVICT_DEVICE Ring(simt::SharedMemory& memory, int32_t head_dim)
       : words_{memory.take<uint32_t>(kEntries * kSlots * RingShape<Shape>::row_words(head_dim))},
         barriers_{memory, 2 * kEntries},
-        row_words_{RingShape<Shape>::row_words(head_dim)} {}
+        row_words_{RingShape<Shape>::row_words(head_dim)},
+        fills_{simt::uniform_warp() == 0} {}
 
   /// One thread calls it; then the block meets.
   HASHEVICT_DEVICE void init() const {
@@ -162,7 +162,7 @@ class Ring {
     const int32_t left = rows.slots_of(split_) - slot_;
     const int32_t count = left < kSlots ? left : kSlots;
     const bool is_key = filled_ % 2 == 0;
-    if (simt::warp() == 0) {
+    if (fills_) {
       const int32_t entry = filled_ % kEntries;
       const int32_t use = filled_ / kEntries;
       copy_rows(rows.address, rows.address.pages, (split_ << rows.split_bits) + slot_, count,
@@ -184,6 +184,7 @@ class Ring {
   simt::SharedArray<uint32_t> words_;
   simt::Mbarriers barriers_;  // kEntries for copies, then kEntries for readers
   int32_t row_words_;
+  bool fills_;          // of warp 0
   int32_t filled_ = 0;  // entries, since the launch began
   int32_t read_ = 0;
   int32_t split_ = 0;  // of the entry to fill next
@@ -232,26 +233,28 @@ HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring
       if (slot < num_slots && counts(slot)) turn.visible |= 1U << i;
       if (slot == held_out) turn.held_out |= 1U << i;
     }
-    const int32_t keys = ring.wait();
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Shape::kTurn; ++i) {
-      turn.keys[i] = {};
-      if ((turn.visible >> i & 1U) == 0 || element >= head_dim) continue;
-      turn.keys[i] = ring.piece(keys, i * Shape::kGroups + group, element);
-    }
-    ring.release(layer, rows);
     float dots[Shape::kDots];
-    dot_turn<Shape>(turn, state, dots);
-    const float rescale = weigh_turn<Shape>(turn, softmax, logits, state, dots);
-    const int32_t values = ring.wait();
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Shape::kTurn; ++i) {
-      turn.values[i] = {};
-      if (((turn.visible & ~turn.held_out) >> i & 1U) == 0 || element >= head_dim) continue;
-      turn.values[i] = ring.piece(values, i * Shape::kGroups + group, element);
+    float rescale = 1.0F;
+    HASHEVICT_NO_UNROLL
+    for (int32_t half = 0; half < 2; ++half) {  // keys, then values: one copy of the code that brings rows
+      const uint32_t wanted = half == 0 ? turn.visible : turn.visible & ~turn.held_out;
+      const int32_t entry = ring.wait();
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < Shape::kTurn; ++i) {
+        turn.keys[i] = {};
+        if ((wanted >> i & 1U) == 0 || element >= head_dim) continue;
+        turn.keys[i] = ring.piece(entry, i * Shape::kGroups + group, element);
+      }
+      ring.release(layer, rows);
+      if (half == 0) {
+        dot_turn<Shape>(turn, state, dots);
+        rescale = weigh_turn<Shape>(turn, softmax, logits, state, dots);
+      } else {
+        HASHEVICT_UNROLL
+        for (int32_t i = 0; i < Shape::kTurn; ++i) turn.values[i] = turn.keys[i];
+        add_values<Shape>(turn, state, rescale, dots);
+      }
     }
-    ring.release(layer, rows);
-    add_values<Shape>(turn, state, rescale, dots);
   }
   store_warp<Shape>(state, shared, head_dim);
   simt::block_sync();
@@ -280,20 +283,33 @@ HASHEVICT_DEVICE uint32_t hidden_slots(int32_t first, int32_t num_slots, const C
   }
 }
 
+/// A lane's values of four slots, in the 64 dimensions of chunk `c`.
 /// @param hidden of the warp's slots; values that are not to be seen may be anything
 template <class Shape>
 HASHEVICT_DEVICE void load_ring_values(const Ring<Shape>& ring, int32_t entry, int32_t count, int32_t held_out,
-                                       uint32_t hidden, int32_t head_dim, MmaValues<Shape>& values) {
+                                       uint32_t hidden, int32_t head_dim, int32_t c, Piece<Shape::kDtype> (&rows)[4]) {
+  const int32_t dim = MmaValues<Shape>::dim(c);
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 4; ++i) {
+    const int32_t slot = simt::warp() * kMmaSlots + MmaValues<Shape>::slot(i);
+    rows[i] = {};
+    if (slot >= count || slot == held_out || (hidden >> MmaValues<Shape>::slot(i) & 1U) != 0) continue;
+    if (dim < head_dim) rows[i] = ring.piece(entry, slot, dim);
+  }
+}
+
+/// mma_values() with values of the ring, 64 dimensions after the other: the longest rows leave no registers for all.
+template <class Shape>
+HASHEVICT_DEVICE void mma_ring_values(const MmaLogits<Shape>& weights, const Ring<Shape>& ring, int32_t entry,
+                                      int32_t count, int32_t held_out, uint32_t hidden, int32_t head_dim,
+                                      float (&sums)[Shape::kDims / 16][4]) {
+  MmaWeights<Shape> split;
+  split_weights(weights, split);
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
-    const int32_t dim = MmaValues<Shape>::dim(c);
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) {
-      const int32_t slot = simt::warp() * kMmaSlots + MmaValues<Shape>::slot(i);
-      values.rows[c][i] = {};
-      if (slot >= count || slot == held_out || (hidden >> MmaValues<Shape>::slot(i) & 1U) != 0) continue;
-      if (dim < head_dim) values.rows[c][i] = ring.piece(entry, slot, dim);
-    }
+    Piece<Shape::kDtype> rows[4];
+    load_ring_values(ring, entry, count, held_out, hidden, head_dim, c, rows);
+    mma_value_chunk(split, c, {rows[0].parts[0], rows[1].parts[0], rows[2].parts[0], rows[3].parts[0]}, sums);
   }
 }
 
@@ -305,31 +321,42 @@ HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Lay
   using Shape = MmaShape<kDtype, kDims>;
   constexpr int32_t kSlots = RingShape<Shape>::kSlots;
   const int32_t head_dim = layer.shape.head_dim;
-  const int32_t own = simt::warp() * kMmaSlots;
+  const int32_t own = simt::uniform_warp() * kMmaSlots;
   const MmaQueries<Shape> queries{shared, head_dim};
   MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
   HASHEVICT_NO_UNROLL
   for (int32_t first = 0; first < num_slots; first += kSlots) {
-    const int32_t count = num_slots - first;  // of the turn, or more
     MmaLogits<Shape> weights;
     const uint32_t hidden = hidden_slots(first + own, num_slots, counts);
-    const int32_t keys = ring.wait();
-    mma_dots<Shape>(
-        queries,
-        [&](int32_t base, MmaKeys<Shape>& loaded) { load_ring_keys(ring, keys, count, base, head_dim, loaded); },
-        weights);
-    ring.release(layer, rows);
-    if (own < count) {
-      mma_logits<Shape>(
-          softmax, own, held_out - first, logits,
-          [&](int32_t slot) { return slot < count && (hidden >> (slot - own) & 1U) == 0; }, weights);
-      mma_weights<Shape>(weights, state);
+    HASHEVICT_NO_UNROLL
+    for (int32_t half = 0; half < 2; ++half) {  // keys, then values: one copy of the code that brings rows
+      const int32_t entry = ring.wait();
+      const int32_t count = simt::varying(num_slots - first);  // of the turn, or more
+      MmaValues<Shape> values;
+      if (half == 0) {
+        mma_dots<Shape>(
+            queries,
+            [&](int32_t base, MmaKeys<Shape>& keys) { load_ring_keys(ring, entry, count, base, head_dim, keys); },
+            weights);
+      } else if constexpr (Shape::kLoadsTogether) {
+        HASHEVICT_UNROLL
+        for (int32_t c = 0; c < kDims / kValueDims; ++c) {
+          load_ring_values(ring, entry, count, held_out - first, hidden, head_dim, c, values.rows[c]);
+        }
+      } else if (own < count) {
+        mma_ring_values(weights, ring, entry, count, held_out - first, hidden, head_dim, state.values);
+      }
+      ring.release(layer, rows);
+      if (own >= count) continue;
+      if (half == 0) {
+        mma_logits<Shape>(
+            softmax, own, held_out - first, logits,
+            [&](int32_t slot) { return slot < count && (hidden >> (slot - own) & 1U) == 0; }, weights);
+        mma_weights<Shape>(weights, state);
+      } else if constexpr (Shape::kLoadsTogether) {
+        mma_values(weights, values, state.values);
+      }
     }
-    const int32_t values = ring.wait();
-    MmaValues<Shape> loaded;
-    load_ring_values(ring, values, count, held_out - first, hidden, head_dim, loaded);
-    ring.release(layer, rows);
-    if (own < count) mma_values(weights, loaded, state.values);
   }
   store_mma_warp<Shape>(shared, head_dim, state);
   simt::block_sync();

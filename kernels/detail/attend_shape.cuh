@@ -10,6 +10,8 @@ namespace hashevict::kernels {
 
 inline constexpr int32_t kAttendThreads = 128;
 inline constexpr int32_t kAttendWarps = kAttendThreads / simt::kWarpSize;
+inline constexpr int32_t kLogAttendWarps = 2;
+static_assert(1 << kLogAttendWarps == kAttendWarps);
 inline constexpr int32_t kStageSlots = 256;  ///< slots of a split whose addresses lie in shared memory at a time
 
 /// The compile-time parameters of attention: the type of keys and values, the lanes that share a row, and the queries

@@ -81,7 +81,7 @@ HASHEVICT_DEVICE float result_of(const Partial& all) {
 
 /// Writes the log of a query head's softmax sum, if the caller asked for it.
 HASHEVICT_DEVICE void store_lse(const Numbers<float>& lse, int64_t token, int32_t query_head, const Partial& all) {
-  if (lse.data == nullptr) return;
+  if (simt::varying(lse.data == nullptr)) return;
   const float log_sum = simt::multiply(simt::add(all.maximum, simt::log2(all.sum)), kLogTwo);
   simt::store(lse.data + token * lse.stride[0] + query_head * lse.stride[1],
               all.sum == 0.0F ? kNegativeInfinity : log_sum);
@@ -90,7 +90,7 @@ HASHEVICT_DEVICE void store_lse(const Numbers<float>& lse, int64_t token, int32_
 /// Writes element `e` of a query head's output and, with element 0, the log of its softmax sum.
 HASHEVICT_DEVICE void store_result(const Results& to, int64_t token, int32_t query_head, int32_t e,
                                    const Partial& all) {
-  store_element(to.out.data, to.out.dtype,
+  store_element(to.out.data, simt::varying(to.out.dtype),
                 token * to.out.stride[0] + query_head * to.out.stride[1] + e * to.out.stride[2], result_of(all));
   if (e == 0) store_lse(to.lse, token, query_head, all);
 }

@@ -37,38 +37,39 @@ HASHEVICT_HOST_DEVICE constexpr int32_t decode_shared_bytes(int32_t head_dim) {
 template <class Shape>
 HASHEVICT_DEVICE DecodeShared take_decode_shared(simt::SharedMemory& memory, int32_t head_dim) {
   const FoldShared fold = take_fold_shared<Shape::kTile>(memory);
-  const auto losers = memory.take<uint32_t>(kMostSplits * words_of_row<Shape>(head_dim));
   const auto keys = memory.take<uint64_t>(kAttendWarps);
   const auto slots = memory.take<int32_t>(kAttendWarps);
-  return {fold, losers, {keys, slots}, memory.take<int32_t>(1)};
+  const auto is_last = memory.take<int32_t>(1);
+  return {fold, memory.take<uint32_t>(kMostSplits * words_of_row<Shape>(head_dim)), {keys, slots}, is_last};
 }
 
 /// Starts to copy the rows of all losers to shared memory; the rows of other splits become zeros. Before they are used,
-/// each thread waits for its copies and the block meets.
+/// each thread waits for its copies and the block meets. Four threads take a split.
 /// @param offset of the row of the candidate of the split that the lane takes; -1: it is no loser
 template <class Shape>
 HASHEVICT_DEVICE void stage_losers(const Layer& layer, int32_t num_splits, int64_t offset,
                                    const simt::SharedArray<uint32_t>& losers) {
   constexpr int32_t kWords = Piece<Shape::kDtype>::kParts * 4;
+  constexpr int32_t kThreads = kAttendThreads / kMostSplits;
   const int32_t pieces = layer.shape.head_dim / kPieceElements;
   const bool aligned = rows_are_aligned(layer);
+  const int32_t split = simt::thread_index() / kThreads;
+  const int64_t from = simt::shuffle(simt::kFullMask, offset, split);
+  if (split >= num_splits) return;
   HASHEVICT_NO_UNROLL
-  for (int32_t base = simt::thread_index() - simt::lane(); base < num_splits * pieces; base += kAttendThreads) {
-    const int32_t unit = base + simt::lane();
-    const int32_t split = unit / pieces;
-    const int64_t from = simt::shuffle(simt::kFullMask, offset, split < num_splits ? split : 0);
-    if (split >= num_splits) continue;
-    const int32_t e = unit % pieces * kPieceElements;
+  for (int32_t piece = simt::thread_index() % kThreads; piece < pieces; piece += kThreads) {
+    const int32_t to = (split * pieces + piece) * kWords;
+    const int32_t e = piece * kPieceElements;
     if (from >= 0 && aligned) {
       const auto* const row = static_cast<const unsigned char*>(layer.values) + from + e * size_of(Shape::kDtype);
       HASHEVICT_UNROLL
-      for (int32_t k = 0; k < kWords; k += 4) losers.start_copy(unit * kWords + k, row + 4 * k);
+      for (int32_t k = 0; k < kWords; k += 4) losers.start_copy(to + k, row + 4 * k);
       continue;
     }
-    Piece<Shape::kDtype> piece{};
-    if (from >= 0) piece = load_piece<Shape::kDtype, false>(layer.values, from, e);
+    Piece<Shape::kDtype> loaded{};
+    if (from >= 0) loaded = load_piece<Shape::kDtype, false>(layer.values, from, e);
     HASHEVICT_UNROLL
-    for (int32_t k = 0; k < kWords; k += 4) losers.store_many(unit * kWords + k, piece.parts[k / 4].words);
+    for (int32_t k = 0; k < kWords; k += 4) losers.store_many(to + k, loaded.parts[k / 4].words);
   }
 }
 
@@ -105,26 +106,25 @@ HASHEVICT_DEVICE float as_stored(float value, DType from, DType dtype) {
 /// An element of a token's vector, rounded to the type of the cache.
 HASHEVICT_DEVICE float stored_element(const Vectors& x, DType dtype, const DecodeItem& item, int32_t e) {
   const int64_t place = item.token * x.stride[0] + item.kv_head * x.stride[1] + e * x.stride[2];
-  return as_stored(load_element(x.data, x.dtype, place), x.dtype, dtype);
+  const DType given = simt::varying(x.dtype);
+  return as_stored(load_element(x.data, given, place), given, dtype);
 }
 
 /// Elements [e, e + 4) of a token's vector, rounded to the type of the cache.
 HASHEVICT_DEVICE void load_stored_quad(const Vectors& x, DType dtype, const DecodeItem& item, int32_t e,
                                        float (&values)[kQuad]) {
-  const int64_t place = item.token * x.stride[0] + item.kv_head * x.stride[1] + e * x.stride[2];
-  if (x.dtype == DType::float32) {
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kQuad; ++i)
-      values[i] = simt::load(static_cast<const float*>(x.data) + place + i * x.stride[2]);
-  } else {
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kQuad; ++i) {
-      values[i] = widen(simt::load(static_cast<const uint16_t*>(x.data) + place + i * x.stride[2]), x.dtype);
-    }
-  }
-  if (x.dtype == dtype) return;
+  float eight[8];
+  load_eight_of(x, item.token * x.stride[0] + item.kv_head * x.stride[1], e / 8 * 8, eight);
   HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kQuad; ++i) values[i] = round_to(dtype, values[i]);
+  for (int32_t i = 0; i < kQuad; ++i) values[i] = e % 8 == 0 ? eight[i] : eight[4 + i];
+  if (x.dtype == dtype) return;
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = 0; i < kQuad; ++i) {  // in turn, for one copy of the code
+    const float rounded = round_to(dtype, values[0]);
+    HASHEVICT_UNROLL
+    for (int32_t k = 0; k + 1 < kQuad; ++k) values[k] = values[k + 1];
+    values[kQuad - 1] = rounded;
+  }
 }
 
 /// A warp finds the new token's logit for a query; all lanes get it.
@@ -135,7 +135,8 @@ HASHEVICT_DEVICE float score_token(const DecodeParams& p, const StepShared& step
   float dot = 0.0F;
   HASHEVICT_NO_UNROLL
   for (int32_t e = simt::lane(); e < p.evict.layer.shape.head_dim; e += simt::kWarpSize) {
-    dot = simt::fma(load_query(e), as_stored(step.key.load(e), p.evict.k.dtype, Shape::kDtype), dot);
+    const DType given = simt::varying(p.evict.k.dtype);
+    dot = simt::fma(load_query(e), as_stored(step.key.load(e), given, Shape::kDtype), dot);
   }
   HASHEVICT_UNROLL
   for (int32_t step = simt::kWarpSize / 2; step > 0; step /= 2) {
@@ -146,14 +147,13 @@ HASHEVICT_DEVICE float score_token(const DecodeParams& p, const StepShared& step
 
 /// Chooses the token's slot, writes the results, then overwrites the slot. Begins and ends with a barrier.
 template <class Shape>
-HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item, const StepShared& step,
-                                   const DecodeShared& shared) {
+HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item, const SharedHead& head,
+                                   const StepShared& step, const DecodeShared& shared) {
   const Layer& layer = p.evict.layer;
   const int32_t group_size = layer.shape.group_size;
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t num_splits = item.num_splits();
   const HeadPartials partials = partials_of(p.partials, layer, item.sequence, item.first_split);
-  const Head head = head_of(layer, item.sequence, item.kv_head);
   simt::block_sync();
   const bool has_split = simt::lane() < num_splits;
   const int32_t num_losers = item.is_full() ? num_splits : 0;
@@ -168,9 +168,9 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
     }
     const Candidate best = best_of_warp(own);
     // No key at all: possible only if two rows name one sequence, or a forged state was loaded.
-    slot = best.key == 0 ? head.num_sink_tokens : best.slot;
+    slot = best.key == 0 ? head.load(layer).num_sink_tokens : best.slot;
     loses = own.key != 0 && own.slot != slot;
-    stage_losers<Shape>(layer, num_splits, loses ? head.address(own.slot) : int64_t{-1}, shared.losers);
+    stage_losers<Shape>(layer, num_splits, loses ? head.load(layer).address(own.slot) : int64_t{-1}, shared.losers);
   }
   mark(Phase::candidates);
   HASHEVICT_NO_UNROLL
@@ -178,7 +178,7 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
     const int32_t queries = group_size - tile < Shape::kTile ? group_size - tile : Shape::kTile;
     const int32_t first_head = item.kv_head * group_size + tile;
     HASHEVICT_NO_UNROLL
-    for (int32_t q = simt::warp(); q < queries; q += kAttendWarps) {
+    for (int32_t q = simt::uniform_warp(); q < queries; q += kAttendWarps) {
       const int64_t n = int64_t{simt::lane()} * group_size + tile + q;
       const float maximum = has_split ? simt::load_relaxed(partials.maxima + n) : kNegativeInfinity;
       const float sum = has_split ? simt::load_relaxed(partials.sums + n) : 0.0F;
@@ -186,7 +186,7 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
       const float of_token = score_token<Shape>(p, step, [&](int32_t e) {
         const Vectors& all = p.evict.q;
         const int64_t place = item.token * all.stride[0] + (first_head + q) * all.stride[1];
-        return load_element(all.data, all.dtype, place + e * all.stride[2]);
+        return load_element(all.data, simt::varying(all.dtype), place + e * all.stride[2]);
       });
       store_factors(shared.fold, q, maximum, sum, logit, loses, of_token);
     }
@@ -208,7 +208,7 @@ HASHEVICT_DEVICE void finish_token(const DecodeParams& p, const DecodeItem& item
     simt::block_sync();
   }
   mark(Phase::merge);
-  overwrite(p.evict, head, item, slot, step);
+  overwrite(p.evict, head.load(layer), item, slot, step);
   simt::block_sync();
   mark(Phase::results);
 }

@@ -21,9 +21,15 @@ inline constexpr int32_t kPushed = 4;  ///< numbers of a push
 enum Exchange : int32_t { kCandidates, kResults, kExchanges };
 
 /// Elements of a head's outputs that a block merges at most. Shares are whole pieces.
-HASHEVICT_HOST_DEVICE constexpr int32_t share_elements(int32_t head_dim, int32_t cluster_size) {
+/// @param log_size binary logarithm of the blocks of the cluster
+HASHEVICT_HOST_DEVICE constexpr int32_t share_elements(int32_t head_dim, int32_t log_size) {
   const int32_t pieces = head_dim / kPieceElements;
-  return (pieces + cluster_size - 1) / cluster_size * kPieceElements;
+  return ((pieces - 1) >> log_size) * kPieceElements + kPieceElements;
+}
+
+/// Binary logarithm of the blocks of the cluster.
+HASHEVICT_DEVICE int32_t log_cluster_size() {
+  return simt::popcount(static_cast<uint32_t>(simt::cluster_size() - 1));
 }
 
 /// The elements that a block merges.
@@ -32,7 +38,7 @@ struct Share {
   int32_t count;  ///< 0: the other blocks have them all
 
   static HASHEVICT_DEVICE Share of(int32_t rank, int32_t head_dim) {
-    const int32_t each = share_elements(head_dim, simt::cluster_size());
+    const int32_t each = share_elements(head_dim, log_cluster_size());
     const int32_t first = rank * each;
     const int32_t left = first < head_dim ? head_dim - first : 0;
     return {first, left < each ? left : each};
@@ -86,13 +92,14 @@ HASHEVICT_HOST_DEVICE constexpr int32_t cluster_shared_bytes(int32_t share, int3
 template <class Shape>
 HASHEVICT_DEVICE ClusterShared take_cluster_shared(simt::SharedMemory& memory, int32_t share, int32_t splits) {
   const auto candidates = memory.take<uint32_t>(kMostSplits * kPushed);
-  const auto sums = memory.take<float>(splits * Shape::kTile * kPushed);
-  const auto values = memory.take<float>(splits * Shape::kTile * share);
-  const auto losers = memory.take<uint32_t>(splits * words_of<Shape>(share));
   const auto logits = memory.take<float>(2 * Shape::kTile);
   const auto keys = memory.take<uint64_t>(kAttendWarps);
   const auto slots = memory.take<int32_t>(kAttendWarps);
-  return {candidates, sums, values, losers, logits, {keys, slots}, {memory, kExchanges}};
+  const simt::Mbarriers barriers{memory, kExchanges};
+  const auto sums = memory.take<float>(splits * Shape::kTile * kPushed);
+  const auto values = memory.take<float>(splits * Shape::kTile * share);
+  const auto losers = memory.take<uint32_t>(splits * words_of<Shape>(share));
+  return {candidates, sums, values, losers, logits, {keys, slots}, barriers};
 }
 
 /// What a lane knows of the choice: it takes the split of its number.
@@ -114,37 +121,38 @@ HASHEVICT_DEVICE Choice choose(const DecodeItem& item, int32_t num_sink_tokens, 
 }
 
 /// Starts to copy the block's share of the rows of all losers to shared memory; other rows become zeros. Before they
-/// are used, each thread waits for its copies and the block meets.
+/// are used, each thread waits for its copies and the block meets. Four threads take a split.
 template <class Shape>
 HASHEVICT_DEVICE void stage_losers_of_share(const Layer& layer, const core::SlotAddress& address,
                                             const DecodeItem& item, const Choice& choice, const ClusterShared& shared) {
   constexpr int32_t kWords = Piece<Shape::kDtype>::kParts * 4;
+  constexpr int32_t kThreads = kAttendThreads / kMostSplits;
   const Share share = Share::of(simt::cluster_rank(), layer.shape.head_dim);
-  const int32_t pieces = share.count / kPieceElements;
-  const int32_t stride = words_of<Shape>(share_elements(layer.shape.head_dim, simt::cluster_size()));
+  const int32_t stride = words_of<Shape>(share_elements(layer.shape.head_dim, log_cluster_size()));
   const uint32_t losers = simt::ballot(simt::kFullMask, choice.loses);
+  const int32_t split = simt::thread_index() / kThreads;
+  if (split >= item.num_splits()) return;
+  const bool loses = (losers >> split & 1U) != 0;
+  const int64_t row = loses ? address(in_head(shared.candidate(split), item.capacity).slot) : 0;
   HASHEVICT_NO_UNROLL
-  for (int32_t unit = simt::thread_index(); unit < item.num_splits() * pieces; unit += kAttendThreads) {
-    const auto split = static_cast<int32_t>(static_cast<uint32_t>(unit) / static_cast<uint32_t>(pieces));
-    const int32_t piece = unit - split * pieces;
-    const int32_t to = split * stride + piece * kWords;
-    if ((losers >> split & 1U) == 0) {
-      HASHEVICT_UNROLL
-      for (int32_t k = 0; k < kWords; k += 4) shared.losers.store_many(to + k, {0U, 0U, 0U, 0U});
-      continue;
-    }
-    const int64_t row = address(in_head(shared.candidate(split), item.capacity).slot) +
-                        (share.first + piece * kPieceElements) * size_of(Shape::kDtype);
+  for (int32_t e = simt::thread_index() % kThreads * kPieceElements; e < share.count; e += kThreads * kPieceElements) {
+    const auto* const from =
+        static_cast<const unsigned char*>(layer.values) + row + (share.first + e) * size_of(Shape::kDtype);
+    const int32_t to = split * stride + words_of<Shape>(e);
     HASHEVICT_UNROLL
     for (int32_t k = 0; k < kWords; k += 4) {
-      shared.losers.start_copy(to + k, static_cast<const unsigned char*>(layer.values) + row + 4 * k);
+      if (loses) {
+        shared.losers.start_copy(to + k, from + 4 * k);
+      } else {
+        shared.losers.store_many(to + k, {0U, 0U, 0U, 0U});
+      }
     }
   }
 }
 
 /// Bytes that a block pushes to block `rank` for a tile of its splits.
 HASHEVICT_DEVICE int32_t pushed_bytes(int32_t rank, int32_t num_splits, int32_t queries, int32_t head_dim) {
-  const int32_t own = (num_splits - simt::cluster_rank() + simt::cluster_size() - 1) / simt::cluster_size();
+  const int32_t own = (num_splits - simt::cluster_rank() + simt::cluster_size() - 1) >> log_cluster_size();
   return own * queries * (kPushed + Share::of(rank, head_dim).count) * static_cast<int32_t>(sizeof(float));
 }
 
@@ -154,7 +162,7 @@ template <class Shape>
 HASHEVICT_DEVICE void push_partial(const ClusterShared& shared, int32_t split, int32_t query, int32_t head_dim,
                                    int32_t e, const PartialQuad& partial, float logit) {
   const int32_t row = split * Shape::kTile + query;
-  const int32_t each = share_elements(head_dim, simt::cluster_size());
+  const int32_t each = share_elements(head_dim, log_cluster_size());
   const auto owner = static_cast<int32_t>(static_cast<uint32_t>(e) / static_cast<uint32_t>(each));
   simt::push(shared.values, owner, row * each + e - owner * each, partial.values, shared.barriers, kResults);
   const float sums[kPushed] = {partial.maximum, partial.sum, logit, 0.0F};
@@ -188,21 +196,26 @@ HASHEVICT_DEVICE float loser_element(const simt::SharedArray<uint32_t>& losers, 
   }
 }
 
-/// Folds `count` parts of a query from `first_part` on.
-/// @param load (i) an element of part i
+/// Folds the parts of a query: the splits, then their candidates.
+/// @param load (is_split, i) an element of part i
 template <class Load>
-HASHEVICT_DEVICE void fold_parts(Partial& all, const FoldShared& steps, int32_t query, int32_t first_part,
-                                 int32_t count, const Load& load) {
+HASHEVICT_DEVICE void fold_parts(Partial& all, const FoldShared& steps, int32_t query, int32_t num_splits,
+                                 int32_t num_losers, const Load& load) {
   constexpr int32_t kTogether = 4;  // parts whose loads are in flight together
+  const int32_t end = num_losers == 0 ? num_splits : kMostSplits + num_losers;
   HASHEVICT_NO_UNROLL
-  for (int32_t first = 0; first < count; first += kTogether) {
+  for (int32_t first = 0; first < end; first += kTogether) {
+    const bool is_split = first < kMostSplits;
+    const int32_t last = (is_split ? num_splits : end) - 1;
     float parts[kTogether];
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kTogether; ++i) parts[i] = load(first + i < count ? first + i : count - 1);
+    for (int32_t i = 0; i < kTogether; ++i)
+      parts[i] = load(is_split, (first + i < last ? first + i : last) % kMostSplits);
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kTogether; ++i) {
-      if (first + i < count) fold(all, steps.load(query, first_part + first + i), parts[i]);
+      if (first + i <= last) fold(all, steps.load(query, first + i), parts[i]);
     }
+    if (first + kTogether > last && is_split) first = kMostSplits - kTogether;  // the candidates are next
   }
 }
 
@@ -216,7 +229,7 @@ HASHEVICT_DEVICE void merge_share(const DecodeParams& p, const DecodeItem& item,
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t num_splits = item.num_splits();
   HASHEVICT_NO_UNROLL
-  for (int32_t q = simt::warp(); q < queries; q += kAttendWarps) {
+  for (int32_t q = simt::uniform_warp(); q < queries; q += kAttendWarps) {
     // Queries are staged, since other blocks may write results over them.
     const float of_token =
         score_token<Shape>(p, step, [&](int32_t e) { return attend.queries.load(q * head_dim + e); });
@@ -226,19 +239,20 @@ HASHEVICT_DEVICE void merge_share(const DecodeParams& p, const DecodeItem& item,
   simt::block_sync();
   shared.barriers.wait_for_cluster(kResults, parity);
   HASHEVICT_NO_UNROLL
-  for (int32_t q = simt::warp(); q < queries; q += kAttendWarps) find_factors<Shape>(item, choice, q, shared, steps);
+  for (int32_t q = simt::uniform_warp(); q < queries; q += kAttendWarps)
+    find_factors<Shape>(item, choice, q, shared, steps);
   simt::block_sync();
   const Share share = Share::of(simt::cluster_rank(), head_dim);
-  const int32_t each = share_elements(head_dim, simt::cluster_size());
+  const int32_t each = share_elements(head_dim, log_cluster_size());
   HASHEVICT_NO_UNROLL
   for (int32_t i = simt::thread_index(); i < queries * share.count; i += kAttendThreads) {
     const auto q = static_cast<int32_t>(static_cast<uint32_t>(i) / static_cast<uint32_t>(share.count));
     const int32_t e = i - q * share.count;
     Partial all{kNegativeInfinity, 0.0F, 0.0F};
-    fold_parts(all, steps, q, 0, num_splits,
-               [&](int32_t split) { return shared.values.load((split * Shape::kTile + q) * each + e); });
-    fold_parts(all, steps, q, kMostSplits, item.is_full() ? num_splits : 0,
-               [&](int32_t split) { return loser_element<Shape>(shared.losers, split * words_of<Shape>(each), e); });
+    fold_parts(all, steps, q, num_splits, item.is_full() ? num_splits : 0, [&](bool is_split, int32_t split) {
+      if (!is_split) return loser_element<Shape>(shared.losers, split * words_of<Shape>(each), e);
+      return shared.values.load((split * Shape::kTile + q) * each + e);
+    });
     fold(all, steps.load(q, 2 * kMostSplits), stored_element(p.evict.v, Shape::kDtype, item, share.first + e));
     store_result({p.out, p.lse}, item.token, item.kv_head * layer.shape.group_size + tile + q, share.first + e, all);
   }

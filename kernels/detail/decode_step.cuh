@@ -39,11 +39,22 @@ struct ScannedRange {
   [[nodiscard]] HASHEVICT_DEVICE bool has(int32_t i) const { return slot(i) < end; }
 };
 
-/// A word of a slot's code. Codes below 32 bits have one.
-HASHEVICT_DEVICE uint32_t load_code_word(const uint8_t* codes, int32_t hash_bits, int32_t slot, int32_t word) {
-  const uint8_t* const code = codes + int64_t{slot} * (hash_bits / 8);
-  if (hash_bits >= 32) return simt::load(reinterpret_cast<const uint32_t*>(code) + word);
-  return hash_bits == 16 ? simt::load(reinterpret_cast<const uint16_t*>(code)) : simt::load(code);
+/// A number of each slot, or a word of it, whose loads are in flight together: those of slots that the range lacks are
+/// 0.
+/// @param at of the range's first slot
+/// @param stride bytes between two slots
+/// @param bytes of the number: 0, 1, 2, or more for a word; 0: all numbers are 0
+template <int32_t kScanned>
+HASHEVICT_DEVICE void load_of_slots(const uint8_t* at, int32_t stride, int32_t bytes, const ScannedRange& range,
+                                    uint32_t (&numbers)[kScanned]) {
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < kScanned; ++i) {
+    const uint8_t* const number = at + i * kAttendThreads * stride;
+    numbers[i] = 0;
+    if (range.has(i) && bytes >= 4) numbers[i] = simt::load(reinterpret_cast<const uint32_t*>(number));
+    if (range.has(i) && bytes == 2) numbers[i] = simt::load(reinterpret_cast<const uint16_t*>(number));
+    if (range.has(i) && bytes == 1) numbers[i] = simt::load(number);
+  }
 }
 
 /// Sums of the distances of slots to the probes, a word of the codes after the other: where codes are longer, their
@@ -52,13 +63,11 @@ template <int32_t kScanned>
 HASHEVICT_DEVICE void measure_slots(const Head& head, int32_t hash_bits, const StepShared& shared, const Probes& probes,
                                     const ScannedRange& range, uint32_t (&distances)[kScanned]) {
   const int32_t words = code_words(hash_bits);
+  const uint8_t* at = head.codes + int64_t{range.first} * (hash_bits / 8);
   HASHEVICT_NO_UNROLL
-  for (int32_t w = 0; w < words; ++w) {
+  for (int32_t w = 0; w < words; ++w, at += sizeof(uint32_t)) {
     uint32_t codes[kScanned];
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kScanned; ++i) {
-      codes[i] = range.has(i) ? load_code_word(head.codes, hash_bits, range.slot(i), w) : 0U;
-    }
+    load_of_slots(at, hash_bits / 8, simt::varying(hash_bits / 8), range, codes);
     HASHEVICT_NO_UNROLL
     for (int32_t n = 0; n < probes.count; ++n) {
       const uint32_t probe = shared.codes.load((probes.first + n) * words + w);
@@ -89,20 +98,16 @@ struct AnyAccumulator {
 /// The accumulators of slots, whose loads are in flight together.
 template <int32_t kScanned>
 HASHEVICT_DEVICE void load_accumulators(const core::RuleFacts& facts, const Head& head, const ScannedRange& range,
-                                        AnyAccumulator (&all)[kScanned]) {
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kScanned; ++i) {
-    all[i] = {};
-    if (!range.has(i)) continue;
-    if (facts.needs_importance) {
-      const core::Importance importance = importance_at(head, range.slot(i));
-      all[i] = {{simt::bits_of_float(importance.value), simt::bits_of_float(importance.slope)}};
-    } else if (facts.accumulator_bytes == 4) {
-      all[i].words[0] = simt::load(reinterpret_cast<const uint32_t*>(head.accumulators) + range.slot(i));
-    } else if (facts.accumulator_bytes == 1) {
-      all[i].words[0] = simt::load(reinterpret_cast<const uint8_t*>(head.accumulators) + range.slot(i));
-    }
-  }
+                                        uint32_t (&values)[kScanned], uint32_t (&slopes)[kScanned]) {
+  const auto* const first = facts.needs_importance ? reinterpret_cast<const uint8_t*>(head.importances)
+                                                   : static_cast<const uint8_t*>(head.accumulators);
+  const int32_t bytes = facts.needs_importance ? 4 : facts.accumulator_bytes;
+  load_of_slots(first + int64_t{range.first} * bytes, bytes, simt::varying(bytes), range, values);
+  const bool has_slopes = simt::varying(head.importance_slopes != nullptr);
+  const auto* const slopes_or_any = has_slopes ? reinterpret_cast<const uint8_t*>(head.importance_slopes)
+                                               : reinterpret_cast<const uint8_t*>(head.positions);
+  load_of_slots(slopes_or_any + int64_t{range.first} * 4, 4, 4,
+                has_slopes ? range : ScannedRange{range.first, range.first}, slopes);
 }
 
 /// The score of a slot. Updates the accumulators of rules that accumulate.
@@ -128,25 +133,25 @@ HASHEVICT_DEVICE Candidate scan_slots(const Layer& layer, const Head& head, cons
   HASHEVICT_NO_UNROLL
   for (ScannedRange range{first_slot + simt::thread_index(), end}; range.first < end;
        range.first += kScanned * kAttendThreads) {
-    int32_t positions[kScanned];
+    uint32_t positions[kScanned];
     uint32_t distances[kScanned] = {};
-    AnyAccumulator accumulators[kScanned];
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kScanned; ++i)
-      positions[i] = range.has(i) ? simt::load(head.positions + range.slot(i)) : -1;
-    load_accumulators(layer.rule.facts, head, range, accumulators);
+    uint32_t values[kScanned];
+    uint32_t slopes[kScanned];
+    load_of_slots(reinterpret_cast<const uint8_t*>(head.positions + range.first), 4, 4, range, positions);
+    load_accumulators(layer.rule.facts, head, range, values, slopes);
     if (probes.count > 0) measure_slots<kScanned>(head, layer.rule.hash_bits, shared, probes, range, distances);
     HASHEVICT_NO_UNROLL
     for (int32_t slot = range.first, i = 0; i < kScanned && slot < end; ++i, slot += kAttendThreads) {
-      const int32_t position = positions[0];
+      const auto position = static_cast<int32_t>(positions[0]);
       const uint32_t score = core::visit_rule(layer.rule.kind, [&](auto rule) {
-        return score_slot<decltype(rule)>(head, facts, slot, position, distances[0], accumulators[0]);
+        return score_slot<decltype(rule)>(head, facts, slot, position, distances[0], {values[0], slopes[0]});
       });
       HASHEVICT_UNROLL
       for (int32_t k = 0; k + 1 < kScanned; ++k) {  // the next slot's numbers move to the front, so registers hold all
         positions[k] = positions[k + 1];
         distances[k] = distances[k + 1];
-        accumulators[k] = accumulators[k + 1];
+        values[k] = values[k + 1];
+        slopes[k] = slopes[k + 1];
       }
       if (position < head.num_sink_tokens || position >= item.position - head.recent_window) continue;
       const uint64_t key = eviction_key(layer, score, position, slot, position >= head.prompt_length);

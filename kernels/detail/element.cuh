@@ -50,11 +50,23 @@ struct Eight {
   float values[8];
 };
 
-/// Eight elements, `stride` apart, from `index` on, widened.
-HASHEVICT_DEVICE Eight load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
+/// Eight elements from their bits, which fill eight words, or the first four.
+HASHEVICT_DEVICE Eight widen_eight(const uint32_t (&words)[8], DType dtype) {
+  Eight eight;
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 8; ++i) {
+    const auto half = static_cast<uint16_t>(words[i / 2] >> i % 2 * 16);
+    eight.values[i] = simt::float_from_bits(dtype == DType::float32 ? words[i] : uint32_t{half} << 16);
+    if (dtype == DType::float16) eight.values[i] = widen(half, DType::float16);
+  }
+  return eight;
+}
+
+/// Eight elements, `stride` apart, from `index` on, widened. A kernel has it once, however often it calls it: it takes
+/// numbers and an address of global memory alone.
+HASHEVICT_NOINLINE Eight load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
   const auto* const address = static_cast<const unsigned char*>(simt::in_global_memory(data)) + index * size_of(dtype);
   const bool wide = dtype == DType::float32;
-  Eight eight;
   uint32_t words[8] = {};
   if (stride == 1 && is_aligned(address)) {
     HASHEVICT_UNROLL
@@ -65,9 +77,9 @@ HASHEVICT_DEVICE Eight load_eight_apart(const void* data, DType dtype, int64_t i
       for (int32_t k = 0; k < 4; ++k) words[4 * i + k] = part.words[k];
     }
   } else {
+    const auto* element = address;
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 8; ++i) {
-      const auto* const element = address + i * stride * size_of(dtype);
+    for (int32_t i = 0; i < 8; ++i, element += stride * size_of(dtype)) {
       if (wide) {
         words[i] = simt::load(reinterpret_cast<const uint32_t*>(element));
       } else {
@@ -75,23 +87,12 @@ HASHEVICT_DEVICE Eight load_eight_apart(const void* data, DType dtype, int64_t i
       }
     }
   }
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 8; ++i) {
-    const uint32_t half = i % 2 == 0 ? words[i / 2] & 0xFFFFU : words[i / 2] >> 16;
-    eight.values[i] = wide ? simt::float_from_bits(words[i]) : widen(static_cast<uint16_t>(half), dtype);
-  }
-  return eight;
-}
-
-/// The same, which is no part of its callers and so exists once in a kernel: it takes numbers and an address of global
-/// memory alone.
-HASHEVICT_NOINLINE Eight call_load_eight_apart(const void* data, DType dtype, int64_t index, int64_t stride) {
-  return load_eight_apart(data, dtype, index, stride);
+  return widen_eight(words, dtype);
 }
 
 /// Eight elements of a vector of the call from element `e` on, widened.
 HASHEVICT_DEVICE void load_eight_of(const Vectors& x, int64_t place, int32_t e, float (&values)[8]) {
-  const Eight eight = call_load_eight_apart(x.data, x.dtype, place + e * x.stride[2], x.stride[2]);
+  const Eight eight = load_eight_apart(x.data, x.dtype, place + e * x.stride[2], x.stride[2]);
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 8; ++i) values[i] = eight.values[i];
 }

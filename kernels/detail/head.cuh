@@ -61,6 +61,74 @@ HASHEVICT_DEVICE Head head_of(const Layer& layer, int32_t sequence, int32_t kv_h
   return core::head_of(layer, sequence, kv_head, Load{});
 }
 
+/// Whether code that has a SharedHead uses an array. Counters are read before, and written behind the last token.
+HASHEVICT_HOST_DEVICE constexpr bool is_recorded(core::StatePartIndex part, core::Content content) {
+  return part != core::StatePartIndex::heads &&
+         (content == core::Content::plain || content == core::Content::positions || content == core::Content::centers ||
+          content == core::Content::parameter);
+}
+
+/// A block's record of its head, in shared memory: addresses are computed once, and no register keeps them.
+class SharedHead {
+ public:
+  static HASHEVICT_HOST_DEVICE constexpr int32_t bytes() {
+    return simt::shared_bytes<uint64_t>(kAddresses) + simt::shared_bytes<int32_t>(kNumbers);
+  }
+  HASHEVICT_DEVICE explicit SharedHead(simt::SharedMemory& memory)
+      : addresses_{memory.take<uint64_t>(kAddresses)}, numbers_{memory.take<int32_t>(kNumbers)} {}
+
+  /// All threads call it; then the block meets. A thread of warp 0 takes an array, one of warp 1 the rest.
+  HASHEVICT_DEVICE void find(const core::HeadArrays& heads, const Layer& layer, int32_t sequence,
+                             int32_t kv_head) const {
+    const core::HeadSettings own = simt::load(layer.state.heads + kv_head);
+    const int32_t thread = simt::thread_index();
+    if (thread < kPages) addresses_.store(thread, heads.arrays[thread].of(sequence, kv_head, own.first_slot));
+    if (thread != simt::kWarpSize) return;
+    const int32_t* const pages = core::block_table_row(layer.table, sequence, kv_head, Load{});
+    addresses_.store(kPages, reinterpret_cast<uint64_t>(pages));
+    addresses_.store(kOffset, static_cast<uint64_t>(layer.kv.address(sequence, own.slots_offset, pages).offset));
+    numbers_.store(0, sequence);
+    numbers_.store(1, kv_head);
+    numbers_.store(2, own.capacity);
+    numbers_.store(3, own.num_sink_tokens);
+    numbers_.store(4, own.recent_window);
+    numbers_.store(5, layer.rule.pin_prompt ? simt::load(layer.state.prompt_lengths + sequence) : 0);
+  }
+  [[nodiscard]] HASHEVICT_DEVICE Head load(const Layer& layer) const {
+    Head head{};
+    head.layer = &layer;
+#define HASHEVICT_PART(name, Element, scope, elements, empty, content)                  \
+  if constexpr (is_recorded(core::StatePartIndex::name, core::Content::content)) {      \
+    const uint64_t address = addresses_.load(index_of(core::StatePartIndex::name));     \
+    head.name = simt::in_global_memory(reinterpret_cast<decltype(head.name)>(address)); \
+  }
+    HASHEVICT_STATE_PARTS(HASHEVICT_PART)
+#undef HASHEVICT_PART
+    const auto* const pages = reinterpret_cast<const int32_t*>(addresses_.load(kPages));
+    head.address = layer.kv.address(0, static_cast<int64_t>(addresses_.load(kOffset)), simt::in_global_memory(pages));
+    head.sequence = numbers_.load(0);
+    head.kv_head = numbers_.load(1);
+    head.capacity = numbers_.load(2);
+    head.num_sink_tokens = numbers_.load(3);
+    head.recent_window = numbers_.load(4);
+    head.prompt_length = numbers_.load(5);
+    return head;
+  }
+
+ private:
+  static HASHEVICT_HOST_DEVICE constexpr int32_t index_of(core::StatePartIndex part) {
+    return static_cast<int32_t>(part);
+  }
+  static constexpr auto kPages = static_cast<int32_t>(core::kNumStateParts);
+  static constexpr int32_t kOffset = kPages + 1;
+  static constexpr int32_t kAddresses = kOffset + 1;
+  static constexpr int32_t kNumbers = 6;
+  static_assert(kPages <= simt::kWarpSize);
+
+  simt::SharedArray<uint64_t> addresses_;  ///< [kAddresses] of the head's arrays and page row; its slots' offset
+  simt::SharedArray<int32_t> numbers_;     ///< [kNumbers]
+};
+
 /// The slots of one KV head.
 HASHEVICT_DEVICE core::HeadSettings settings_of(const Layer& layer, int32_t kv_head) {
   return simt::load(layer.state.heads + kv_head);
@@ -94,8 +162,9 @@ HASHEVICT_DEVICE bool has_pages(const Layer& layer, int32_t sequence, int32_t to
     const int32_t first = simt::load(offsets + kv_head);
     const int32_t end = simt::load(offsets + kv_head + 1);
     const int32_t slots = settings_of(layer, kv_head).length(tokens);
-    all = all && first >= 0 && end >= first && end <= table.length &&
-          end - first >= core::num_parts(slots, layer.kv.page_size);
+    const int32_t full_pages = layer.kv.page_size.divide(slots);
+    const int32_t pages = full_pages + (full_pages * layer.kv.page_size.value < slots ? 1 : 0);
+    all = all && first >= 0 && end >= first && end <= table.length && end - first >= pages;
   }
   return all;
 }

@@ -52,6 +52,14 @@ HASHEVICT_DEVICE void wait_for_launch_before() {
 #endif
 }
 
+// Keeps a loop that branches on the number from being written once for each outcome.
+template <class T>
+HASHEVICT_DEVICE T varying(T number) {
+  auto bits = static_cast<int32_t>(number);
+  asm volatile("" : "+r"(bits));
+  return static_cast<T>(bits);
+}
+
 HASHEVICT_DEVICE void block_sync() {
   __syncthreads();
 }
@@ -78,6 +86,11 @@ HASHEVICT_DEVICE T shuffle_xor(uint32_t mask, T value, int32_t lane_mask) {
 template <class T>
 HASHEVICT_DEVICE T shuffle_down(uint32_t mask, T value, int32_t delta) {
   return __shfl_down_sync(mask, value, static_cast<unsigned>(delta));
+}
+// As far as the compiler knows, what depends on warp() may part the lanes of a warp; where they wait or shuffle behind
+// such a branch, it adds code for lanes that came apart: a fifth of attend_bulk().
+HASHEVICT_DEVICE int32_t uniform_warp() {
+  return shuffle(kFullMask, warp(), 0);
 }
 HASHEVICT_DEVICE uint32_t warp_max(uint32_t value) {
   return __reduce_max_sync(kFullMask, value);
@@ -107,10 +120,12 @@ HASHEVICT_DEVICE T load(const T* address) {
 }
 template <class T>
 HASHEVICT_DEVICE T* in_global_memory(T* address) {
-  return static_cast<T*>(__cvta_global_to_generic(__cvta_generic_to_global(address)));
+  size_t global = __cvta_generic_to_global(address);
+  asm("" : "+l"(global));  // else the compiler folds the two conversions, and what it learns by them is lost
+  return static_cast<T*>(__cvta_global_to_generic(global));
 }
 // Loads through the read-only path (ld.global.nc). It may keep lines from before the launch, and no wait for the launch
-// before orders it. For projections alone, hence floats only.
+// before orders it. For projections and the weights of importances alone, hence floats only.
 HASHEVICT_DEVICE float load_constant(const float* address) {
   return __ldg(address);
 }

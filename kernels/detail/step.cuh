@@ -16,13 +16,13 @@ struct StepShared {
   simt::SharedArray<float> staged;      ///< [staged vectors, head_dim], centred
   simt::SharedArray<float> key;         ///< [head_dim], as given
   simt::SharedArray<uint32_t> codes;    ///< [1 + probes, code words]: the key's, then the queries' or the probe's
-  simt::SharedArray<float> importance;  ///< [2], the key's: value and slope; empty for rules that need none
+  simt::SharedArray<float> importance;  ///< [2], the key's: value and slope
   simt::SharedArray<int32_t> slot;      ///< [1], the victim's
 };
 
-/// Extents of StepShared's arrays.
+/// Extents of StepShared's arrays that depend on the layer.
 struct StepShape {
-  int32_t staged, key, codes, importance;
+  int32_t staged, key, codes;
 };
 
 HASHEVICT_HOST_DEVICE inline StepShape step_shape(const Layer& layer) {
@@ -30,25 +30,23 @@ HASHEVICT_HOST_DEVICE inline StepShape step_shape(const Layer& layer) {
   const int32_t vectors = queries ? 1 + layer.shape.group_size : 2;
   const int32_t staged = vectors < kStagedVectors ? vectors : kStagedVectors;
   const int32_t codes = vectors;
-  return {staged * layer.shape.head_dim, layer.shape.head_dim, codes * code_words(layer.rule.hash_bits),
-          layer.rule.facts.needs_importance ? 2 : 0};
+  return {staged * layer.shape.head_dim, layer.shape.head_dim, codes * code_words(layer.rule.hash_bits)};
 }
 
 /// Shared memory that a StepShared takes.
 HASHEVICT_HOST_DEVICE inline int32_t step_bytes(const Layer& layer) {
   const StepShape shape = step_shape(layer);
   return simt::shared_bytes<float>(shape.staged) + simt::shared_bytes<float>(shape.key) +
-         simt::shared_bytes<uint32_t>(shape.codes) + simt::shared_bytes<float>(shape.importance) +
-         simt::shared_bytes<int32_t>(1);
+         simt::shared_bytes<uint32_t>(shape.codes) + simt::shared_bytes<float>(2) + simt::shared_bytes<int32_t>(1);
 }
 
 HASHEVICT_DEVICE StepShared take_step_shared(simt::SharedMemory& memory, const Layer& layer) {
   const StepShape shape = step_shape(layer);
-  const auto staged = memory.take<float>(shape.staged);
+  const auto importance = memory.take<float>(2);  // arrays of constant extent first: their addresses are constant, too
+  const auto slot = memory.take<int32_t>(1);
   const auto key = memory.take<float>(shape.key);
   const auto codes = memory.take<uint32_t>(shape.codes);
-  const auto importance = memory.take<float>(shape.importance);
-  return {staged, key, codes, importance, memory.take<int32_t>(1)};
+  return {memory.take<float>(shape.staged), key, codes, importance, slot};
 }
 
 /// Element `e` of a token's vector: 0 is the key, n the group's query n - 1.
@@ -298,8 +296,11 @@ HASHEVICT_DEVICE void store_number(const Numbers<int32_t>& numbers, int64_t toke
 HASHEVICT_DEVICE void replace_position(const EvictParams& p, const Head& head, int64_t token, int32_t position,
                                        int32_t slot) {
   const int32_t victim = simt::load(head.positions + slot);
-  store_number(p.slots, token, head.kv_head, slot);
-  store_number(p.victims, token, head.kv_head, victim);
+  HASHEVICT_NO_UNROLL
+  for (int32_t i = 0; i < 2; ++i) {
+    const Numbers<int32_t> numbers = i == 0 ? p.slots : p.victims;
+    store_number(numbers, token, head.kv_head, i == 0 ? slot : victim);
+  }
   simt::store(head.positions + slot, position);
 }
 
@@ -323,37 +324,26 @@ HASHEVICT_DEVICE void replace(const EvictParams& p, const Head& head, const Step
   replace_accumulator<Rule>(head, shared, slot);
 }
 
-/// Copies a token's vector to the row of a slot, 16 bytes at a time where both ends are aligned.
-HASHEVICT_DEVICE void store_row(const Layer& layer, const Head& head, const Vectors& input, int64_t token, void* row) {
-  const core::RowFormat& format = layer.shape.format;
-  const int64_t source = token * input.stride[0] + head.kv_head * input.stride[1];
-  const bool dense = input.dtype == format.dtype && input.stride[2] == 1;
-  if (dense && is_aligned(input.data, input.dtype, source) && is_aligned(row)) {
-    const auto* const from = static_cast<const unsigned char*>(input.data) + source * format.element_bytes();
-    auto* const to = static_cast<unsigned char*>(row);
-    HASHEVICT_NO_UNROLL
-    for (int32_t i = simt::thread_index() * 16; i < format.row_bytes(); i += simt::block_threads() * 16) {
-      simt::store16(to + i, simt::load16(from + i));
-    }
-    return;
-  }
-  HASHEVICT_NO_UNROLL
-  for (int32_t e = simt::thread_index(); e < layer.shape.head_dim; e += simt::block_threads()) {
-    if (dense && input.dtype != DType::float32) {  // bits are copied: a NaN would not survive two conversions
-      simt::store(static_cast<uint16_t*>(row) + e, simt::load(static_cast<const uint16_t*>(input.data) + source + e));
-    } else {
-      store_element(row, format.dtype, e, load_element(input.data, input.dtype, source + e * input.stride[2]));
-    }
-  }
-}
-
+/// Copies a token's key and value to the rows of a slot, an element a thread.
 HASHEVICT_DEVICE void store_rows(const Layer& layer, const Head& head, const Vectors& k, const Vectors& v,
                                  int64_t token, int32_t slot) {
+  const core::RowFormat& format = layer.shape.format;
   const int64_t target = head.address(slot);
   HASHEVICT_NO_UNROLL
   for (int32_t i = 0; i < 2; ++i) {
     const Vectors input = i == 0 ? k : v;
-    store_row(layer, head, input, token, static_cast<unsigned char*>(i == 0 ? layer.keys : layer.values) + target);
+    void* const row = static_cast<unsigned char*>(i == 0 ? layer.keys : layer.values) + target;
+    const int64_t source = token * input.stride[0] + head.kv_head * input.stride[1];
+    HASHEVICT_NO_UNROLL
+    for (int32_t e = simt::thread_index(); e < layer.shape.head_dim; e += simt::block_threads()) {
+      const int64_t from = source + e * input.stride[2];
+      const DType given = simt::varying(input.dtype);
+      if (given == format.dtype && given != DType::float32) {  // bits: a NaN would not survive two conversions
+        simt::store(static_cast<uint16_t*>(row) + e, simt::load(static_cast<const uint16_t*>(input.data) + from));
+      } else {
+        store_element(row, format.dtype, e, load_element(input.data, given, from));
+      }
+    }
   }
 }
 

@@ -33,7 +33,7 @@ hashevict_tensor kv_tensor(const Storage& storage, int32_t layer, const core::He
   const int64_t element = shape.format.element_bytes();
   void* const first = static_cast<std::byte*>(base) + head.slots_offset;
   if (storage.settings.placement.is_paged()) {
-    return make_tensor(first, shape.format.dtype, {storage.memory.num_pages, kv.page_size, shape.head_dim},
+    return make_tensor(first, shape.format.dtype, {storage.memory.num_pages, kv.page_size.value, shape.head_dim},
                        {kv.page_stride / element, kv.slot_stride / element, 1});
   }
   return make_tensor(first, shape.format.dtype, {shape.num_sequences, head.capacity, shape.head_dim},

@@ -10,6 +10,13 @@
 #endif
 #endif
 
+/// Keeps a loop rolled in kernels, for the size of their code.
+#if defined(__CUDA_ARCH__)
+#define HASHEVICT_NO_UNROLL_ON_DEVICE _Pragma("unroll 1")
+#else
+#define HASHEVICT_NO_UNROLL_ON_DEVICE
+#endif
+
 /// Precedes a template for host and device that calls a function object. The caller decides whether that object may run
 /// on both; nvcc must not warn about it.
 #if defined(__CUDACC__)

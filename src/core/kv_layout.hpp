@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/divisor.hpp"
 #include "core/host_device.hpp"
 
 /// The memory layout of a cache's slots. Strides and offsets count bytes. All types are trivially copyable, for host
@@ -54,25 +55,39 @@ HASHEVICT_HOST_DEVICE const int32_t* block_table_row(const BlockTable& table, in
   return table.entries + load(table.offsets + row);
 }
 
+/// Where a slot lies.
+struct SlotPlace {
+  int64_t offset;  ///< bytes, from the base pointer of the layer's keys (or values)
+  int32_t before;  ///< slots that lie `slot_stride` apart up to it: those before it in its page, or in the head
+  int32_t run;     ///< likewise from it on, and with it: the rest of its page, or INT32_MAX if strided
+};
+
 /// The addresses of the slots of one KV head of one sequence, as offsets from the base pointer of the layer's keys (or
 /// values). The bytes of one slot are always contiguous.
 struct SlotAddress {
   const int32_t* pages = nullptr;  ///< the head's row of the block table; nullptr: strided
-  int32_t page_size = 0;           ///< slots per page; unused when strided
+  Divisor page_size = {};          ///< slots per page; unused when strided
   int64_t page_stride = 0;         ///< bytes between two pages; unused when strided
   int64_t slot_stride = 0;         ///< bytes between two slots (of a page, if paged)
   int64_t offset = 0;              ///< bytes before the head's slot 0: of the head and, if strided, of the sequence
 
   /// Byte offset of `slot`.
-  [[nodiscard]] HASHEVICT_HOST_DEVICE int64_t operator()(int32_t slot) const {
-    if (pages == nullptr) return offset + slot * slot_stride;
-    return offset + pages[slot / page_size] * page_stride + (slot % page_size) * slot_stride;
-  }
+  [[nodiscard]] HASHEVICT_HOST_DEVICE int64_t operator()(int32_t slot) const { return find(slot).offset; }
 
-  /// Number of slots, from `slot` on and with it, that lie `slot_stride` apart: the rest of its page, or INT32_MAX if
-  /// strided.
+  /// SlotPlace::run.
   [[nodiscard]] HASHEVICT_HOST_DEVICE int32_t run(int32_t slot) const {
-    return pages == nullptr ? INT32_MAX : page_size - slot % page_size;
+    return pages == nullptr ? INT32_MAX : page_size.value - slot % page_size.value;
+  }
+  [[nodiscard]] HASHEVICT_HOST_DEVICE SlotPlace find(int32_t slot) const {
+    SlotPlace place{offset, slot, INT32_MAX};
+    if (pages != nullptr) {
+      const int32_t page = page_size.divide(slot);
+      place.before = slot - page * page_size.value;
+      place.run = page_size.value - place.before;
+      place.offset += pages[page] * page_stride;
+    }
+    place.offset += place.before * slot_stride;
+    return place;
   }
 };
 
@@ -81,7 +96,7 @@ struct KvLayout {
   int64_t sequence_stride = 0;  ///< unused if paged
   int64_t slot_stride = 0;
   int64_t page_stride = 0;   ///< unused unless paged
-  int32_t page_size = 0;     ///< slots per page; unused unless paged
+  Divisor page_size = {};    ///< slots per page; unused unless paged
   int64_t head_offsets = 0;  ///< the bits that any head's offset has: they tell how rows are aligned
 
   /// The addresses of the slots of the head whose slot 0 lies `head_offset` bytes after the sequence's base, or after

@@ -84,6 +84,44 @@ HASHEVICT_HOST_DEVICE Head head_of(const Layer& all, int32_t sequence, int32_t k
   return head;
 }
 
+/// Where a head's part of an array starts: an address that grows with the sequence, the head and the slots before the
+/// head's.
+struct HeadArray {
+  uint64_t base;        ///< of the layer's array
+  int64_t of_sequence;  ///< bytes, likewise below
+  int64_t of_head;
+  int64_t of_slot;
+
+  [[nodiscard]] HASHEVICT_HOST_DEVICE uint64_t of(int32_t sequence, int32_t kv_head, int64_t first_slot) const {
+    return base + static_cast<uint64_t>(sequence * of_sequence + kv_head * of_head + first_slot * of_slot);
+  }
+};
+
+/// Those of all arrays, by StatePartIndex: what head_of() computes, for code that takes an array a thread.
+struct HeadArrays {
+  HeadArray arrays[kNumStateParts];
+};
+
+inline HeadArrays head_arrays(const Layer& all) {
+  const LayerSettings& layer = all;  // these two names occur in the list of arrays
+  const Shape& shape = all.shape;
+  const HeadSettings none{};
+  HeadSettings behind_a_slot{};
+  behind_a_slot.first_slot = 1;
+  HeadArrays result{};
+  HeadArray* next = result.arrays;
+#define HASHEVICT_PART(name, Element, scope, elements, empty, content)                                        \
+  {                                                                                                           \
+    const int64_t bytes = static_cast<int64_t>(elements) * static_cast<int64_t>(sizeof(Element));             \
+    *next++ = {reinterpret_cast<uint64_t>(all.state.name), bytes * first_item(Scope::scope, all, none, 1, 0), \
+               bytes * first_item(Scope::scope, all, none, 0, 1),                                             \
+               bytes * first_item(Scope::scope, all, behind_a_slot, 0, 0)};                                   \
+  }
+  HASHEVICT_STATE_PARTS(HASHEVICT_PART)
+#undef HASHEVICT_PART
+  return result;
+}
+
 /// Tokens that a sequence has seen, in memory of the host. Every head has seen the same.
 inline int32_t tokens_seen(const Layer& layer, int32_t sequence) {
   return layer.state.tokens_seen[counter_of(layer, sequence, 0)];

@@ -16,6 +16,7 @@ struct Words4 {
 /// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), a counter-based generator.
 /// Any number can be drawn by itself, whatever the number of layers, heads, sequences or devices.
 HASHEVICT_HOST_DEVICE constexpr Words4 philox4x32_10(Words4 counter, uint32_t key0, uint32_t key1) {
+  HASHEVICT_NO_UNROLL_ON_DEVICE
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53U} * counter.x;
     const uint64_t product1 = uint64_t{0xCD9E8D57U} * counter.z;

@@ -9,6 +9,7 @@ void CudaBackend::decode(const core::Step& step, hashevict_stream stream) {
   check_rows(step, layer.num_splits);
   const CurrentDevice current{device()};
   const kernels::DecodeParams params{.evict = evict_params(step, layer, true),
+                                     .heads = core::head_arrays(layer),
                                      .out = mutable_vectors(step.out),
                                      .lse = numbers<float>(step.lse),
                                      .softmax = {step.softmax_scale, step.logit_soft_cap},

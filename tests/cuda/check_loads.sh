@@ -4,7 +4,7 @@
 #
 # Requires ordinary loads of all memory that an earlier launch may have written, since launches overlap. The machine
 # code of the objects in FOLDER may load through the read-only path (LDG...CONSTANT) only single floats, as in
-# projections, and only in kernels that multiply by a projection.
+# projections and weights of importances, and only in kernels that multiply by a projection.
 set -euo pipefail
 
 objects=("$2"/*.o)

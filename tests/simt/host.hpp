@@ -87,6 +87,10 @@ template <class T>
 T shuffle_down(uint32_t mask, T value, int32_t delta, Place place = Place::here()) {
   return shuffle(mask, value, lane() + delta < kWarpSize ? lane() + delta : lane(), place);
 }
+/// The warp's number, which a compiler knows to be the same in all lanes. The whole warp calls it.
+inline int32_t uniform_warp(Place place = Place::here()) {
+  return shuffle(kFullMask, warp(), 0, place);
+}
 /// The maximum over all 32 lanes; every lane gets it.
 inline uint32_t warp_max(uint32_t value, Place place = Place::here()) {
   return static_cast<uint32_t>(Executor::current().meet(Meeting::warp_max, kFullMask, value, 0, place));
@@ -139,6 +143,11 @@ T load(const T* address, Place place = Place::here()) {
   std::memcpy(&value, address, sizeof value);
   return value;
 }
+/// The number, which a compiler takes for one that changes from use to use.
+template <class T>
+T varying(T number) {
+  return number;
+}
 /// The address, which lies in global memory. For functions that are no part of their callers, where a compiler would
 /// not know.
 template <class T>
@@ -146,7 +155,7 @@ T* in_global_memory(T* address) {
   return address;
 }
 /// A load of memory that neither this launch nor the one before it writes, since launches overlap. For projections
-/// alone.
+/// and the weights of importances alone.
 template <class T>
 T load_constant(const T* address, Place place = Place::here()) {
   Executor::current().access_global(address, sizeof(T), alignof(T), AccessKind::constant, place);
@@ -246,10 +255,11 @@ inline float float_from_bits(uint32_t bits) {
 inline uint32_t bits_of_float(float value) {
   return std::bit_cast<uint32_t>(value);
 }
-/// Rounded to nearest even, of numbers and infinities.
+/// Rounded to nearest even. A NaN becomes a NaN.
 inline uint16_t float_to_half(float value) {
   const uint32_t bits = bits_of_float(value);
   const uint32_t magnitude = bits & 0x7FFFFFFFU;
+  if (magnitude > 0x7F800000U) return 0x7FFF;
   const uint32_t sign = bits >> 16 & 0x8000U;
   if (magnitude < 0x38800000U) {  // subnormal: adding 1/2 rounds to its last place
     return static_cast<uint16_t>(sign | (bits_of_float(float_from_bits(magnitude) + 0.5F) - 0x3F000000U));

@@ -15,6 +15,33 @@ hashevict_add_mutant(
     for_quads(queries, head_dim,]]
   EXPECTED "shared memory, attend_fold.cuh.*(uninitialised|not ordered by a barrier)")
 hashevict_add_mutant(
+  record_before_it_is_written
+  FILE kernels/decode.cuh
+  KERNEL decode
+  FROM [[
+  arrays.head.find(p.heads, layer, row.sequence, split.kv_head);
+  simt::block_sync();]]
+  TO [[
+  arrays.head.find(p.heads, layer, row.sequence, split.kv_head);]]
+  EXPECTED "shared memory, head.cuh.*(uninitialised|not ordered by a barrier)")
+hashevict_add_mutant(
+  mean_before_the_key
+  FILE kernels/detail/decode_encode.cuh
+  KERNEL decode
+  FROM [[
+      simt::block_sync();
+      stage_mean(layer, head, item, shared);]]
+  TO [[
+      stage_mean(layer, head, item, shared);]]
+  EXPECTED "shared memory, decode_encode.cuh.*(uninitialised|not ordered by a barrier)")
+hashevict_add_mutant(
+  importance_of_every_other_weight
+  FILE kernels/detail/decode_encode.cuh
+  KERNEL decode
+  FROM "const int32_t step = encodes ? bits : 1;"
+  TO "const int32_t step = encodes ? bits : 2;"
+  EXPECTED "FAILED.*DecodeFindsImportances|global memory")
+hashevict_add_mutant(
   losers_before_they_have_come
   FILE kernels/detail/decode_finish.cuh
   KERNEL decode
@@ -69,8 +96,8 @@ hashevict_add_mutant(
   codes_of_one_vector
   FILE kernels/detail/decode_encode.cuh
   KERNEL decode
-  FROM "(v + 1 < end ? v + 1 : v) * head_dim};"
-  TO "v * head_dim};"
+  FROM "{v, v + 1 < end ? v + 1 : v};"
+  TO "{v, v};"
   EXPECTED "FAILED.*TensorCores")
 hashevict_add_mutant(
   unscaled_parts

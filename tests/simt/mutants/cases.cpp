@@ -63,18 +63,20 @@ TEST(Mutants, AppendAgreesWithTheOracleInPagesOfHeads) {
   take_tokens(config, Operation::append, Flavour::normal, Arrangement::padded_head_pages);
 }
 
-/// Keys and values at addresses that vector accesses must not touch.
-TEST(Mutants, AppendReadsUnalignedRows) {
+/// Vectors at addresses that vector accesses must not touch.
+TEST(Mutants, DecodeReadsUnalignedVectors) {
   const Config config = small_config();
   TestCache cache{kBackend, config};
   const std::vector<float> numbers = Inputs{2}.floats(1 + 4 * 16);
   const Array memory{kBackend, DType::float32, {static_cast<int64_t>(numbers.size())}, numbers};
+  const Array out{kBackend, DType::float32, {1, 4, 16}};
   const float* const first = memory.tensor().data_as<float>() + 1;
-  AppendArgs args;
+  DecodeArgs args;
   args.q = Tensor{first, {1, 4, 16}};
   args.k = Tensor{first, {1, 2, 16}};
   args.v = Tensor{first, {1, 2, 16}};
-  cache.cache().append(args, Stream{});
+  args.out = out.tensor();
+  cache.cache().decode(args, Stream{});
   const std::vector<std::byte> keys = cache.state(0, 0).keys;
   ASSERT_EQ(keys.size(), 2 * 16 * sizeof(float));
   EXPECT_EQ(std::memcmp(keys.data(), numbers.data() + 1, keys.size()), 0) << "keys differ";
@@ -100,6 +102,20 @@ void run_on_both_devices(const Case& run) {
     capabilities = {capability};
     run();
   }
+}
+
+void decode_with_importances() {
+  for (const ImportanceSource source : {ImportanceSource::given, ImportanceSource::key}) {
+    Config config = small_config();
+    config.rule.policy = Policy::importance;
+    config.rule.importance_source = source;
+    config.rule.importance_slopes = 1;
+    take_tokens(config, Operation::decode, Flavour::normal);
+  }
+}
+
+TEST(Mutants, DecodeFindsImportances) {
+  run_on_both_devices(decode_with_importances);
 }
 
 void decode_over_splits() {

@@ -51,10 +51,12 @@ hashevict_add_mutant(
   FROM [[
     block.shared.init();
   }
+  block.record.find(p.heads, layer, row.sequence, kv_head);
   simt::block_sync();
   simt::cluster_arrive();]]
   TO [[
   }
+  block.record.find(p.heads, layer, row.sequence, kv_head);
   simt::cluster_arrive();
   if (simt::thread_index() == 0) block.shared.init();
   simt::block_sync();]]
@@ -123,7 +125,7 @@ hashevict_add_mutant(
   slot_overwritten_by_a_block_that_does_not_scan_it
   FILE kernels/decode_cluster.cuh
   KERNEL decode_cluster
-  FROM "if ((slot >> own.split_bits()) % simt::cluster_size() == simt::cluster_rank()) {"
+  FROM "if (((slot >> item.split_bits) & (simt::cluster_size() - 1)) == simt::cluster_rank()) {"
   TO "if (simt::cluster_rank() == 0) {"
   EXPECTED "global memory.*conflicts between blocks")
 hashevict_add_mutant(
@@ -160,6 +162,6 @@ hashevict_add_mutant(
   run_of_rows_too_long
   FILE kernels/detail/attend_ring.cuh
   KERNEL decode_cluster
-  FROM "const int32_t run_of_rows = dense ? address.run(slot) : 1;"
-  TO "const int32_t run_of_rows = address.run(slot);"
+  FROM "const int32_t run_of_rows = dense ? slot.run : 1;"
+  TO "const int32_t run_of_rows = slot.run;"
   EXPECTED "FAILED.*Mutants")
