@@ -185,6 +185,13 @@ HASHEVICT_DEVICE void thread_fence() {
 HASHEVICT_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
+HASHEVICT_DEVICE void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int32_t kNewest>
+HASHEVICT_DEVICE void wait_for_older_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+}
 
 template <bool kIsBfloat>
 HASHEVICT_DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -283,6 +290,12 @@ class SharedArray {
   HASHEVICT_DEVICE void start_copy(int32_t i, const void* from) const {
     const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
+  }
+  HASHEVICT_DEVICE void start_copy_or_zeros(int32_t i, const void* from, bool reads) const {
+    const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+                 "r"(reads ? 16 : 0)
+                 : "memory");
   }
   HASHEVICT_DEVICE T* data() const {
     return data_;

@@ -177,6 +177,15 @@ inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
 inline void wait_for_copies() {
   Executor::current().wait_for_copies();
 }
+/// Makes a group of the copies that this thread has started since the last group; there may be none.
+inline void commit_copies() {
+  Executor::current().commit_copies();
+}
+/// Waits for the groups of copies of this thread, but for the kNewest last ones.
+template <int32_t kNewest>
+void wait_for_older_copies() {
+  Executor::current().wait_for_older_copies(kNewest);
+}
 /// Accesses to memory that several blocks use. They bypass the caches of a multiprocessor and order nothing.
 template <class T>
 T load_relaxed(const T* address, Place place = Place::here()) {
@@ -302,6 +311,10 @@ class SharedArray {
   /// this thread has called wait_for_copies(), and a barrier passes them to the block.
   void start_copy(int32_t i, const void* from, Place place = Place::here()) const {
     Executor::current().start_copy(from, *region_, i, place);
+  }
+  /// The same if `reads`; else 16 bytes of zeros come, and nothing is read.
+  void start_copy_or_zeros(int32_t i, const void* from, bool reads, Place place = Place::here()) const {
+    Executor::current().start_copy(reads ? from : nullptr, *region_, i, place);
   }
   [[nodiscard]] SharedRegion& region() const { return *region_; }
 
