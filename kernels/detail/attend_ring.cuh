@@ -223,35 +223,34 @@ HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring
   start<Shape>(state, shared, head_dim);
   HASHEVICT_NO_UNROLL
   for (int32_t first = 0; first < num_slots; first += Shape::kTurnSlots) {
-    Turn<Shape> turn;
-    turn.visible = 0;
-    turn.held_out = 0;
+    Turn turn;
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < Shape::kTurn; ++i) {
       const int32_t slot = first + i * Shape::kGroups + group;
       if (slot < num_slots && counts(slot)) turn.visible |= 1U << i;
       if (slot == held_out) turn.held_out |= 1U << i;
     }
+    TurnRows<Shape> rows_of_turn;
     const int32_t keys = ring.wait();
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < Shape::kTurn; ++i) {
-      turn.keys[i] = {};
+      rows_of_turn[i] = {};
       if ((turn.visible >> i & 1U) == 0 || element >= head_dim) continue;
-      turn.keys[i] = ring.piece(keys, i * Shape::kGroups + group, element);
+      rows_of_turn[i] = ring.piece(keys, i * Shape::kGroups + group, element);
     }
     ring.release(layer, rows);
     float dots[Shape::kDots];
-    dot_turn<Shape>(turn, state, dots);
+    dot_turn<Shape>(rows_of_turn, state, dots);
     const float rescale = weigh_turn<Shape>(turn, softmax, logits, state, dots);
     const int32_t values = ring.wait();
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < Shape::kTurn; ++i) {
-      turn.values[i] = {};
+      rows_of_turn[i] = {};
       if (((turn.visible & ~turn.held_out) >> i & 1U) == 0 || element >= head_dim) continue;
-      turn.values[i] = ring.piece(values, i * Shape::kGroups + group, element);
+      rows_of_turn[i] = ring.piece(values, i * Shape::kGroups + group, element);
     }
     ring.release(layer, rows);
-    add_values<Shape>(turn, state, rescale, dots);
+    add_values<Shape>(rows_of_turn, state, rescale, dots);
   }
   store_warp<Shape>(state, shared, head_dim);
   simt::block_sync();
@@ -306,7 +305,7 @@ HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Lay
   constexpr int32_t kSlots = RingShape<Shape>::kSlots;
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t own = simt::warp() * kMmaSlots;
-  const MmaQueries<Shape> queries{shared, head_dim};
+  const MmaQueries<Shape, kDims <= 128> queries{shared, head_dim};  // longer rows leave no registers for them
   MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
   HASHEVICT_NO_UNROLL
   for (int32_t first = 0; first < num_slots; first += kSlots) {

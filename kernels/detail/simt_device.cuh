@@ -121,9 +121,6 @@ HASHEVICT_DEVICE void store(T* address, T value) {
 HASHEVICT_DEVICE Bytes16 load16(const void* address) {
   return *static_cast<const Bytes16*>(address);
 }
-HASHEVICT_DEVICE void prefetch(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
-}
 // Volatile, so that it stays behind the barriers before it and in front of those after it.
 HASHEVICT_DEVICE Bytes16 load16_once(const void* address) {
   Bytes16 value;
@@ -249,6 +246,11 @@ HASHEVICT_DEVICE int32_t popcount(uint32_t bits) {
 }
 HASHEVICT_DEVICE uint16_t float_to_half(float value) {
   return __half_as_ushort(__float2half_rn(value));
+}
+HASHEVICT_DEVICE uint32_t floats_to_halves(float low, float high) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
 }
 HASHEVICT_DEVICE float half_to_float(uint16_t bits) {
   return __half2float(__ushort_as_half(bits));

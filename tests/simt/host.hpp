@@ -163,9 +163,6 @@ void store(T* address, T value, Place place = Place::here()) {
 inline Bytes16 load16(const void* address, Place place = Place::here()) {
   return load(static_cast<const Bytes16*>(address), place);
 }
-/// Brings the 128 bytes around an address to the device's shared cache. It reads nothing and orders nothing, so other
-/// blocks may write there.
-inline void prefetch(const void* /*address*/) {}
 /// For memory that the block reads once: the caches of a multiprocessor do not keep it.
 inline Bytes16 load16_once(const void* address, Place place = Place::here()) {
   return load16(address, place);
@@ -266,6 +263,11 @@ inline uint16_t float_to_half(float value) {
   const uint32_t rebiased = magnitude - (112U << 23);
   const uint32_t rounded = (rebiased + 0x0FFFU + (rebiased >> 13 & 1U)) >> 13;
   return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
+}
+/// Two of them in a word. A NaN becomes the NaN with all bits set but the sign.
+inline uint32_t floats_to_halves(float low, float high) {
+  const auto half = [](float value) -> uint32_t { return std::isnan(value) ? 0x7FFFU : float_to_half(value); };
+  return half(low) | half(high) << 16;
 }
 /// Exact.
 inline float half_to_float(uint16_t bits) {
