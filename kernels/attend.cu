@@ -12,7 +12,8 @@ namespace {
 template <class Visitor>
 auto visit_attend(const Layer& layer, DType query_dtype, const Visitor& visitor) {
   return visit_shape(layer.shape, query_dtype, [&](auto shape) {
-    return visitor(attend<decltype(shape)>, attend_bytes<decltype(shape)::kTile>(layer.shape.head_dim));
+    using Shape = decltype(shape);
+    return visitor(attend<Shape>, attend_bytes<Shape::kTile>(layer.shape.head_dim, FifoShape<Shape>::kWords));
   });
 }
 

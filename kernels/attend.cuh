@@ -63,11 +63,10 @@ struct AttendArrays {
   simt::SharedArray<int32_t> is_last;
 };
 
-/// @param num_offsets as in attend_split_bytes()
+/// @param fifo_words as in attend_split_bytes()
 template <int32_t kTile>
-HASHEVICT_DEVICE AttendArrays take_attend_arrays(simt::SharedMemory& memory, int32_t head_dim,
-                                                 int32_t num_offsets = 2 * kStageSlots) {
-  const AttendShared shared = take_attend_shared<kTile>(memory, head_dim, num_offsets);
+HASHEVICT_DEVICE AttendArrays take_attend_arrays(simt::SharedMemory& memory, int32_t head_dim, int32_t fifo_words) {
+  const AttendShared shared = take_attend_shared<kTile>(memory, head_dim, fifo_words);
   const auto maxima = memory.take<float>(2 * kTile);
   const auto sums = memory.take<float>(2 * kTile);
   const auto values = memory.take<float>(kTile * head_dim);
@@ -76,8 +75,8 @@ HASHEVICT_DEVICE AttendArrays take_attend_arrays(simt::SharedMemory& memory, int
 }
 
 template <int32_t kTile>
-HASHEVICT_HOST_DEVICE constexpr int32_t attend_bytes(int32_t head_dim, int32_t num_offsets = 2 * kStageSlots) {
-  return attend_split_bytes<kTile>(head_dim, num_offsets) + 2 * simt::shared_bytes<float>(2 * kTile) +
+HASHEVICT_HOST_DEVICE constexpr int32_t attend_bytes(int32_t head_dim, int32_t fifo_words) {
+  return attend_split_bytes<kTile>(head_dim, fifo_words) + 2 * simt::shared_bytes<float>(2 * kTile) +
          simt::shared_bytes<float>(kTile * head_dim) + fold_bytes<kTile>() + simt::shared_bytes<int32_t>(1);
 }
 
@@ -98,12 +97,13 @@ struct AttendBlock {
                                 p.layer.shape.head_dim, shared);
   }
 
-  /// Loads the rows of a split.
-  HASHEVICT_DEVICE void attend(int32_t split) const {
+  /// Calls `visitor(input, find_offset)` for a split.
+  template <class Visitor>
+  HASHEVICT_DEVICE void visit_split(int32_t split, const Visitor& visitor) const {
     const int32_t first_slot = split << item.split_bits;
     const VisibleSlots slots = visible();
-    attend_split(Shape{}, split_input(p.layer, p.softmax, first_slot, 1 << item.split_bits, item.length), shared,
-                 HeldOut{}, [&](int32_t slot) { return slots.offset(first_slot + slot); });
+    visitor(split_input(p.layer, p.softmax, first_slot, 1 << item.split_bits, item.length),
+            [&](int32_t slot) { return slots.offset(first_slot + slot); });
   }
 
   /// Rebuilt for each use: a stored Head would cost registers.
@@ -178,20 +178,24 @@ HASHEVICT_DEVICE void merge_splits(const AttendBlock<Shape>& block, const HeadPa
 }
 
 /// A block takes one split, and the last block of the head merges all of them; or one block runs through all splits.
+/// @param start (split) is called before the first queries are staged, and before each further split
 /// @param attend (split) attends over a split for the staged queries, whatever threads staged them
-template <class Shape, class Attend>
+template <class Shape, class Start, class Attend>
 HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, const FoldShared& fold,
-                                   const simt::SharedArray<int32_t>& is_last, const Attend& attend) {
+                                   const simt::SharedArray<int32_t>& is_last, const Start& start,
+                                   const Attend& attend) {
   const Layer& layer = block.p.layer;
   const int32_t num_splits = block.item.num_splits();
-  const int32_t end = alone ? num_splits : block.item.split + 1;
+  const int32_t first = alone ? 0 : block.item.split;
+  const int32_t end = alone ? num_splits : first + 1;
   const HeadPartials partials = partials_of(block.p.partials, layer, block.item.token, block.item.first_split);
   HASHEVICT_NO_UNROLL
   for (int32_t tile = 0; tile < layer.shape.group_size; tile += Shape::kTile) {
-    block.stage_tile(tile);
-    mark(Phase::queries);
     HASHEVICT_NO_UNROLL
-    for (int32_t split = alone ? 0 : block.item.split; split < end; ++split) {
+    for (int32_t split = first; split < end; ++split) {
+      start(split);
+      if (split == first) block.stage_tile(tile);
+      mark(Phase::queries);
       attend(split);
       mark(Phase::rows);
       if (alone) {
@@ -215,16 +219,14 @@ HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, 
 
 /// Attention of query tokens over the slots of a layer. Grid: tokens x KV heads, times the splits of a full layer if
 /// `split`; 128 threads.
-/// Threads: a block takes one token, one head and one split, or all splits in turn; see attend_split.cuh,
-/// attend_mma.cuh and attend_fold.cuh. attend_bulk() does the same from sm_90 on, for most shapes and aligned rows.
-/// Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a query and
-/// split through L2.
-/// Bound: memory.
-/// Races: no block writes the layer's keys, values or positions. Blocks exchange partial results by relaxed accesses
-/// around the head's ticket. The last block merges them in the order in which a single block runs through the splits,
-/// so both ways give the same bits. Blocks whose split lies behind the end return.
-/// Budget: 168 registers up to 2 queries at a time, and on tensor cores up to head_dim 64; 255 else. No spills. 37 KiB
-/// of shared memory at head_dim 128 and 8 queries.
+/// Threads: a block takes one token, one head and one split, or all splits in turn; see attend_fifo.cuh,
+/// attend_split.cuh, attend_mma.cuh and attend_fold.cuh. attend_bulk() does the same from sm_90 on, for most shapes and
+/// aligned rows. Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a
+/// query and split through L2. Bound: memory. Races: no block writes the layer's keys, values or positions. Blocks
+/// exchange partial results by relaxed accesses around the head's ticket. The last block merges them in the order in
+/// which a single block runs through the splits, so both ways give the same bits. Blocks whose split lies behind the
+/// end return. Budget: kernels/budgets.txt; 67 KiB of shared memory at head_dim 128 and 8 queries, 48 of them rows on
+/// their way.
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
@@ -235,14 +237,24 @@ attend(HASHEVICT_GRID_CONSTANT AttendParams p) {
   if (item.sequence < 0 || item.split >= num_splits) return;
   mark(Phase::find);
   simt::SharedMemory memory;
-  const AttendArrays arrays = take_attend_arrays<Shape::kTile>(memory, p.layer.shape.head_dim);
+  const AttendArrays arrays =
+      take_attend_arrays<Shape::kTile>(memory, p.layer.shape.head_dim, FifoShape<Shape>::kWords);
   const AttendBlock<Shape> block{p, item, arrays.shared, arrays.running};
   if (item.refused) {
     if (item.split == 0) refuse(block);
-  } else {
-    attend_block(block, p.split == 0 || num_splits == 1, arrays.fold, arrays.is_last,
-                 [&](int32_t split) { block.attend(split); });
+    return;
   }
+  RowFifo<Shape> fifo{arrays.shared.values, arrays.shared.offsets};
+  attend_block(
+      block, p.split == 0 || num_splits == 1, arrays.fold, arrays.is_last,
+      [&](int32_t split) {
+        block.visit_split(split, [&](const auto& input, const auto& find_offset) { fifo.start(input, find_offset); });
+      },
+      [&](int32_t split) {
+        block.visit_split(split, [&](const auto& input, const auto& find_offset) {
+          attend_split(fifo, input, arrays.shared, HeldOut{}, find_offset);
+        });
+      });
 }
 
 }  // namespace hashevict::kernels

@@ -40,12 +40,14 @@ HASHEVICT_DEVICE void attend_by_copies(const AttendParams& p) {
   const int32_t end = alone ? num_splits : item.split + 1;
   const RingRows rows{visible.address, item.length, item.split_bits, item.length == 0 ? 0 : end, item.split, 1, tiles};
   ring.start(layer, rows);
-  attend_block(block, alone, arrays.fold, arrays.is_last, [&](int32_t split) {
-    simt::block_sync();  // queries are staged; the results of the split before have been taken
-    const int32_t first_slot = split << item.split_bits;
-    attend_ring(ring, layer, rows, p.softmax, rows.slots_of(split), -1, NoLogits{}, arrays.shared,
-                [&](int32_t slot) { return visible.has(first_slot + slot); });
-  });
+  attend_block(
+      block, alone, arrays.fold, arrays.is_last, [](int32_t /*split*/) {},
+      [&](int32_t split) {
+        simt::block_sync();  // queries are staged; the results of the split before have been taken
+        const int32_t first_slot = split << item.split_bits;
+        attend_ring(ring, layer, rows, p.softmax, rows.slots_of(split), -1, NoLogits{}, arrays.shared,
+                    [&](int32_t slot) { return visible.has(first_slot + slot); });
+      });
 }
 
 /// attend() for devices from sm_90 on and rows that are aligned to 16 bytes, with the same grid and the same bits.

@@ -41,7 +41,8 @@ int32_t attention_shared_bytes(const Layer& layer) {
   // The type of the queries is not known here. Assume that of the keys: tensor cores need the most shared memory.
   return visit_shape(layer.shape, layer.shape.format.dtype, [&](auto shape) {
     using Shape = decltype(shape);
-    return std::max(decode_bytes<Shape>(layer), attend_bytes<Shape::kTile>(layer.shape.head_dim));
+    return std::max(decode_bytes<Shape>(layer),
+                    attend_bytes<Shape::kTile>(layer.shape.head_dim, FifoShape<Shape>::kWords));
   });
 }
 

@@ -55,19 +55,6 @@ struct VisibleSlots {
   HASHEVICT_DEVICE int64_t offset(int32_t slot) const { return has(slot) ? address(slot) : int64_t{-1}; }
 };
 
-/// Starts to bring the rows of the first slots of a split, one a thread, near the multiprocessors. They are on their
-/// way while the block finds out what to do with them.
-HASHEVICT_DEVICE void prefetch_rows(const Layer& layer, const VisibleSlots& visible, int32_t first_slot) {
-  const int32_t slot = first_slot + simt::thread_index();
-  if (slot >= visible.length) return;
-  const int64_t offset = visible.address(slot);
-  HASHEVICT_NO_UNROLL
-  for (int32_t byte = 0; byte < layer.shape.format.row_bytes(); byte += simt::kCacheLine) {
-    simt::prefetch(static_cast<const unsigned char*>(layer.keys) + offset + byte);
-    simt::prefetch(static_cast<const unsigned char*>(layer.values) + offset + byte);
-  }
-}
-
 /// The slots from `first_slot` on.
 /// @param most slots of a split
 HASHEVICT_DEVICE SplitInput split_input(const Layer& layer, const Softmax& softmax, int32_t first_slot, int32_t most,

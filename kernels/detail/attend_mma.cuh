@@ -7,13 +7,12 @@
 /// arithmetic on CUDA cores would limit the kernel instead of memory.
 ///
 /// A warp takes 16 slots at a time. Slots are the rows of the first product and dimensions those of the second, so the
-/// eight columns are the queries, and no half of a tile is wasted on padding. Rows of keys and values go from global
-/// memory straight into fragments: a sum over dimensions or slots may be taken in any order, so where an instruction
-/// expects two neighbours from a lane, the lane loads eight and the elements are numbered accordingly. Products are
-/// exact and sums fp32. Weights are split into 16-bit parts that add up to them, so narrow weights lose nothing.
+/// eight columns are the queries, and no half of a tile is wasted on padding. Pieces of keys and values are fragments
+/// as they come: a sum over dimensions or slots may be taken in any order, so where an instruction expects two
+/// neighbours from a lane, the lane has eight and the elements are numbered accordingly. Products are exact and sums
+/// fp32. Weights are split into 16-bit parts that add up to them, so narrow weights lose nothing.
 namespace hashevict::kernels {
 
-inline constexpr int32_t kMmaSlots = 16;   ///< slots that a warp takes per turn
 inline constexpr int32_t kKeyDims = 32;    ///< dimensions of a key that four lanes load at a time
 inline constexpr int32_t kValueDims = 64;  ///< dimensions of a value that eight lanes load at a time
 inline constexpr float kHalfScale =
@@ -61,25 +60,6 @@ struct MmaState {
   float values[Shape::kDims / 16][4];
 };
 
-/// Loads eight elements of each of several rows, or zeros if the slot is not to be read.
-template <class Shape, int32_t kRows>
-HASHEVICT_DEVICE void load_mma_pieces(Piece<Shape::kDtype> (&pieces)[kRows], const SplitInput& input, const void* data,
-                                      const int64_t (&offsets)[kRows], const int32_t (&dims)[kRows]) {
-  const auto load = [&](auto aligned) {
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kRows; ++i) {
-      pieces[i] = {};
-      if (offsets[i] < 0 || dims[i] >= input.head_dim) continue;
-      pieces[i] = load_piece<Shape::kDtype, decltype(aligned)::value>(data, offsets[i], dims[i]);
-    }
-  };
-  if (input.aligned) {
-    load(std::true_type{});
-  } else {
-    load(std::false_type{});
-  }
-}
-
 /// Logits of a turn: [row, row + 8] by [query(0), query(1)], in this order.
 template <class Shape>
 struct MmaLogits {
@@ -89,7 +69,8 @@ struct MmaLogits {
 };
 
 /// The queries as the second operand; a lane has the query of its row number.
-template <class Shape>
+/// @tparam kAreKept in registers, else in shared memory
+template <class Shape, bool kAreKept>
 class MmaQueries {
  public:
   HASHEVICT_DEVICE MmaQueries(const AttendShared& shared, int32_t head_dim) : shared_{shared}, head_dim_{head_dim} {
@@ -108,8 +89,7 @@ class MmaQueries {
   }
 
  private:
-  /// Long rows leave no registers for cached queries.
-  static constexpr int32_t kKept = Shape::kDims > 128 ? 0 : Shape::kDims / kKeyDims;
+  static constexpr int32_t kKept = kAreKept ? Shape::kDims / kKeyDims : 0;
 
   HASHEVICT_DEVICE void load(int32_t chunk, uint32_t (&words)[4]) const {
     const MmaLane lane = mma_lane();
@@ -124,7 +104,7 @@ class MmaQueries {
     if constexpr (Shape::kIsBfloat) {
       return high_halves(simt::bits_of_float(low), simt::bits_of_float(high));
     } else {
-      return low_halves(simt::float_to_half(low), simt::float_to_half(high));
+      return simt::floats_to_halves(low, high);
     }
   }
 
@@ -146,28 +126,23 @@ struct MmaKeys {
   }
 };
 
-/// Loads keys of a turn from global memory, from chunk `base` on.
-template <class Shape>
-HASHEVICT_DEVICE void load_mma_keys(const SplitInput& input, const AttendShared& shared, const Stage& stage,
-                                    int32_t first_slot, int32_t base, MmaKeys<Shape>& keys) {
-  constexpr int32_t kPieces = 2 * MmaKeys<Shape>::kTogether;
-  const int32_t first = stage.offsets + first_slot + mma_lane().row;
-  const int64_t upper_offset = shared.offsets.load(first);
-  const int64_t lower_offset = shared.offsets.load(first + 8);
-  int64_t offsets[kPieces];
-  int32_t dims[kPieces];
+/// Adds the products of a chunk of the keys in rows `row` and `row + 8` with all queries.
+template <class Shape, class Queries>
+HASHEVICT_DEVICE void mma_key_chunk(const Queries& queries, int32_t chunk, const simt::Bytes16& upper,
+                                    const simt::Bytes16& lower, MmaLogits<Shape>& dots) {
+  uint32_t words[4];
+  queries.get(chunk, words);
   HASHEVICT_UNROLL
-  for (int32_t i = 0; i < kPieces; ++i) {
-    offsets[i] = i % 2 == 0 ? upper_offset : lower_offset;
-    dims[i] = MmaKeys<Shape>::dim(base, i);
+  for (int32_t i = 0; i < 4; i += 2) {
+    simt::mma<Shape::kIsBfloat>(dots.values, {upper.words[i], lower.words[i], upper.words[i + 1], lower.words[i + 1]},
+                                {words[i], words[i + 1]});
   }
-  load_mma_pieces<Shape>(keys.pieces, input, input.keys, offsets, dims);
 }
 
 /// Dot products of a turn's keys with all queries.
 /// @param load_keys (base, keys) loads the chunks from `base` on
-template <class Shape, class LoadKeys>
-HASHEVICT_DEVICE void mma_dots(const MmaQueries<Shape>& queries, const LoadKeys& load_keys, MmaLogits<Shape>& dots) {
+template <class Shape, class Queries, class LoadKeys>
+HASHEVICT_DEVICE void mma_dots(const Queries& queries, const LoadKeys& load_keys, MmaLogits<Shape>& dots) {
   using Keys = MmaKeys<Shape>;
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < 4; ++i) dots.values[i] = 0.0F;
@@ -177,14 +152,7 @@ HASHEVICT_DEVICE void mma_dots(const MmaQueries<Shape>& queries, const LoadKeys&
     load_keys(base, keys);
     HASHEVICT_UNROLL
     for (int32_t c = 0; c < Keys::kTogether; ++c) {
-      uint32_t words[4];
-      queries.get(base + c, words);
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < 4; i += 2) {
-        const uint32_t* const upper = keys.pieces[2 * c].parts[0].words + i;
-        const uint32_t* const lower = keys.pieces[2 * c + 1].parts[0].words + i;
-        simt::mma<Shape::kIsBfloat>(dots.values, {upper[0], lower[0], upper[1], lower[1]}, {words[i], words[i + 1]});
-      }
+      mma_key_chunk(queries, base + c, keys.pieces[2 * c].parts[0], keys.pieces[2 * c + 1].parts[0], dots);
     }
   }
 }
@@ -219,23 +187,6 @@ struct MmaValues {
   /// The dimension where the pieces of a chunk start.
   static HASHEVICT_DEVICE int32_t dim(int32_t chunk) { return chunk * kValueDims + mma_lane().row * kPieceElements; }
 };
-
-/// Starts to load the values of a turn. Nothing waits for them until mma_values().
-template <class Shape>
-HASHEVICT_DEVICE void load_mma_values(const SplitInput& input, const AttendShared& shared, const Stage& stage,
-                                      int32_t first_slot, MmaValues<Shape>& values) {
-  int64_t offsets[4];
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 4; ++i) {
-    const int32_t slot = first_slot + MmaValues<Shape>::slot(i);
-    offsets[i] = slot == stage.held_out ? int64_t{-1} : shared.offsets.load(stage.offsets + slot);
-  }
-  HASHEVICT_UNROLL
-  for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
-    const int32_t dim = MmaValues<Shape>::dim(c);
-    load_mma_pieces<Shape>(values.rows[c], input, input.values, offsets, {dim, dim, dim, dim});
-  }
-}
 
 /// The weights of a turn as 16-bit parts, in the order of an operand.
 template <class Shape>
@@ -346,39 +297,50 @@ HASHEVICT_DEVICE void mma_weights(MmaLogits<Shape>& logits, MmaState<Shape>& sta
   }
 }
 
-template <class Shape>
-HASHEVICT_DEVICE void attend_mma_stage(const SplitInput& input, const AttendShared& shared, const Stage& stage,
-                                       const HeldOut& held_out, const MmaQueries<Shape>& queries,
-                                       MmaState<Shape>& state) {
-  // Not unrolled: rows of several turns would not fit into registers.
-  HASHEVICT_NO_UNROLL
-  for (int32_t slot = simt::warp() * kMmaSlots; slot < stage.num_slots; slot += kAttendWarps * kMmaSlots) {
-    MmaLogits<Shape> logits;
-    MmaValues<Shape> values;
-    if constexpr (Shape::kLoadsTogether) load_mma_values(input, shared, stage, slot, values);
-    mma_dots<Shape>(
-        queries,
-        [&](int32_t base, MmaKeys<Shape>& keys) { load_mma_keys<Shape>(input, shared, stage, slot, base, keys); },
-        logits);
-    mma_logits<Shape>(
-        input.softmax, slot, stage.held_out, held_out,
-        [&](int32_t i) { return shared.offsets.load(stage.offsets + i) >= 0; }, logits);
-    mma_weights<Shape>(logits, state);
-    if constexpr (!Shape::kLoadsTogether) load_mma_values(input, shared, stage, slot, values);
-    mma_values(logits, values, state.values);
-  }
-}
-
 /// attend_split() for these shapes.
 template <DType kDtype, int32_t kDims, class FindOffset>
-HASHEVICT_DEVICE void attend_split(MmaShape<kDtype, kDims> /*shape*/, const SplitInput& input,
+HASHEVICT_DEVICE void attend_split(RowFifo<MmaShape<kDtype, kDims>>& fifo, const SplitInput& input,
                                    const AttendShared& shared, const HeldOut& held_out, const FindOffset& find_offset) {
   using Shape = MmaShape<kDtype, kDims>;
+  using Parts = TurnParts<Shape>;
   simt::block_sync();
-  const MmaQueries<Shape> queries{shared, input.head_dim};
+  const MmaQueries<Shape, true> queries{shared, input.head_dim};
   MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
-  for_stages(input.num_slots, shared, held_out, find_offset,
-             [&](const Stage& stage) { attend_mma_stage<Shape>(input, shared, stage, held_out, queries, state); });
+  MmaLogits<Shape> logits{};
+  MmaWeights<Shape> weights{};
+  HASHEVICT_NO_UNROLL
+  for (int32_t part = 0; part < fifo.num_parts(); ++part) {
+    simt::Bytes16 pieces[Parts::kPieces];
+    fifo.take(input, pieces);
+    const int32_t turn = part / Parts::kParts;
+    const int32_t first_slot = (turn * kAttendWarps + simt::warp()) * kMmaSlots;
+    // Branches instead of indices, since queries and sums are registers.
+    HASHEVICT_UNROLL
+    for (int32_t k = 0; k < Parts::kKeyParts; ++k) {
+      if (part % Parts::kParts != k) continue;
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; k == 0 && i < 4; ++i) logits.values[i] = 0.0F;
+      mma_key_chunk(queries, 2 * k, pieces[0], pieces[1], logits);
+      mma_key_chunk(queries, 2 * k + 1, pieces[2], pieces[3], logits);
+      if (k + 1 < Parts::kKeyParts) continue;
+      mma_logits<Shape>(
+          input.softmax, first_slot, held_out.index, held_out,
+          [&](int32_t slot) { return fifo.counts(turn, slot - first_slot); }, logits);
+      mma_weights<Shape>(logits, state);
+      split_weights(logits, weights);
+    }
+    HASHEVICT_UNROLL
+    for (int32_t c = 0; c < Parts::kKeyParts; ++c) {
+      if (part % Parts::kParts != Parts::kKeyParts + c) continue;
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < 4; ++i) {
+        if (first_slot + MmaValues<Shape>::slot(i) == held_out.index) pieces[i] = {};
+      }
+      mma_value_chunk(weights, c, pieces, state.values);
+    }
+    if (part % Parts::kParts == Parts::kParts - 1) fifo.end_turn(turn, input, find_offset);
+  }
+  simt::block_sync();  // all columns have been read
   store_mma_warp<Shape>(shared, input.head_dim, state);
   simt::block_sync();
 }

@@ -24,26 +24,31 @@ HASHEVICT_HOST_DEVICE inline bool rows_are_aligned(const Layer& layer) {
   return bytes % sizeof(simt::Bytes16) == 0;
 }
 
+/// 16 bytes of a row at an address that vector accesses must not touch.
+template <DType kDtype>
+HASHEVICT_DEVICE simt::Bytes16 load_apart(const unsigned char* address) {
+  simt::Bytes16 bytes{};
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < 4; ++i) {
+    if constexpr (kDtype == DType::float32) {
+      bytes.words[i] = simt::load(reinterpret_cast<const uint32_t*>(address) + i);
+    } else {
+      const auto* const pair = reinterpret_cast<const uint16_t*>(address) + 2 * i;
+      bytes.words[i] = uint32_t{simt::load(pair)} | uint32_t{simt::load(pair + 1)} << 16;
+    }
+  }
+  return bytes;
+}
+
 /// Loads eight elements, from `element` on, of the row that starts `offset` bytes after `data`. Aligned rows take one
 /// or two accesses.
 template <DType kDtype, bool kAligned>
 HASHEVICT_DEVICE Piece<kDtype> load_piece(const void* data, int64_t offset, int32_t element) {
-  constexpr int32_t kParts = Piece<kDtype>::kParts;
   const auto* const address = static_cast<const unsigned char*>(data) + (offset + element * size_of(kDtype));
   Piece<kDtype> piece;
   HASHEVICT_UNROLL
-  for (int32_t i = 0; i < (kAligned ? kParts : 0); ++i) {
-    piece.parts[i] = simt::load16_once(address + i * 16);
-  }
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < (kAligned ? 0 : 4 * kParts); ++i) {
-    uint32_t& word = piece.parts[i / 4].words[i % 4];
-    if constexpr (kDtype == DType::float32) {
-      word = simt::load(reinterpret_cast<const uint32_t*>(address) + i);
-    } else {
-      const auto* const pair = reinterpret_cast<const uint16_t*>(address) + 2 * i;
-      word = uint32_t{simt::load(pair)} | uint32_t{simt::load(pair + 1)} << 16;
-    }
+  for (int32_t i = 0; i < Piece<kDtype>::kParts; ++i) {
+    piece.parts[i] = kAligned ? simt::load16_once(address + i * 16) : load_apart<kDtype>(address + i * 16);
   }
   return piece;
 }

@@ -224,9 +224,7 @@ HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring
   start<Shape>(state, shared, head_dim);
   HASHEVICT_NO_UNROLL
   for (int32_t first = 0; first < num_slots; first += Shape::kTurnSlots) {
-    Turn<Shape> turn;
-    turn.visible = 0;
-    turn.held_out = 0;
+    Turn turn;
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < Shape::kTurn; ++i) {
       const int32_t slot = first + i * Shape::kGroups + group;
@@ -238,21 +236,20 @@ HASHEVICT_DEVICE void attend_ring(Ring<AttendShape<kDtype, kLanes, kTile>>& ring
     HASHEVICT_NO_UNROLL
     for (int32_t half = 0; half < 2; ++half) {  // keys, then values: one copy of the code that brings rows
       const uint32_t wanted = half == 0 ? turn.visible : turn.visible & ~turn.held_out;
+      TurnRows<Shape> rows_of_turn;
       const int32_t entry = ring.wait();
       HASHEVICT_UNROLL
       for (int32_t i = 0; i < Shape::kTurn; ++i) {
-        turn.keys[i] = {};
+        rows_of_turn[i] = {};
         if ((wanted >> i & 1U) == 0 || element >= head_dim) continue;
-        turn.keys[i] = ring.piece(entry, i * Shape::kGroups + group, element);
+        rows_of_turn[i] = ring.piece(entry, i * Shape::kGroups + group, element);
       }
       ring.release(layer, rows);
       if (half == 0) {
-        dot_turn<Shape>(turn, state, dots);
+        dot_turn<Shape>(rows_of_turn, state, dots);
         rescale = weigh_turn<Shape>(turn, softmax, logits, state, dots);
       } else {
-        HASHEVICT_UNROLL
-        for (int32_t i = 0; i < Shape::kTurn; ++i) turn.values[i] = turn.keys[i];
-        add_values<Shape>(turn, state, rescale, dots);
+        add_values<Shape>(rows_of_turn, state, rescale, dots);
       }
     }
   }
@@ -322,7 +319,7 @@ HASHEVICT_DEVICE void attend_ring(Ring<MmaShape<kDtype, kDims>>& ring, const Lay
   constexpr int32_t kSlots = RingShape<Shape>::kSlots;
   const int32_t head_dim = layer.shape.head_dim;
   const int32_t own = simt::uniform_warp() * kMmaSlots;
-  const MmaQueries<Shape> queries{shared, head_dim};
+  const MmaQueries<Shape, kDims <= 128> queries{shared, head_dim};  // longer rows leave no registers for them
   MmaState<Shape> state{{kNegativeInfinity, kNegativeInfinity}, {0.0F, 0.0F}, {}};
   HASHEVICT_NO_UNROLL
   for (int32_t first = 0; first < num_slots; first += kSlots) {

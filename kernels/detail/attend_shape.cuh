@@ -12,7 +12,7 @@ inline constexpr int32_t kAttendThreads = 128;
 inline constexpr int32_t kAttendWarps = kAttendThreads / simt::kWarpSize;
 inline constexpr int32_t kLogAttendWarps = 2;
 static_assert(1 << kLogAttendWarps == kAttendWarps);
-inline constexpr int32_t kStageSlots = 256;  ///< slots of a split whose addresses lie in shared memory at a time
+inline constexpr int32_t kMmaSlots = 16;  ///< slots that a warp takes per turn on tensor cores
 
 /// The compile-time parameters of attention: the type of keys and values, the lanes that share a row, and the queries
 /// that share a pass over the slots.
@@ -22,8 +22,7 @@ struct AttendShape {
   static constexpr int32_t kLanes = kLanesValue;
   static constexpr int32_t kTile = kTileValue;
   static constexpr int32_t kGroups = kAttendThreads / kLanes;  ///< lane groups of a block, each with a slot of its own
-  /// Slots that a lane group takes per turn: enough loads in flight to cover the latency of memory. Fewer where rows or
-  /// queries take many registers.
+  /// Slots that a lane group takes per turn. Fewer where rows or queries take many registers.
   static constexpr int32_t kTurn = kDtype == DType::float32 || 4 * kTile > kLanes ? 2 : 4;
   static constexpr int32_t kTurnSlots = kTurn * kGroups;  ///< slots that a block takes per turn
   static constexpr int32_t kDots =
@@ -33,7 +32,7 @@ struct AttendShape {
   static constexpr int32_t kSpread = kDots > kLanes ? 1 : kLanes / kDots;  ///< lanes that hold the same dot
   static constexpr int32_t kQueryLanes = kSpread * kTurn / kHeld;          ///< lanes that hold a query's dots
   static constexpr int32_t kBlocks = kTile >= 4 ? 2 : 3;  ///< blocks per multiprocessor that the kernel is compiled for
-  static_assert(kStageSlots % kTurnSlots == 0);
+  static_assert((1 << core::kSplitBits) % kTurnSlots == 0);
 
   /// The lane of a group that holds a dot after the reduction.
   static HASHEVICT_HOST_DEVICE constexpr int32_t lane_of(int32_t dot) { return dot / kHeld * kSpread; }
@@ -49,8 +48,6 @@ struct MmaShape {
   static constexpr bool kIsBfloat = kDtype == DType::bfloat16;
   static constexpr int32_t kParts = kIsBfloat ? 3 : 2;
   static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;
-  /// Whether values are loaded along with keys, before the softmax. The longest rows leave no registers for that.
-  static constexpr bool kLoadsTogether = kDims <= 128;
 };
 
 /// Whether tensor cores are used. Smaller groups have too little arithmetic per key to gain, and queries of another

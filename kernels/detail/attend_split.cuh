@@ -2,61 +2,51 @@
 #pragma once
 
 #include "core/kv_layout.hpp"
-#include "kernels/detail/attend_shape.cuh"
-#include "kernels/detail/attend_state.cuh"
+#include "kernels/detail/attend_fifo.cuh"
 
 /// Attention of a tile of queries over one split of a head's slots, by one block.
 ///
 /// A lane owns eight neighbouring elements of every row. So kLanes lanes, a lane group, take a slot together, and the
-/// groups of a block take neighbouring slots side by side. A split is taken in stages of kStageSlots slots; while one
-/// is attended over, threads look up where the rows of the next one lie. Every group keeps an online softmax over its
-/// own slots. The reduction of a turn's dots leaves each lane with its share of them instead of all; the lane turns
-/// them into weights and hands these out again. In the end the groups are merged in a fixed order.
+/// groups of a block take neighbouring slots side by side. Rows come through the lanes' columns (attend_fifo.cuh).
+/// Every group keeps an online softmax over its own slots. The reduction of a turn's dots leaves each lane with its
+/// share of them instead of all; the lane turns them into weights and hands these out again. In the end the groups are
+/// merged in a fixed order.
 namespace hashevict::kernels {
 
 /// A block's arrays in shared memory.
 struct AttendShared {
   simt::SharedArray<float> queries;    ///< [kTile, head_dim]
-  simt::SharedArray<int64_t> offsets;  ///< [2, kStageSlots] offset of a slot's row in bytes; -1: must not be read
+  simt::SharedArray<int64_t> offsets;  ///< of a RowFifo
   simt::SharedArray<float> maxima;     ///< [kAttendWarps, kTile]
   simt::SharedArray<float> sums;       ///< [kAttendWarps, kTile]
-  simt::SharedArray<float> values;     ///< [kAttendWarps, kTile, head_dim]
+  simt::SharedArray<float> values;     ///< [kAttendWarps, kTile, head_dim], or before that the columns of a RowFifo
 };
 
-/// @param num_offsets of slots; 0 where a ring brings the rows (attend_ring.cuh)
+/// @param fifo_words FifoShape::kWords; 0 where a ring brings the rows (attend_ring.cuh)
 template <int32_t kTile>
-HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim, int32_t num_offsets = 2 * kStageSlots) {
-  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(num_offsets) +
-         2 * simt::shared_bytes<float>(kAttendWarps * kTile) +
-         simt::shared_bytes<float>(kAttendWarps * kTile * head_dim);
+HASHEVICT_HOST_DEVICE constexpr int32_t attend_values(int32_t head_dim, int32_t fifo_words) {
+  const int32_t values = kAttendWarps * kTile * head_dim;
+  return values > fifo_words ? values : fifo_words;
+}
+HASHEVICT_HOST_DEVICE constexpr int32_t attend_offsets(int32_t fifo_words) {
+  return fifo_words > 0 ? kAttendWarps * kWarpOffsets : 0;
 }
 
 template <int32_t kTile>
-HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int32_t head_dim,
-                                                 int32_t num_offsets = 2 * kStageSlots) {
+HASHEVICT_HOST_DEVICE constexpr int32_t attend_split_bytes(int32_t head_dim, int32_t fifo_words) {
+  return simt::shared_bytes<float>(kTile * head_dim) + simt::shared_bytes<int64_t>(attend_offsets(fifo_words)) +
+         2 * simt::shared_bytes<float>(kAttendWarps * kTile) +
+         simt::shared_bytes<float>(attend_values<kTile>(head_dim, fifo_words));
+}
+
+template <int32_t kTile>
+HASHEVICT_DEVICE AttendShared take_attend_shared(simt::SharedMemory& memory, int32_t head_dim, int32_t fifo_words) {
   const auto queries = memory.take<float>(kTile * head_dim);
-  const auto offsets = memory.take<int64_t>(num_offsets);
+  const auto offsets = memory.take<int64_t>(attend_offsets(fifo_words));
   const auto maxima = memory.take<float>(kAttendWarps * kTile);
   const auto sums = memory.take<float>(kAttendWarps * kTile);
-  return {queries, offsets, maxima, sums, memory.take<float>(kAttendWarps * kTile * head_dim)};
+  return {queries, offsets, maxima, sums, memory.take<float>(attend_values<kTile>(head_dim, fifo_words))};
 }
-
-/// The inputs of one split.
-struct SplitInput {
-  const void* keys;
-  const void* values;
-  bool aligned;
-  int32_t head_dim;
-  int32_t num_slots;  ///< slots of the split
-  Softmax softmax;
-};
-
-/// Some slots of a split whose addresses are in shared memory.
-struct Stage {
-  int32_t offsets;    ///< index of the first one's offset
-  int32_t num_slots;  ///< at most kStageSlots
-  int32_t held_out;   ///< index of the slot that is held out; out of range: none is
-};
 
 /// A slot excluded from the sums; its logits are written separately, to global memory.
 struct HeldOut {
@@ -78,13 +68,14 @@ struct LaneState {
   float sum;                                   ///< sum of the weights that the lane computes
 };
 
-/// The rows that a lane group takes in one turn.
+/// Keys or values of the slots that a lane group takes in one turn.
 template <class Shape>
+using TurnRows = Piece<Shape::kDtype>[Shape::kTurn];
+
+/// The slots that a lane group takes in one turn.
 struct Turn {
-  Piece<Shape::kDtype> keys[Shape::kTurn];
-  Piece<Shape::kDtype> values[Shape::kTurn];
-  uint32_t visible;   ///< bit i: slot i counts
-  uint32_t held_out;  ///< bit i: slot i is held out
+  uint32_t visible = 0;   ///< bit i: slot i counts
+  uint32_t held_out = 0;  ///< bit i: slot i is held out
 };
 
 /// Adds each of kCount values over the lanes whose numbers differ in the bits kLow, 2 kLow, .., kHigh / 2. While a lane
@@ -146,52 +137,14 @@ HASHEVICT_DEVICE void start(LaneState<Shape>& state, const AttendShared& shared,
   }
 }
 
-/// Loads the rows at `offsets` of a turn. Slots that do not count get zeros: their memory may hold anything.
-template <class Shape, bool kAligned>
-HASHEVICT_DEVICE void load_rows(Turn<Shape>& turn, const SplitInput& input, const int64_t (&offsets)[Shape::kTurn]) {
-  const int32_t first = first_element<Shape>();
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < Shape::kTurn; ++i) {
-    turn.keys[i] = {};
-    if (offsets[i] < 0 || first >= input.head_dim) continue;
-    turn.keys[i] = load_piece<Shape::kDtype, kAligned>(input.keys, offsets[i], first);
-  }
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < Shape::kTurn; ++i) {
-    turn.values[i] = {};
-    if (offsets[i] < 0 || first >= input.head_dim || (turn.held_out >> i & 1U) != 0) continue;
-    turn.values[i] = load_piece<Shape::kDtype, kAligned>(input.values, offsets[i], first);
-  }
-}
-
-/// Loads all rows of a turn before any of them is used.
-template <class Shape>
-HASHEVICT_DEVICE void load_turn(Turn<Shape>& turn, const SplitInput& input, const AttendShared& shared,
-                                const Stage& stage, int32_t turn_slot) {
-  turn.visible = 0;
-  turn.held_out = 0;
-  int64_t offsets[Shape::kTurn];
-  HASHEVICT_UNROLL
-  for (int32_t i = 0; i < Shape::kTurn; ++i) {
-    const int32_t slot = turn_slot + i * Shape::kGroups + simt::thread_index() / Shape::kLanes;
-    offsets[i] = shared.offsets.load(stage.offsets + slot);
-    if (offsets[i] >= 0) turn.visible |= 1U << i;
-    if (slot == stage.held_out) turn.held_out |= 1U << i;
-  }
-  if (input.aligned) {
-    load_rows<Shape, true>(turn, input, offsets);
-  } else {
-    load_rows<Shape, false>(turn, input, offsets);
-  }
-}
-
 /// Dot products of all queries with all keys of a turn. The lane's share comes first.
 template <class Shape>
-HASHEVICT_DEVICE void dot_turn(const Turn<Shape>& turn, const LaneState<Shape>& state, float (&dots)[Shape::kDots]) {
+HASHEVICT_DEVICE void dot_turn(const TurnRows<Shape>& keys, const LaneState<Shape>& state,
+                               float (&dots)[Shape::kDots]) {
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < Shape::kTurn; ++i) {
     float key[kPieceElements];
-    widen_piece<Shape::kDtype>(turn.keys[i], key);
+    widen_piece<Shape::kDtype>(keys[i], key);
     HASHEVICT_UNROLL
     for (int32_t q = 0; q < Shape::kTile; ++q) {
       float sum = 0.0F;
@@ -206,7 +159,7 @@ HASHEVICT_DEVICE void dot_turn(const Turn<Shape>& turn, const LaneState<Shape>& 
 /// Turns the lane's dots into weights. @return the factor that rescales the results of earlier turns
 /// @param logits takes those of the slot that is held out, by store(query, logit)
 template <class Shape, class Logits>
-HASHEVICT_DEVICE float weigh_turn(const Turn<Shape>& turn, const Softmax& softmax, const Logits& logits,
+HASHEVICT_DEVICE float weigh_turn(const Turn& turn, const Softmax& softmax, const Logits& logits,
                                   LaneState<Shape>& state, float (&dots)[Shape::kDots]) {
   const int32_t lane = simt::lane() % Shape::kLanes;
   const int32_t first = lane / Shape::kSpread * Shape::kHeld;
@@ -245,7 +198,7 @@ HASHEVICT_DEVICE float from_lane_of(int32_t dot, float value) {
 }
 
 template <class Shape>
-HASHEVICT_DEVICE void add_values(const Turn<Shape>& turn, LaneState<Shape>& state, float rescale,
+HASHEVICT_DEVICE void add_values(const TurnRows<Shape>& values, LaneState<Shape>& state, float rescale,
                                  const float (&weights)[Shape::kDots]) {
   HASHEVICT_UNROLL
   for (int32_t q = 0; q < Shape::kTile; ++q) {
@@ -256,7 +209,7 @@ HASHEVICT_DEVICE void add_values(const Turn<Shape>& turn, LaneState<Shape>& stat
   HASHEVICT_UNROLL
   for (int32_t i = 0; i < Shape::kTurn; ++i) {
     float value[kPieceElements];
-    widen_piece<Shape::kDtype>(turn.values[i], value);
+    widen_piece<Shape::kDtype>(values[i], value);
     HASHEVICT_UNROLL
     for (int32_t q = 0; q < Shape::kTile; ++q) {
       const int32_t dot = q * Shape::kTurn + i;
@@ -306,58 +259,61 @@ HASHEVICT_DEVICE void store_warp(LaneState<Shape>& state, const AttendShared& sh
   }
 }
 
+/// Takes the keys of a turn, or its values.
 template <class Shape>
-HASHEVICT_DEVICE void attend_stage(const SplitInput& input, const AttendShared& shared, const Stage& stage,
-                                   const HeldOut& held_out, LaneState<Shape>& state) {
-  for (int32_t slot = 0; slot < stage.num_slots; slot += Shape::kTurnSlots) {
-    Turn<Shape> turn;
-    load_turn<Shape>(turn, input, shared, stage, slot);
-    float dots[Shape::kDots];
-    dot_turn<Shape>(turn, state, dots);
-    const float rescale = weigh_turn<Shape>(turn, input.softmax, held_out, state, dots);
-    add_values<Shape>(turn, state, rescale, dots);
-  }
+HASHEVICT_DEVICE void take_rows(RowFifo<Shape>& fifo, const SplitInput& input, TurnRows<Shape>& rows) {
+  constexpr int32_t kEach = Piece<Shape::kDtype>::kParts;
+  simt::Bytes16 pieces[Shape::kTurn * kEach];
+  fifo.take(input, pieces);
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < Shape::kTurn * kEach; ++i) rows[i / kEach].parts[i % kEach] = pieces[i];
 }
 
-/// Calls `attend(stage)` for the stages of a split. The offsets of the next stage are looked up before `attend` and
-/// stored behind it, so that nothing waits for them.
-/// @param find_offset (slot of the split) the offset of its row in bytes, or -1; slots behind the end included
-template <class FindOffset, class Attend>
-HASHEVICT_DEVICE void for_stages(int32_t num_slots, const AttendShared& shared, const HeldOut& held_out,
-                                 const FindOffset& find_offset, const Attend& attend) {
-  constexpr int32_t kEach = kStageSlots / kAttendThreads;
-  HASHEVICT_NO_UNROLL
-  for (int32_t first = -kStageSlots; first < num_slots; first += kStageSlots) {
-    const int32_t next = first + kStageSlots;
-    int64_t offsets[kEach];
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kEach; ++i) {
-      offsets[i] = next < num_slots ? find_offset(next + i * kAttendThreads + simt::thread_index()) : int64_t{-1};
-    }
-    if (first >= 0) {
-      const int32_t left = num_slots - first;
-      attend(Stage{first % (2 * kStageSlots), left < kStageSlots ? left : kStageSlots, held_out.index - first});
-    }
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kEach; ++i) {
-      const int32_t at = next % (2 * kStageSlots);
-      shared.offsets.store(at + i * kAttendThreads + simt::thread_index(), offsets[i]);
-    }
-    simt::block_sync();
+/// What is known of the slots of a turn.
+template <class Shape>
+HASHEVICT_DEVICE Turn turn_of(const RowFifo<Shape>& fifo, int32_t turn, int32_t held_out) {
+  Turn found;
+  HASHEVICT_UNROLL
+  for (int32_t i = 0; i < Shape::kTurn; ++i) {
+    const int32_t slot = turn * Shape::kTurnSlots + i * Shape::kGroups + simt::thread_index() / Shape::kLanes;
+    if (fifo.counts(turn, TurnParts<Shape>::place(0, i * Piece<Shape::kDtype>::kParts).slot)) found.visible |= 1U << i;
+    if (slot == held_out) found.held_out |= 1U << i;
   }
+  return found;
 }
 
 /// Attends over one split for the tile's queries. The caller has filled `shared.queries`; any threads may have written
 /// them. split_partial() reads the result, until the next split starts.
+/// @param fifo started for this split
+/// @param find_offset as for RowFifo::start()
 template <DType kDtype, int32_t kLanes, int32_t kTile, class FindOffset>
-HASHEVICT_DEVICE void attend_split(AttendShape<kDtype, kLanes, kTile> /*shape*/, const SplitInput& input,
+HASHEVICT_DEVICE void attend_split(RowFifo<AttendShape<kDtype, kLanes, kTile>>& fifo, const SplitInput& input,
                                    const AttendShared& shared, const HeldOut& held_out, const FindOffset& find_offset) {
   using Shape = AttendShape<kDtype, kLanes, kTile>;
   simt::block_sync();
   LaneState<Shape> state;
   start<Shape>(state, shared, input.head_dim);
-  for_stages(input.num_slots, shared, held_out, find_offset,
-             [&](const Stage& stage) { attend_stage<Shape>(input, shared, stage, held_out, state); });
+  Turn turn;
+  float dots[Shape::kDots];
+  float rescale = 0.0F;
+  HASHEVICT_NO_UNROLL
+  for (int32_t part = 0; part < fifo.num_parts(); ++part) {
+    TurnRows<Shape> rows;
+    take_rows<Shape>(fifo, input, rows);
+    if (part % 2 == 0) {
+      turn = turn_of(fifo, part / 2, held_out.index);
+      dot_turn<Shape>(rows, state, dots);
+      rescale = weigh_turn<Shape>(turn, input.softmax, held_out, state, dots);
+      continue;
+    }
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < Shape::kTurn; ++i) {
+      if ((turn.held_out >> i & 1U) != 0) rows[i] = {};
+    }
+    add_values<Shape>(rows, state, rescale, dots);
+    fifo.end_turn(part / 2, input, find_offset);
+  }
+  simt::block_sync();  // all columns have been read
   store_warp<Shape>(state, shared, input.head_dim);
   simt::block_sync();
 }

@@ -17,9 +17,6 @@ struct alignas(16) Bytes16 {
   uint32_t words[4];
 };
 
-/// Bytes that a cache fetches together.
-inline constexpr int32_t kCacheLine = 128;
-
 /// Every array in dynamic shared memory starts at a multiple of it.
 inline constexpr int32_t kSharedAlignment = 16;
 

@@ -136,9 +136,6 @@ HASHEVICT_DEVICE void store(T* address, T value) {
 HASHEVICT_DEVICE Bytes16 load16(const void* address) {
   return *static_cast<const Bytes16*>(address);
 }
-HASHEVICT_DEVICE void prefetch(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
-}
 // Volatile, so that it stays behind the barriers before it and in front of those after it.
 HASHEVICT_DEVICE Bytes16 load16_once(const void* address) {
   Bytes16 value;
@@ -200,6 +197,13 @@ HASHEVICT_DEVICE void thread_fence() {
 HASHEVICT_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
+HASHEVICT_DEVICE void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int32_t kNewest>
+HASHEVICT_DEVICE void wait_for_older_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+}
 
 template <bool kIsBfloat>
 HASHEVICT_DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -258,6 +262,11 @@ HASHEVICT_DEVICE int32_t popcount(uint32_t bits) {
 HASHEVICT_DEVICE uint16_t float_to_half(float value) {
   return __half_as_ushort(__float2half_rn(value));
 }
+HASHEVICT_DEVICE uint32_t floats_to_halves(float low, float high) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
+}
 HASHEVICT_DEVICE float half_to_float(uint16_t bits) {
   return __half2float(__ushort_as_half(bits));
 }
@@ -298,6 +307,12 @@ class SharedArray {
   HASHEVICT_DEVICE void start_copy(int32_t i, const void* from) const {
     const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
+  }
+  HASHEVICT_DEVICE void start_copy_or_zeros(int32_t i, const void* from, bool reads) const {
+    const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+                 "r"(reads ? 16 : 0)
+                 : "memory");
   }
   HASHEVICT_DEVICE T* data() const {
     return data_;

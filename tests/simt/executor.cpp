@@ -79,6 +79,7 @@ Executor::Block& Executor::start_block(int32_t index) {
     added.fenced = 0;
     added.told.clear();
     added.copies.clear();
+    added.num_groups = 0;
     added.has_arrived = false;
     added.phases = 0;
     added.known_times.clear();
@@ -295,6 +296,7 @@ SharedRegion& Executor::take_shared(std::size_t n, std::size_t count, std::size_
   region.epoch = block.epoch;
   region.barriers.clear();
   region.targets.clear();
+  region.copied.clear();
   region.element_bytes = element_bytes;
   region.count = count;
   if (region.cells.size() < count) region.cells.resize(count);
@@ -333,6 +335,11 @@ void Executor::access_shared(SharedRegion& region, int32_t first, int32_t count,
     return;
   }
   record_shared(region, first, count, kind, place);
+  if (region.copied.empty()) return;
+  for (int32_t i = first; i < first + count; ++i) {
+    CopyState& state = region.copied[static_cast<std::size_t>(i)];
+    if (state == CopyState::unread) state = CopyState::none;
+  }
 }
 
 void Executor::record_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place) {
@@ -346,28 +353,6 @@ void Executor::record_shared(SharedRegion& region, int32_t first, int32_t count,
     if (!conflict) continue;
     fail_access("shared", place, "element " + std::to_string(i) + ": " + conflict.text(kind, thread_->progress));
   }
-}
-
-void Executor::start_copy(const void* from, SharedRegion& region, int32_t first, Place place) {
-  const auto count = kCopiedBytes / static_cast<int32_t>(region.element_bytes);
-  access_global(from, kCopiedBytes, kCopiedBytes, AccessKind::read, place);
-  access_shared(region, first, count, AccessKind::write, place);
-  Copy copy{{}, &region, first, place};
-  std::memcpy(copy.bytes.data(), from, copy.bytes.size());
-  unsigned char* const to = region.bytes.data() + static_cast<std::size_t>(first) * region.element_bytes;
-  for (int32_t i = 0; i < kCopiedBytes; ++i) to[i] = static_cast<unsigned char>(random_());
-  thread_->copies.push_back(copy);
-}
-
-void Executor::wait_for_copies() {
-  for (const Copy& copy : thread_->copies) {
-    const auto count = kCopiedBytes / static_cast<int32_t>(copy.region->element_bytes);
-    access_shared(*copy.region, copy.first, count, AccessKind::write, copy.place);
-    unsigned char* const to =
-        copy.region->bytes.data() + static_cast<std::size_t>(copy.first) * copy.region->element_bytes;
-    std::memcpy(to, copy.bytes.data(), copy.bytes.size());
-  }
-  thread_->copies.clear();
 }
 
 Cell& Executor::cell_of(SharedRegion& region, int32_t i) {

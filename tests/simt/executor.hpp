@@ -74,6 +74,9 @@ struct BulkTarget {
   std::vector<uint64_t> last_reads;  ///< time of each thread's last read; 0: none
 };
 
+/// What has become of the last copy to an element of shared memory: none, or it was overwritten or read since.
+enum class CopyState : uint8_t { none, flies, unread };
+
 /// One array in a block's shared memory.
 struct SharedRegion {
   std::vector<unsigned char> bytes;
@@ -84,6 +87,7 @@ struct SharedRegion {
   std::vector<Cell> cells;                ///< at least one per element
   std::vector<Mbarrier> barriers;         ///< one per element, where the array has mbarriers
   std::map<int32_t, BulkTarget> targets;  ///< by their first element, where bulk copies fill the array
+  std::vector<CopyState> copied;          ///< of each element, where threads' copies fill the array
 };
 
 /// SplitMix64, cheap enough for every memory access.
@@ -132,10 +136,16 @@ class Executor {
   /// Records the kernel's static shared memory when the first thread gets there.
   void use_static_shared(int32_t bytes, Place place);
   void access_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
-  /// Starts to copy kCopiedBytes to the elements from `first` on, which hold random bytes until this thread waits.
+  /// Starts to copy kCopiedBytes to the elements from `first` on, which hold random bytes until this thread waits. The
+  /// source must stay unchanged until then.
+  /// @param from nullptr: zeros come
   void start_copy(const void* from, SharedRegion& region, int32_t first, Place place);
   /// Ends all copies that this thread has started.
   void wait_for_copies();
+  /// Makes a group of this thread's copies that are in none.
+  void commit_copies() { ++thread_->num_groups; }
+  /// Ends the copies of all groups of this thread but the `newest` last ones.
+  void wait_for_older_copies(int32_t newest);
   void wait_for_launch_before() { thread_->has_waited = true; }
 
   // Clusters, mbarriers and bulk copies: cluster.cpp.
@@ -169,9 +179,11 @@ class Executor {
   struct Cluster;
   static constexpr int32_t kCopiedBytes = 16;
   struct Copy {
+    const void* from;  // nullptr: zeros
     std::array<unsigned char, kCopiedBytes> bytes;
     SharedRegion* region;
     int32_t first;
+    int32_t group;
     Place place;
   };
   struct Thread {
@@ -187,7 +199,8 @@ class Executor {
     bool has_waited = false;            // called wait_for_launch_before()
     uint32_t fenced = 0;                // barriers of its block before its last fence
     BlockClock told;                    // learnt by atomic accesses, unknown until a fence
-    std::vector<Copy> copies;           // started and not waited for
+    std::vector<Copy> copies;           // started and not waited for, the oldest first
+    int32_t num_groups = 0;             // of copies; the next one's number
     bool has_arrived = false;           // at the cluster's barrier, and has not waited there
     uint32_t phases = 0;                // of the cluster's barrier that the thread has waited for
     Mbarrier* barrier = nullptr;        // that it waits for
@@ -270,6 +283,7 @@ class Executor {
   [[nodiscard]] bool has_lane(const Thread& thread, int32_t lane) const;
   [[noreturn]] void fail_access(const char* space, const Place& place, const std::string& wrong) const;
   [[nodiscard]] static Cell& cell_of(SharedRegion& region, int32_t i);
+  void end_copy(const Copy& copy);
   void check_range(const SharedRegion& region, int32_t first, int32_t count, Place place) const;
   void record_shared(SharedRegion& region, int32_t first, int32_t count, AccessKind kind, Place place);
   void read_bulk(SharedRegion& region, int32_t first, int32_t count, Place place);

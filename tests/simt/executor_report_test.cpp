@@ -130,6 +130,56 @@ TEST(ExecutorReports, CopiesThatNobodyWaitedFor) {
                 [] { SharedMemory{}.take<float>(4).start_copy(0, from); });
 }
 
+TEST(ExecutorReports, CopiesOfNoGroupThatNobodyWaitedFor) {
+  alignas(16) static const float from[4] = {1, 2, 3, 4};
+  expect_report(one_block(1, 0, 16), {"ended before it waited for its copies"}, [] {
+    SharedMemory{}.take<float>(4).start_copy(0, from);
+    wait_for_older_copies<0>();
+  });
+}
+
+TEST(ExecutorReports, GroupsThatAWaitLeaves) {
+  alignas(16) static const float from[4] = {1, 2, 3, 4};
+  expect_report(one_block(1, 0, 32), {"ended before it waited for its copies"}, [] {
+    const auto to = SharedMemory{}.take<float>(8);
+    for (const int32_t i : {0, 4}) {
+      to.start_copy(i, from);
+      commit_copies();
+    }
+    wait_for_older_copies<1>();
+  });
+}
+
+TEST(ExecutorReports, CopiesToWhatACopyFills) {
+  alignas(16) static const float from[4] = {1, 2, 3, 4};
+  expect_report(one_block(1, 0, 16), {"copy to what a copy fills that nobody waited for"}, [] {
+    const auto to = SharedMemory{}.take<float>(4);
+    to.start_copy(0, from);
+    commit_copies();
+    to.start_copy(0, from);
+  });
+}
+
+TEST(ExecutorReports, CopiesOverWhatNobodyHasRead) {
+  alignas(16) static const float from[4] = {1, 2, 3, 4};
+  expect_report(one_block(1, 0, 16), {"copy over what a copy brought and nobody has read"}, [] {
+    const auto to = SharedMemory{}.take<float>(4);
+    to.start_copy(0, from);
+    wait_for_copies();
+    for (const int32_t i : {0, 1, 3}) to.load(i);
+    to.start_copy(0, from);
+  });
+}
+
+TEST(ExecutorReports, SourcesThatChangeBeforeTheWait) {
+  alignas(16) float from[4] = {1, 2, 3, 4};
+  expect_report(one_block(1, 0, 16), {"the source of a copy changed"}, [&] {
+    SharedMemory{}.take<float>(4).start_copy(0, from);
+    store(from + 2, from[2] + 1.0F);
+    wait_for_copies();
+  });
+}
+
 TEST(ExecutorReports, SharedIndexOutOfRange) {
   const Launch launch = one_block(32, 0, 1024);
   expect_report(launch, {"element 32 out of range", "has 32"},

@@ -215,6 +215,44 @@ TEST(Executor, CopiesArriveWhenTheyAreWaitedFor) {
   }
 }
 
+/// A thread takes what it has copied group by group, the oldest first, while the newest two are on their way.
+TEST(Executor, GroupsOfCopiesArriveInOrder) {
+  alignas(16) static const std::array<float, 32> from = [] {
+    std::array<float, 32> numbers{};
+    for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(i + 1);
+    return numbers;
+  }();
+  constexpr int32_t kEntries = 3;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    run(one_block(1, seed, shared_bytes<float>(4 * kEntries)), [] {
+      const auto to = SharedMemory{}.take<float>(4 * kEntries);
+      for (int32_t n = -kEntries; n < 8; ++n) {
+        if (n >= 0) {
+          wait_for_older_copies<kEntries - 1>();
+          float numbers[4];
+          to.load_many(n % kEntries * 4, numbers);
+          EXPECT_EQ(numbers[3], static_cast<float>(4 * n + 4));
+          if (n + 1 == 8) return;
+          EXPECT_NE(to.load((n + 1) % kEntries * 4 + 3), static_cast<float>(4 * n + 8));
+        }
+        const int32_t next = n + kEntries;
+        if (next < 8) to.start_copy(next % kEntries * 4, &from[static_cast<std::size_t>(4 * next)]);
+        commit_copies();  // of nothing behind the end
+      }
+    });
+  }
+}
+
+TEST(Executor, CopiesOfZerosReadNothing) {
+  run(one_block(1, 0, shared_bytes<float>(4)), [] {
+    const auto to = SharedMemory{}.take<float>(4);
+    to.start_copy_or_zeros(0, reinterpret_cast<const float*>(16), false);
+    EXPECT_NE(bits_of_float(to.load(1)), 0U);
+    wait_for_copies();
+    EXPECT_EQ(bits_of_float(to.load(1)), 0U);
+  });
+}
+
 /// An order that no barrier enforces must also show as a wrong result, as in a race over unwatched memory.
 TEST(Executor, OrdersOfFibersDiffer) {
   std::set<int32_t> last;

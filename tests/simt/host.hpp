@@ -172,9 +172,6 @@ void store(T* address, T value, Place place = Place::here()) {
 inline Bytes16 load16(const void* address, Place place = Place::here()) {
   return load(static_cast<const Bytes16*>(address), place);
 }
-/// Brings the 128 bytes around an address to the device's shared cache. It reads nothing and orders nothing, so other
-/// blocks may write there.
-inline void prefetch(const void* /*address*/) {}
 /// For memory that the block reads once: the caches of a multiprocessor do not keep it.
 inline Bytes16 load16_once(const void* address, Place place = Place::here()) {
   return load16(address, place);
@@ -185,6 +182,15 @@ inline void store16(void* address, Bytes16 value, Place place = Place::here()) {
 /// Waits for all copies that this thread has started. Every thread that has started one calls it before it ends.
 inline void wait_for_copies() {
   Executor::current().wait_for_copies();
+}
+/// Makes a group of the copies that this thread has started since the last group; there may be none.
+inline void commit_copies() {
+  Executor::current().commit_copies();
+}
+/// Waits for the groups of copies of this thread, but for the kNewest last ones.
+template <int32_t kNewest>
+void wait_for_older_copies() {
+  Executor::current().wait_for_older_copies(kNewest);
 }
 /// Accesses to memory that several blocks use. They bypass the caches of a multiprocessor and order nothing.
 template <class T>
@@ -268,6 +274,11 @@ inline uint16_t float_to_half(float value) {
   const uint32_t rounded = (rebiased + 0x0FFFU + (rebiased >> 13 & 1U)) >> 13;
   return static_cast<uint16_t>(sign | (rounded < 0x7C00U ? rounded : 0x7C00U));
 }
+/// Two of them in a word. A NaN becomes the NaN with all bits set but the sign.
+inline uint32_t floats_to_halves(float low, float high) {
+  const auto half = [](float value) -> uint32_t { return std::isnan(value) ? 0x7FFFU : float_to_half(value); };
+  return half(low) | half(high) << 16;
+}
 /// Exact.
 inline float half_to_float(uint16_t bits) {
   const uint32_t magnitude = bits & 0x7FFFU;
@@ -312,6 +323,10 @@ class SharedArray {
   /// this thread has called wait_for_copies(), and a barrier passes them to the block.
   void start_copy(int32_t i, const void* from, Place place = Place::here()) const {
     Executor::current().start_copy(from, *region_, i, place);
+  }
+  /// The same if `reads`; else 16 bytes of zeros come, and nothing is read.
+  void start_copy_or_zeros(int32_t i, const void* from, bool reads, Place place = Place::here()) const {
+    Executor::current().start_copy(reads ? from : nullptr, *region_, i, place);
   }
   [[nodiscard]] SharedRegion& region() const { return *region_; }
 

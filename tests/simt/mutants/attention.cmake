@@ -48,27 +48,97 @@ hashevict_add_mutant(
   FROM "simt::wait_for_copies();"
   TO ""
   EXPECTED "without waiting|FAILED.*Splits|random bytes")
+
+# Faults of the threads' columns of rows.
 hashevict_add_mutant(
   stage_before_its_addresses
-  FILE kernels/detail/attend_split.cuh
+  FILE kernels/detail/attend_fifo.cuh
   KERNEL attend
-  FROM [[
-    }
-    simt::block_sync();
-  }
-}]]
-  TO [[
-    }
-  }
-}]]
-  EXPECTED "shared memory, attend_(split|mma).cuh.*(uninitialised|not ordered by a barrier)")
+  FROM [[found);
+    simt::warp_sync(simt::kFullMask);]]
+  TO [[found);]]
+  EXPECTED "shared memory, attend_fifo.cuh.*(uninitialised|not ordered by a barrier)")
 hashevict_add_mutant(
   stage_overwritten_in_use
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL attend
+  FROM "    simt::warp_sync(simt::kFullMask);  // all lanes have read the stage that was there"
+  TO ""
+  EXPECTED "shared memory, attend_fifo.cuh.*not ordered by a barrier")
+hashevict_add_mutant(
+  wait_that_leaves_one_group_too_many
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL attend
+  FROM "simt::wait_for_older_copies<kEntries - 1>();"
+  TO "simt::wait_for_older_copies<kEntries>();"
+  EXPECTED "attend_fifo.cuh.*copy to what a copy fills")
+hashevict_add_mutant(
+  rows_that_nobody_waits_for
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL decode
+  FROM "simt::wait_for_older_copies<kEntries - 1>();"
+  TO ""
+  EXPECTED "attend_fifo.cuh.*copy to what a copy fills")
+hashevict_add_mutant(
+  entry_that_is_no_group
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL decode
+  FROM "    simt::commit_copies();"
+  TO ""
+  EXPECTED "attend_fifo.cuh.*copy to what a copy fills")
+hashevict_add_mutant(
+  entry_filled_while_it_is_filled
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL decode
+  FROM "entry_ < kEntries; ++entry_) fill(input);"
+  TO "entry_ < kEntries; ++entry_) fill(input), fill(input);"
+  EXPECTED "attend_fifo.cuh.*copy to what a copy fills")
+hashevict_add_mutant(
+  entry_overwritten_before_it_is_read
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL attend
+  FROM "simt::wait_for_older_copies<kEntries - 1>();"
+  TO [[simt::wait_for_older_copies<kEntries - 1>();
+    columns_.start_copy_or_zeros(word_of(0), nullptr, false);]]
+  EXPECTED "attend_fifo.cuh.*copy over what a copy brought and nobody has read")
+hashevict_add_mutant(
+  columns_before_the_results_in_them_are_read
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL decode
+  FROM [[
+    simt::block_sync();
+    HASHEVICT_NO_UNROLL]]
+  TO [[
+    HASHEVICT_NO_UNROLL]]
+  EXPECTED "shared memory, attend_fifo.cuh.*not ordered by a barrier")
+hashevict_add_mutant(
+  results_in_columns_that_are_in_use
   FILE kernels/detail/attend_split.cuh
   KERNEL attend
-  FROM "const int32_t at = next % (2 * kStageSlots);"
-  TO "const int32_t at = 0;"
-  EXPECTED "shared memory, attend_split.cuh.*not ordered by a barrier")
+  FROM "  simt::block_sync();  // all columns have been read"
+  TO ""
+  EXPECTED "shared memory, attend_(split|fifo).cuh.*not ordered by a barrier")
+hashevict_add_mutant(
+  results_in_columns_that_are_in_use_on_tensor_cores
+  FILE kernels/detail/attend_mma.cuh
+  KERNEL decode
+  FROM "  simt::block_sync();  // all columns have been read"
+  TO ""
+  EXPECTED "shared memory, attend_(mma|fifo).cuh.*not ordered by a barrier")
+hashevict_add_mutant(
+  last_turn_left_out
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL attend
+  FROM "(left + kAttendWarps * Parts::kWarpSlots - 1) /"
+  TO "left /"
+  EXPECTED "FAILED.*Mutants")
+hashevict_add_mutant(
+  stage_that_is_looked_up_twice
+  FILE kernels/detail/attend_fifo.cuh
+  KERNEL attend
+  FROM "look_up(end / simt::kWarpSize + 1, input, find_offset);"
+  TO "look_up(end / simt::kWarpSize, input, find_offset);"
+  EXPECTED "FAILED.*LongHeads")
 
 # Wrong attention.
 hashevict_add_mutant(
@@ -117,21 +187,17 @@ hashevict_add_mutant(
 # Wrong attention on tensor cores.
 hashevict_add_mutant(
   wrong_fragment_row
-  FILE kernels/detail/attend_mma.cuh
+  FILE kernels/detail/attend_fifo.cuh
   KERNEL attend
-  FROM "shared.offsets.load(first + 8);"
-  TO "shared.offsets.load(first);"
+  FROM "row + piece % 2 * 8"
+  TO "row"
   EXPECTED "FAILED.*TensorCores")
 hashevict_add_mutant(
   dropped_half_of_the_dimensions
   FILE kernels/detail/attend_mma.cuh
   KERNEL attend
-  FROM [[
-      for (int32_t i = 0; i < 4; i += 2) {
-        const uint32_t* const upper]]
-  TO [[
-      for (int32_t i = 0; i < 2; i += 2) {
-        const uint32_t* const upper]]
+  FROM "for (int32_t i = 0; i < 4; i += 2) {"
+  TO "for (int32_t i = 0; i < 2; i += 2) {"
   EXPECTED "FAILED.*TensorCores")
 hashevict_add_mutant(
   weights_of_one_part
@@ -157,6 +223,21 @@ hashevict_add_mutant(
   TO [[
       logits.store(lane.query(i % 2), logit);]]
   EXPECTED "FAILED.*TensorCores")
+
+hashevict_add_mutant(
+  value_of_the_victim_counts
+  FILE kernels/detail/attend_mma.cuh
+  KERNEL decode
+  FROM "== held_out.index) pieces[i] = {};"
+  TO "== -1) pieces[i] = {};"
+  EXPECTED "FAILED.*VictimsThatAreNotNumbers")
+hashevict_add_mutant(
+  value_of_the_victim_counts_without_tensor_cores
+  FILE kernels/detail/attend_split.cuh
+  KERNEL decode
+  FROM "if ((turn.held_out >> i & 1U) != 0) rows[i] = {};"
+  TO ""
+  EXPECTED "FAILED.*VictimsThatAreNotNumbers")
 
 # Attention by bulk copies.
 hashevict_add_mutant(

@@ -3,7 +3,9 @@
 // and pass for the unchanged kernels.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "simt/runtime.hpp"
 #include "support/array.hpp"
@@ -174,6 +176,29 @@ void decode_groups_on_tensor_cores() {
 
 TEST(Mutants, GroupsOnTensorCoresAgree) {
   run_on_both_devices(decode_groups_on_tensor_cores);
+}
+
+/// A value that is not a number leaves with its slot: the query of the same step does not see it.
+void decode_over_a_victim_without_numbers(int32_t group, DType dtype) {
+  Config config = small_config();
+  config.rule.policy = Policy::window;
+  config.shape.num_qo_heads = group * config.shape.num_kv_heads;
+  config.shape.dtype = dtype;
+  Options options;
+  options.input = dtype;
+  Twins twins{kBackend, config};
+  Inputs inputs{10};
+  reference::Tokens tokens = inputs.draw(config, static_cast<std::size_t>(config.shape.capacity), dtype);
+  const auto of_token = static_cast<std::ptrdiff_t>(config.shape.num_kv_heads * config.shape.head_dim);
+  const auto victim = tokens.v.begin() + config.rule.num_sink_tokens * of_token;
+  std::fill(victim, victim + of_token, std::numeric_limits<float>::quiet_NaN());
+  twins.run(Operation::append, {{0, tokens}}, options);
+  twins.run(Operation::decode, {{0, inputs.draw(config, 1, dtype)}}, options);
+}
+
+TEST(Mutants, VictimsThatAreNotNumbersAgree) {
+  run_on_both_devices([] { decode_over_a_victim_without_numbers(2, DType::float32); });
+  run_on_both_devices([] { decode_over_a_victim_without_numbers(5, DType::bfloat16); });
 }
 
 /// A rule that reads the head's running sums.
