@@ -20,9 +20,9 @@ enum class Phase : int32_t {
   merge,       ///< splits and candidates
   results,     ///< results, rows and counters
   weights,     ///< the probes of 32 steps as operands of tensor cores
-  bests,       ///< the best slots of the buckets
+  bests,       ///< the best slots of the buckets, as far as they take longer than the steps
   steps,       ///< one warp takes 32 steps
-  place,       ///< slots are filled, steps reported
+  place,       ///< lists are stored, slots of victims found
   count
 };
 

@@ -22,13 +22,11 @@ HASHEVICT_HOST_DEVICE inline int32_t choose_bytes(const Layer& layer) {
 /// Chooses the slots of a prompt's tokens from codes alone. It leaves codes, positions, accumulators and running sums
 /// as they are after the last token. Rows that are is_wide() belong to prefill_steps(). Grid: (rows, H), kChooseThreads
 /// threads: a block a head.
-/// Threads: in a replay of steps one by one, thread t owns slots t, t + kChooseThreads, ... In one of 32 steps at a
-/// time a warp scans tiles of 16 slots for all steps, then one warp takes the steps (prefill_bests.cuh,
-/// prefill_wide.cuh). Bytes: codes of the prompt; the state is read and written once where its slots fit into shared
-/// memory. Bound: integer arithmetic of the scan, then the latency of one step after the other. Races: barriers lie
-/// between the scan, the steps and the filling of slots. Steps one by one touch slots of their own thread alone. A
-/// selection reads a turn of positions, then writes slots at or below them behind a barrier. Budget: 128 registers, no
-/// spills; 98 KiB of shared memory at most. One block an SM is enough: ptxas may aim at two otherwise, and spill.
+/// Threads: in a replay, thread t owns slots t, t + kChooseThreads, ... Bytes: codes of the prompt; the state is read
+/// and written once where its slots fit into shared memory. Bound: integer arithmetic of the scan. Races: steps touch
+/// slots of their own thread alone. A selection reads a turn of positions, then writes slots at or below them behind a
+/// barrier. Budget: 128 registers, no spills; 98 KiB of shared memory at most. One block an SM is enough: ptxas may aim
+/// at two otherwise, and spill.
 template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads, 1)
 prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
@@ -49,11 +47,12 @@ prefill_choose(HASHEVICT_GRID_CONSTANT PrefillParams p) {
 /// Chooses the slots of a prompt's tokens where prefill_choose() leaves it to this kernel: steps of rules that score
 /// distances are prepared 32 at a time. A kernel of its own, so that each kind of replay has all registers. Grid and
 /// threads as there.
-/// Threads: a warp scans tiles of 16 slots for all 32 steps (prefill_bests.cuh), then one warp takes the steps, then
-/// all fill slots (prefill_wide.cuh).
+/// Threads: one warp takes the steps of a chunk (prefill_wide.cuh) while the others scan tiles of 16 slots for all 32
+/// steps of the next one (prefill_bests.cuh, prefill_place.cuh).
 /// Bytes: codes of the prompt; the state is read and written once where its slots fit into shared memory.
-/// Bound: integer arithmetic of the scan, then the latency of one step after the other.
-/// Races: barriers lie between staging, scan, steps and the filling of slots.
+/// Bound: integer arithmetic of the scan, in small heads the latency of one step after the other.
+/// Races: steps and scan read slots, and write nothing that the other side reads. Barriers lie between them and what
+/// stores lists, fills slots or stages codes.
 /// Budget: 128 registers, no spills; 98 KiB of shared memory at most.
 template <int32_t kBits>
 HASHEVICT_KERNEL(kChooseThreads, 1)

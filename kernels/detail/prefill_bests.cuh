@@ -2,137 +2,20 @@
 #pragma once
 
 #include "kernels/detail/clocks.cuh"
-#include "kernels/detail/prefill_stage.cuh"
+#include "kernels/detail/prefill_chunk.cuh"
 
-/// The best victims of 32 steps at once. The slots of a head are divided into 128 buckets. For each step of a wide
-/// chunk and each bucket, a scan finds the two slots with the largest eviction keys, as if no step of the chunk had
-/// replaced any. Distances come from tensor cores: the distances of a slot to all probes of a step add up to
+/// The best victims of 32 steps at once. The slots of a head are divided into buckets. For each step of a wide chunk
+/// and each bucket, a scan finds the two stale slots with the largest eviction keys, as if no step had replaced any.
+/// Distances come from tensor cores: the distances of a slot to all probes of a step add up to
 /// sum over bits b of (c_b ? P - n_b : n_b), where n_b of the P probes have bit b set. That is a product of the slot's
 /// bits with P - 2 n_b, plus the sum of n_b, all small integers, so it is exact.
 namespace hashevict::kernels {
 
-inline constexpr int32_t kBuckets = kChooseWarps * 8;  ///< a warp has a bucket for each row of half a tile
-inline constexpr int32_t kTileSlots = 16;
-inline constexpr int32_t kMostProbes = 32;  ///< of a step
-
-inline constexpr int32_t kStepTiles = kWideTokens / 8;  ///< products that have all steps as columns
-inline constexpr int32_t kLaneSteps = 2 * kStepTiles;   ///< steps of a lane
-
-/// Products of 16 bits that a distance takes.
-template <int32_t kBits>
-inline constexpr int32_t kProducts = kBits <= 16 ? 1 : kBits / 16;
-
-/// Words of the weights of a chunk.
-template <int32_t kBits>
-inline constexpr int32_t kWeights = kProducts<kBits>* kStepTiles* simt::kWarpSize * 2;
-
-/// The step of column `column` of tile `tile`. A lane has columns 2 q and 2 q + 1 of each tile, q its number in its
-/// quad; they are neighbouring steps.
-HASHEVICT_DEVICE int32_t step_of_column(int32_t tile, int32_t column) {
-  return column / 2 * kLaneSteps + 2 * tile + column % 2;
-}
-
-/// Eviction keys in 32 bits, in the order of eviction_key(): the score, the tie, and a bit that marks a bound. A bound
-/// is at least as large as the key of any slot that it stands for. 0: no slot.
-struct ShortKeys {
-  uint32_t shift;  ///< of the score
-  bool oldest_first;
-
-  [[nodiscard]] HASHEVICT_DEVICE uint32_t most() const { return (1U << (shift - 1)) - 1; }
-  [[nodiscard]] HASHEVICT_DEVICE uint32_t tie(int32_t position, int32_t slot) const {
-    return (most() - static_cast<uint32_t>(oldest_first ? position : slot)) << 1;
-  }
-  /// The position, or the slot, of a key.
-  [[nodiscard]] HASHEVICT_DEVICE int32_t owner(uint32_t key) const {
-    return static_cast<int32_t>(most() - (key >> 1 & most()));
-  }
-  [[nodiscard]] HASHEVICT_DEVICE bool same_owner(uint32_t a, uint32_t b) const { return ((a ^ b) >> 1 & most()) == 0; }
-};
-inline constexpr uint32_t kBound = 1;
-
-/// Probes of a step.
-HASHEVICT_HOST_DEVICE inline int32_t num_probes(const Layer& layer) {
-  return layer.rule.facts.probe == core::Probe::queries ? layer.shape.group_size : 1;
-}
-
-/// Whether scores are of a kind that a scan can compute for many steps at once.
-HASHEVICT_HOST_DEVICE inline bool scans_many_steps(const Layer& layer) {
-  return layer.rule.facts.scored != core::Scored::otherwise && num_probes(layer) <= kMostProbes;
-}
-
-HASHEVICT_DEVICE ShortKeys short_keys(const Layer& layer) {
-  const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
-  const int32_t largest = smallest ? 255 : num_probes(layer) * layer.rule.hash_bits;
-  uint32_t shift = 32;
-  for (int32_t rest = largest; rest != 0; rest /= 2) --shift;
-  return {shift, layer.rule.oldest_first};
-}
-
-/// A block's arrays for the steps of a wide chunk.
-struct Bests {
-  simt::SharedArray<uint32_t> weights;  ///< [products, tiles of steps, lanes, 2] pairs of fp16, as operands of mma()
-  simt::SharedArray<float> bases;       ///< [steps] score of a code without a bit, as kScoreOffset says
-  simt::SharedArray<uint32_t> firsts;   ///< [steps, buckets] largest key of each bucket
-  simt::SharedArray<uint32_t> seconds;  ///< [steps, buckets] the next one
-  simt::SharedArray<uint32_t> own;      ///< [steps, tokens] scores of the chunk's own tokens, in later steps
-  simt::SharedArray<int32_t> slots;     ///< [tokens] the slot of each token; -1: none
-  simt::SharedArray<int32_t> victims;   ///< [tokens] the position that it replaces; -1: none
-  simt::SharedArray<uint8_t> smallest;  ///< [slots + tokens] accumulators after the chunk; empty for other rules
-};
-
-/// Words of all arrays of fixed size.
-template <int32_t kBits>
-inline constexpr int32_t kBestsWords = kWeights<kBits> + kWideTokens*(2 * kBuckets + kWideTokens + 3);
-
-template <int32_t kBits>
-HASHEVICT_HOST_DEVICE inline int64_t bests_bytes(const Layer& layer, int32_t capacity) {
-  const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
-  return int64_t{kBestsWords<kBits>} * 4 + (smallest ? (int64_t{capacity} + kWideTokens + 15) / 16 * 16 : 0);
-}
-
-/// A block takes them before anything else: the places of arrays of fixed size are then constants, not registers.
-template <int32_t kBits>
-HASHEVICT_DEVICE Bests take_bests(simt::SharedMemory& memory, const Layer& layer, int32_t capacity) {
-  const bool smallest = layer.rule.facts.scored == core::Scored::smallest_distance;
-  const auto weights = memory.take<uint32_t>(kWeights<kBits>);
-  const auto bases = memory.take<float>(kWideTokens);
-  const auto firsts = memory.take<uint32_t>(kWideTokens * kBuckets);
-  const auto seconds = memory.take<uint32_t>(kWideTokens * kBuckets);
-  const auto own = memory.take<uint32_t>(kWideTokens * kWideTokens);
-  const auto slots = memory.take<int32_t>(kWideTokens);
-  const auto victims = memory.take<int32_t>(kWideTokens);
-  return {weights, bases, firsts,  seconds,
-          own,     slots, victims, memory.take<uint8_t>(smallest ? capacity + kWideTokens : 0)};
-}
-
-/// A wide chunk of a prompt: the steps that are prepared together.
-struct WideChunk {
-  int32_t first;        ///< index of its first token in the row
-  int32_t position;     ///< of that token
-  int32_t count;        ///< tokens
-  int32_t num_slots;    ///< valid slots before it
-  int32_t first_probe;  ///< first of a token's codes that slots are measured against
-  int32_t end_probe;
-  ShortKeys keys;
-
-  /// Whether the step of a token measures distances.
-  [[nodiscard]] HASHEVICT_DEVICE bool measures(const Prompt& prompt, int32_t step) const {
-    return step < count && (prompt.rule().accumulates || position + step >= prompt.head.capacity);
-  }
-  /// The first step that may evict a position: 0 or less means all of them, kWideTokens none.
-  [[nodiscard]] HASHEVICT_DEVICE int32_t first_step(const Head& head, int32_t evicted) const {
-    const int32_t first_recent = position - head.recent_window;  // of the chunk's first step
-    if (evicted < head.num_sink_tokens || evicted >= first_recent + kWideTokens) return kWideTokens;
-    return evicted - first_recent + 1;
-  }
-};
-
-/// The scores that all bits set to 0 have. Scores come from tensor cores in units of kUnit, so that a bit of a code
-/// becomes a factor by a shift alone. Added to kUnit * 2^23, a score stands in the lowest bits of the sum.
+/// Scores come from tensor cores in units of kUnit, on top of kUnit * 2^23, so that they stand in the lowest bits of
+/// a float.
 inline constexpr float kUnit = 1.0F / 16384;
 inline constexpr float kScoreOffset = 512.0F;              // kUnit * 2^23
 inline constexpr uint32_t kScoreOffsetBits = 0x44000000U;  // of this float
-inline constexpr uint32_t kUnitPair = 0x04000400U;         // kUnit in fp16, twice
 
 /// Bit 16 + b of the result is bit b of the upper half of a code's word.
 template <int32_t kBits>
@@ -140,14 +23,23 @@ HASHEVICT_DEVICE uint32_t spread(uint32_t word) {
   return kBits <= 16 ? (word & 0xFFU) | (word & 0xFF00U) << 8 : word;
 }
 
-/// Factors of the bits `bit` and `bit` + 16 of a spread word that was shifted down by the lane's number in its quad.
+/// Factors of the bits `kBit` and `kBit` + 16 of a spread word that was shifted down by the lane's number in its quad:
+/// the bits where they are, as fp16 numbers. Bits 0, 4 and 8 are subnormal, bit 12 belongs to the exponent.
 template <int32_t kBit>
 HASHEVICT_DEVICE uint32_t factors(uint32_t word) {
-  if constexpr (kBit <= 10) {
-    return word << (10 - kBit) & kUnitPair;
-  } else {
-    return word >> (kBit - 10) & kUnitPair;
-  }
+  return word & 0x00010001U << kBit;
+}
+
+/// What a weight is multiplied by, so that its product with such a factor is in units of kUnit: a factor of bit 0, 4 or
+/// 8 is 2^(bit - 24), one of bit 12 is 2^-11.
+HASHEVICT_DEVICE float weight_unit(int32_t bit) {
+  return bit == 0 ? 1024.0F : (bit == 4 ? 64.0F : (bit == 8 ? 4.0F : 0.125F));
+}
+
+/// The step of column `column` of tile `tile`. A lane has columns 2 q and 2 q + 1 of each tile, q its number in its
+/// quad; they are neighbouring steps.
+HASHEVICT_DEVICE int32_t step_of_column(int32_t tile, int32_t column) {
+  return column / 2 * kLaneSteps + 2 * tile + column % 2;
 }
 
 /// All threads turn the probes of the chunk's steps into weights. Ends with a barrier.
@@ -163,18 +55,20 @@ HASHEVICT_DEVICE void weigh_probes(const Prompt& prompt, const Chunk& chunk, con
     const int32_t tile = i / (2 * simt::kWarpSize) % kStepTiles;
     const int32_t product = i / (2 * simt::kWarpSize * kStepTiles);
     const int32_t step = step_of_column(tile, lane / 4);
-    const int32_t bit = lane % 4 + 4 * half + 8 * (product % 2);
+    const int32_t factor = 4 * half + 8 * (product % 2);
+    const int32_t bit = lane % 4 + factor;
     uint32_t low = 0;  // probes with the bit set
     uint32_t high = 0;
     const bool measures = wide.measures(prompt, step);
     for (int32_t n = wide.first_probe; measures && n < wide.end_probe; ++n) {
-      const int32_t code = step * chunk.codes_of_token + n;
+      const int32_t code = (chunk.begin + step) * chunk.codes_of_token + n;
       const uint32_t word = spread<kBits>(chunk.codes.load(code * kCodeWords<kBits> + product / 2));
       low += word >> bit & 1U;
       high += word >> (bit + 16) & 1U;
     }
     const auto weight = [&](uint32_t set) {
-      return uint32_t{simt::float_to_half(static_cast<float>(sign * (probes - 2 * static_cast<int32_t>(set))))};
+      const auto number = static_cast<float>(sign * (probes - 2 * static_cast<int32_t>(set)));
+      return uint32_t{simt::float_to_half(number * weight_unit(factor))};
     };
     bests.weights.store(i, measures ? weight(low) | weight(high) << 16 : 0U);
   }
@@ -185,91 +79,38 @@ HASHEVICT_DEVICE void weigh_probes(const Prompt& prompt, const Chunk& chunk, con
     }
     const int32_t measured = equal ? prompt.layer().rule.hash_bits - set : set;
     const int32_t base = wide.measures(prompt, step) ? measured : 255;  // no distance is smaller
-    bests.bases.store(step, simt::fma(static_cast<float>(base), kUnit, kScoreOffset));
+    const float offset = simt::fma(static_cast<float>(base), kUnit, kScoreOffset);
+    for (int32_t h = 0; h < 2; ++h) bests.bases.store(step / 2 * 4 + step % 2 + 2 * h, offset);
   }
   simt::block_sync();
 }
 
-/// What a lane knows of a row of a tile: a slot, or one of the chunk's own tokens. Scores come as the bits of floats:
+/// What the minimum of a row of a tile, which is a slot or a token, takes. Scores come as the bits of floats:
 /// kScoreOffsetBits more than the distance, the equal bits or the smallest distance.
 struct ScannedRow {
-  uint32_t scale;      ///< factor of these bits in keys; 0: no step evicts it
-  uint32_t tie;        ///< the rest of its keys
-  int32_t first_step;  ///< that may evict it, where some may
-  uint32_t smallest;   ///< its accumulator, as such bits
-  int32_t place;       ///< in Bests::smallest; -1: none
+  int32_t born;       ///< first step whose key a token's minimum takes into account
+  uint32_t smallest;  ///< its accumulator, as such bits
+  int32_t place;      ///< in Bests::smallest; -1: none
 };
 
-/// A warp's pass over its tiles.
+/// The bits of score 0.
+template <bool kMinima>
+inline constexpr uint32_t kZero = kMinima ? kScoreOffsetBits + 255U : kScoreOffsetBits;
+
+/// A warp's scan for a chunk. It keeps the bests of its buckets in registers until the steps before have used those in
+/// shared memory.
 template <int32_t kBits, class AllSlots>
 class TileScan {
  public:
-  HASHEVICT_DEVICE TileScan(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
-                            const Bests& bests)
-      : prompt_{prompt}, all_{all}, chunk_{chunk}, wide_{wide}, bests_{bests} {}
+  HASHEVICT_DEVICE TileScan(const Prompt& prompt, const AllSlots& all, const Bests& bests, int32_t first)
+      : prompt_{prompt}, all_{all}, bests_{bests}, wide_{wide_chunk(prompt, first)} {}
 
-  /// Scans tile `tile` of the slots.
-  HASHEVICT_DEVICE void scan_slots(int32_t tile) {
-    ScannedRow rows[2];
-    Code<kBits> codes[2];
-    HASHEVICT_UNROLL
-    for (int32_t h = 0; h < 2; ++h) {
-      const int32_t slot = tile * kTileSlots + group_ + 8 * h;
-      codes[h] = {};
-      rows[h] = {0, 0, 0, kScoreOffsetBits + 255U, -1};
-      if (slot >= wide_.num_slots) continue;
-      const int32_t position = all_.position(slot);
-      codes[h] = all_.code(slot);
-      const int32_t first_step = wide_.first_step(prompt_.head, position);
-      if (first_step < kWideTokens) {
-        const uint32_t scale = 1U << wide_.keys.shift;
-        rows[h].first_step = first_step;
-        rows[h].scale = smallest_ ? 0U - scale : scale;  // of 255 - smallest
-        rows[h].tie = wide_.keys.tie(position, slot) - zero_ * rows[h].scale;
-      }
-      if (!smallest_) continue;
-      rows[h].smallest = kScoreOffsetBits + all_.accumulator(slot);
-      rows[h].place = slot;
-    }
-    uint32_t scores[2][kLaneSteps];
-    score<false>(codes, rows, 0, scores);
-    const bool masks = simt::any(simt::kFullMask, rows[0].first_step > 0 || rows[1].first_step > 0);
-    HASHEVICT_UNROLL
-    for (int32_t h = 0; h < 2; ++h) {
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < kLaneSteps; ++i) {
-        uint32_t key = scores[h][i] * rows[h].scale + rows[h].tie;
-        if (masks && own_step(i) < rows[h].first_step) key = 0;
-        const uint32_t lower = key < firsts_[i] ? key : firsts_[i];
-        firsts_[i] = key < firsts_[i] ? firsts_[i] : key;
-        seconds_[i] = lower < seconds_[i] ? seconds_[i] : lower;
-      }
-    }
-  }
-
-  /// Scans tile `tile` of the chunk's own tokens, as if they were in slots.
-  HASHEVICT_DEVICE void scan_tokens(int32_t tile) {
-    const int32_t first = tile * kTileSlots + group_;
-    ScannedRow rows[2];
-    Code<kBits> codes[2];
-    HASHEVICT_UNROLL
-    for (int32_t h = 0; h < 2; ++h) {
-      const int32_t token = first + 8 * h;
-      codes[h] = {};
-      rows[h] = {0, 0, 0, kScoreOffsetBits + 255U, -1};
-      if (token >= wide_.count) continue;
-      codes[h] = staged_code<kBits>(chunk_, token, 0);
-      if (smallest_) rows[h].place = prompt_.head.capacity + token;
-    }
-    uint32_t scores[2][kLaneSteps];
-    score<true>(codes, rows, first, scores);
-    HASHEVICT_UNROLL
-    for (int32_t h = 0; h < 2; ++h) {
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < kLaneSteps; ++i) {
-        const uint32_t bits = scores[h][i];
-        bests_.own.store(own_step(i) * kWideTokens + first + 8 * h, smallest_ ? zero_ - bits : bits - zero_);
-      }
+  /// Scans the warp's tiles of slots and of tokens.
+  HASHEVICT_DEVICE void scan(const Chunk& chunk) {
+    if (keeps_minima(prompt_.layer())) {
+      scan_tiles<true>(chunk);
+    } else {
+      scan_tiles<false>(chunk);
     }
   }
 
@@ -277,24 +118,147 @@ class TileScan {
   HASHEVICT_DEVICE void store() const {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kLaneSteps; ++i) {
-      const int32_t place = own_step(i) * kBuckets + simt::warp() * 8 + group_;
-      const uint32_t first = firsts_[i];
-      const uint32_t second = seconds_[i];
-      bests_.firsts.store(place, first);
-      bests_.seconds.store(place, second);
+      const uint32_t pair[2] = {firsts_[i], seconds_[i]};
+      bests_.lists.store_many(own_step(i) * kListWords + 2 * ((simt::warp() - 1) * 8 + group_), pair);
     }
   }
 
  private:
+  /// Operands of mma() that stay in registers from tile to tile. Loads by all warps would take longer than arithmetic.
+  static constexpr int32_t kHeldWeights = kStepTiles * (kProducts<kBits> < 4 ? kProducts<kBits> : 4);
+
+  HASHEVICT_DEVICE void load_weights(int32_t i, uint32_t (&weights)[2]) const {
+    bests_.weights.load_many((i * simt::kWarpSize + simt::lane()) * 2, weights);
+  }
   /// The i-th of the lane's steps.
   [[nodiscard]] HASHEVICT_DEVICE int32_t own_step(int32_t i) const { return quad_ * kLaneSteps + i; }
+  /// Where the minima of a parity start.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t minima(int32_t parity) const {
+    return parity * minima_of(prompt_.head.capacity);
+  }
+  [[nodiscard]] HASHEVICT_DEVICE uint32_t minimum(int32_t i) const {
+    return kScoreOffsetBits + bests_.smallest.load(minima(1 - wide_.parity) + i);
+  }
 
-  /// The bits of two rows' scores in the lane's steps.
-  /// @param token of the first row, where rows are tokens; 8 behind it is the second one
-  template <bool kTokens>
-  HASHEVICT_DEVICE void score(const Code<kBits> (&codes)[2], const ScannedRow (&rows)[2], int32_t token,
+  /// The warps that share a scheduler with the steps take the tokens.
+  /// @tparam kMinima whether scores are those of smallest distances
+  template <bool kMinima>
+  HASHEVICT_DEVICE void scan_tiles(const Chunk& chunk) {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kHeldWeights; ++i) load_weights(i, weights_[i]);
+    HASHEVICT_NO_UNROLL
+    for (int32_t tile = simt::warp() - 1; tile * kTileSlots < wide_.num_slots; tile += kScanWarps) {
+      scan_slots<kMinima>(tile);
+    }
+    if (simt::warp() % 4 != 0) return;
+    HASHEVICT_NO_UNROLL
+    for (int32_t tile = simt::warp() / 4 - 1; tile < kPastTokens / kTileSlots; tile += kScanWarps / 4) {
+      scan_tokens<kMinima>(chunk, tile);
+    }
+  }
+
+  template <bool kMinima>
+  HASHEVICT_DEVICE void scan_slots(int32_t tile) {
+    constexpr uint32_t kScale = kMinima ? 0U - 1U : 1U;  // of 255 - smallest
+    const ShortKeys& keys = wide_.keys;
+    const uint32_t scale = kScale << keys.shift;
+    const uint32_t tie = 2 * keys.most() - kZero<kMinima> * scale;  // of a key whose owner is 0
+    const int32_t sinks = prompt_.head.num_sink_tokens;
+    const int32_t first_recent = wide_.position - prompt_.head.recent_window;  // of the chunk's first step
+    const auto evictable = static_cast<uint32_t>(first_recent > sinks ? first_recent - sinks : 0);
+    ScannedRow rows[2];
+    Code<kBits> codes[2];
+    uint32_t scales[2];  // 0 where there is no slot: with a power of two, the compiler would shift and add
+    uint32_t ties[2];
+    int32_t positions[2];
+    bool valid[2];
+    bool plain = true;  // whether all steps may evict both rows
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      const int32_t row = tile * kTileSlots + group_ + 8 * h;
+      valid[h] = row < wide_.num_slots;
+      const int32_t slot = valid[h] ? row : wide_.num_slots - 1;  // a load that is not needed is cheaper than a branch
+      scales[h] = valid[h] ? scale : 0;
+      positions[h] = all_.position(slot);
+      codes[h] = all_.code(slot);
+      ties[h] = tie - 2 * static_cast<uint32_t>(keys.oldest_first ? positions[h] : slot);
+      plain = plain && valid[h] && static_cast<uint32_t>(positions[h] - sinks) < evictable;
+      if constexpr (kMinima) rows[h] = {0, minimum(slot), valid[h] ? slot : -1};
+    }
+    uint32_t scores[2][kLaneSteps];
+    score<kMinima, false>(codes, rows, scores);
+    // Two copies of the whole, so that the compiler does not make the rare one's work predicated work of every tile.
+    if (simt::all(simt::kFullMask, plain)) {
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < kLaneSteps; ++i) {
+        insert(i, scores[0][i] * scales[0] + ties[0], scores[1][i] * scales[1] + ties[1]);
+      }
+    } else {
+      int32_t first_steps[2];
+      HASHEVICT_UNROLL
+      for (int32_t h = 0; h < 2; ++h) {
+        first_steps[h] = valid[h] ? wide_.first_step(prompt_.head, positions[h]) : kWideTokens;
+      }
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < kLaneSteps; ++i) {
+        insert(i, own_step(i) < first_steps[0] ? 0 : scores[0][i] * scales[0] + ties[0],
+               own_step(i) < first_steps[1] ? 0 : scores[1][i] * scales[1] + ties[1]);
+      }
+    }
+  }
+
+  /// Two keys join the bests of the lane's bucket in its i-th step.
+  HASHEVICT_DEVICE void insert(int32_t i, uint32_t a, uint32_t b) {
+    const uint32_t larger = a < b ? b : a;
+    const uint32_t smaller = a < b ? a : b;
+    const uint32_t beaten = larger < firsts_[i] ? larger : firsts_[i];
+    firsts_[i] = larger < firsts_[i] ? firsts_[i] : larger;
+    const uint32_t rest = smaller < beaten ? beaten : smaller;
+    seconds_[i] = rest < seconds_[i] ? seconds_[i] : rest;
+  }
+
+  /// Scores tokens as if they were in slots: those of the chunk before, then the chunk's own.
+  template <bool kMinima>
+  HASHEVICT_DEVICE void scan_tokens(const Chunk& chunk, int32_t tile) {
+    const int32_t first = tile * kTileSlots + group_;
+    const bool own = first >= kWideTokens;
+    const Chunk of_tile = chunk.of(own ? wide_.parity : 1 - wide_.parity);
+    const int32_t count = own ? wide_.count : wide_.before;
+    ScannedRow rows[2];
+    Code<kBits> codes[2];
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      const int32_t token = first % kWideTokens + 8 * h;
+      codes[h] = {};
+      rows[h] = {own ? token + 1 : 0, kScoreOffsetBits + 255U, -1};
+      if (token >= count) continue;
+      codes[h] = staged_code<kBits>(of_tile, token, 0);
+      if constexpr (kMinima) {
+        rows[h].place = prompt_.head.capacity + (own ? 0 : kWideTokens) + token;
+        if (!own) rows[h].smallest = minimum(prompt_.head.capacity + token);
+      }
+    }
+    uint32_t scores[2][kLaneSteps];
+    score<kMinima, true>(codes, rows, scores);
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < kLaneSteps; ++i) {
+        const uint32_t bits = scores[h][i];
+        const uint32_t number = kMinima ? kZero<kMinima> - bits : bits - kZero<kMinima>;
+        bests_.scores.store(wide_.score(own_step(i), first + 8 * h), static_cast<uint16_t>(number));
+      }
+    }
+  }
+
+  /// The bits of two rows' scores in the lane's steps. The sums start from the scores of a code without a bit: no
+  /// partial sum is below them by more than they are above kScoreOffset, so all are multiples of kUnit with 24 digits.
+  template <bool kMinima, bool kTokens>
+  HASHEVICT_DEVICE void score(const Code<kBits> (&codes)[2], const ScannedRow (&rows)[2],
                               uint32_t (&scores)[2][kLaneSteps]) const {
-    float sums[kStepTiles][4] = {};
+    float sums[kStepTiles][4];
+    HASHEVICT_UNROLL
+    for (int32_t n = 0; n < kStepTiles; ++n) bests_.bases.load_many(2 * own_step(2 * n), sums[n]);
     HASHEVICT_UNROLL
     for (int32_t s = 0; s < kProducts<kBits>; ++s) {
       const uint32_t upper = spread<kBits>(codes[0].words[s / 2]) >> quad_;
@@ -303,28 +267,33 @@ class TileScan {
       const uint32_t odd[4] = {factors<8>(upper), factors<8>(lower), factors<12>(upper), factors<12>(lower)};
       HASHEVICT_UNROLL
       for (int32_t n = 0; n < kStepTiles; ++n) {
+        const int32_t i = s * kStepTiles + n;
         uint32_t weights[2];
-        bests_.weights.load_many(((s * kStepTiles + n) * simt::kWarpSize + simt::lane()) * 2, weights);
+        if (i < kHeldWeights) {
+          weights[0] = weights_[i][0];
+          weights[1] = weights_[i][1];
+        } else {
+          load_weights(i, weights);
+        }
         simt::mma<false>(sums[n], s % 2 == 0 ? even : odd, weights);
       }
     }
-    float bases[kLaneSteps];
-    bests_.bases.load_many(own_step(0), bases);
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
       HASHEVICT_UNROLL
-      for (int32_t i = 0; i < kLaneSteps; ++i) {
-        scores[h][i] = simt::bits_of_float(simt::add(sums[i / 2][2 * h + i % 2], bases[i]));
-        if (kTokens && smallest_ && own_step(i) <= token + 8 * h) scores[h][i] = kScoreOffsetBits + 255U;
-      }
-      if (smallest_) keep_smallest(rows[h], scores[h]);
+      for (int32_t i = 0; i < kLaneSteps; ++i) scores[h][i] = simt::bits_of_float(sums[i / 2][2 * h + i % 2]);
+      if constexpr (kMinima) keep_smallest<kTokens>(rows[h], scores[h]);
     }
   }
 
   /// Replaces a row's distances by the smallest so far, over the steps of the four lanes of a quad in turn.
+  template <bool kTokens>
   HASHEVICT_DEVICE void keep_smallest(const ScannedRow& row, uint32_t (&scores)[kLaneSteps]) const {
     HASHEVICT_UNROLL
-    for (int32_t i = 1; i < kLaneSteps; ++i) scores[i] = scores[i] < scores[i - 1] ? scores[i] : scores[i - 1];
+    for (int32_t i = 0; i < kLaneSteps; ++i) {
+      if (kTokens && own_step(i) < row.born) scores[i] = kScoreOffsetBits + 255U;
+      if (i > 0) scores[i] = scores[i] < scores[i - 1] ? scores[i] : scores[i - 1];
+    }
     const uint32_t smallest = scores[kLaneSteps - 1];
     uint32_t before = row.smallest;
     HASHEVICT_UNROLL
@@ -335,43 +304,20 @@ class TileScan {
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kLaneSteps; ++i) scores[i] = scores[i] < before ? scores[i] : before;
     if (quad_ == 3 && row.place >= 0) {
-      bests_.smallest.store(row.place, static_cast<uint8_t>(scores[kLaneSteps - 1] - kScoreOffsetBits));
+      const uint32_t after = scores[kLaneSteps - 1] - kScoreOffsetBits;
+      bests_.smallest.store(minima(wide_.parity) + row.place, static_cast<uint8_t>(after));
     }
   }
 
   const Prompt& prompt_;
   const AllSlots& all_;
-  const Chunk& chunk_;
-  const WideChunk& wide_;
   const Bests& bests_;
+  const WideChunk wide_;
   int32_t group_ = simt::lane() / 4;  // row of a half tile
   int32_t quad_ = simt::lane() % 4;
-  bool smallest_ = prompt_.rule().scored == core::Scored::smallest_distance;
-  uint32_t zero_ = smallest_ ? kScoreOffsetBits + 255U : kScoreOffsetBits;  // the bits of score 0
+  uint32_t weights_[kHeldWeights][2];
   uint32_t firsts_[kLaneSteps] = {};
   uint32_t seconds_[kLaneSteps] = {};
 };
-
-/// All threads find the bests of a wide chunk whose probes are staged. A barrier comes before their use.
-template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void find_bests(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
-                                 const Bests& bests) {
-  weigh_probes<kBits>(prompt, chunk, wide, bests);
-  mark(Phase::weights);
-  TileScan<kBits, AllSlots> scan{prompt, all, chunk, wide, bests};
-  HASHEVICT_NO_UNROLL
-  for (int32_t tile = simt::warp(); tile * kTileSlots < wide.num_slots; tile += kChooseWarps) scan.scan_slots(tile);
-  if (simt::warp() < kWideTokens / kTileSlots) scan.scan_tokens(simt::warp());
-  scan.store();
-}
-
-HASHEVICT_DEVICE int32_t lowest_bit(uint32_t bits) {
-  return simt::popcount((bits & (0U - bits)) - 1U);
-}
-
-/// The n-th slot of a bucket.
-HASHEVICT_DEVICE int32_t slot_of_bucket(int32_t bucket, int32_t n) {
-  return (bucket / 8 + n / 2 * kChooseWarps) * kTileSlots + bucket % 8 + n % 2 * 8;
-}
 
 }  // namespace hashevict::kernels

@@ -146,15 +146,19 @@ HASHEVICT_DEVICE void record_death(const Prompt& prompt, int32_t slot, int32_t v
   simt::store(token < 0 ? deaths.of_slots + slot : deaths.of_tokens + token, static_cast<uint32_t>(index));
 }
 
-/// One thread gives a slot the code, the accumulator and the importance of a token of the chunk.
+/// One thread gives a slot the code, the initial accumulator and the importance of a token.
 template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void fill_slot(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, int32_t index,
-                                int32_t slot) {
-  all.set_code(slot, staged_code<kBits>(chunk, index, 0));
+HASHEVICT_DEVICE void fill_slot(const Prompt& prompt, const AllSlots& all, int32_t slot, const Code<kBits>& code,
+                                const core::Importance& importance) {
+  all.set_code(slot, code);
   if (prompt.rule().accumulator_bytes != 0) all.set_accumulator(slot, start_of(prompt.layer()));
-  if (prompt.rule().needs_importance) {
-    all.set_importance(slot, {chunk.importances.load(2 * index), chunk.importances.load(2 * index + 1)});
-  }
+  if (prompt.rule().needs_importance) all.set_importance(slot, importance);
+}
+
+/// The importance of a token of the chunk, for rules that need it.
+HASHEVICT_DEVICE core::Importance staged_importance(const Prompt& prompt, const Chunk& chunk, int32_t index) {
+  if (!prompt.rule().needs_importance) return {};
+  return {chunk.importances.load(2 * index), chunk.importances.load(2 * index + 1)};
 }
 
 /// Reports the slot that the rule chose for the token with this index in its row, and its victim.
@@ -170,7 +174,7 @@ template <int32_t kBits, class AllSlots>
 HASHEVICT_DEVICE void place_token(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, int32_t first,
                                   int32_t index, int32_t slot, int32_t victim) {
   all.set_position(slot, prompt.row.before + first + index);
-  fill_slot<kBits>(prompt, all, chunk, index, slot);
+  fill_slot<kBits>(prompt, all, slot, staged_code<kBits>(chunk, index, 0), staged_importance(prompt, chunk, index));
   if (prompt.row.plan == Plan::by_rule) report_step(prompt, first + index, slot, victim);
 }
 

@@ -21,7 +21,7 @@ HASHEVICT_HOST_DEVICE inline int32_t codes_of_token(core::Probe probe, int32_t g
 struct ChunkShape {
   int32_t tokens;
   int32_t codes_of_token;
-  int32_t words;        ///< words of all codes
+  int32_t words;        ///< words of all codes, of two chunks if they are wide
   int32_t floats;       ///< floats of the means of kChunkTokens tokens
   int32_t importances;  ///< floats of the importances
 };
@@ -35,7 +35,7 @@ HASHEVICT_HOST_DEVICE inline ChunkShape chunk_shape(const Layer& layer, bool wid
   const int32_t few = most < kChunkTokens ? most : kChunkTokens;
   const int32_t tokens = wide ? kWideTokens : few;
   const int32_t floats = probe == core::Probe::mean_key ? kChunkTokens * layer.shape.head_dim : 0;
-  return {tokens, codes, tokens * codes * kCodeWords<kBits>, floats,
+  return {tokens, codes, (wide ? 2 : 1) * tokens * codes * kCodeWords<kBits>, floats,
           layer.rule.facts.needs_importance ? 2 * tokens : 0};
 }
 
@@ -79,13 +79,19 @@ HASHEVICT_DEVICE uint32_t start_of(const Layer& layer) {
   });
 }
 
-/// A chunk of tokens in a block's shared memory.
+/// A chunk of tokens in a block's shared memory. A wide one lies beside another: the one before it or behind it.
 struct Chunk {
-  simt::SharedArray<uint32_t> codes;     ///< [tokens, codes_of_token, code words]
+  simt::SharedArray<uint32_t> codes;     ///< [tokens, codes_of_token, code words] of one or two chunks
   simt::SharedArray<float> means;        ///< [kChunkTokens, head_dim] centred; for probe mean_key only
   simt::SharedArray<float> importances;  ///< [tokens, 2] values and slopes, for rules that need them
   int32_t tokens;                        ///< tokens of a chunk, at most
   int32_t codes_of_token;
+  int32_t begin = 0;  ///< of its tokens in `codes`
+
+  /// The wide chunk of a parity.
+  [[nodiscard]] HASHEVICT_DEVICE Chunk of(int32_t parity) const {
+    return {codes, means, importances, tokens, codes_of_token, parity * tokens};
+  }
 };
 
 template <int32_t kBits>
@@ -121,7 +127,7 @@ HASHEVICT_DEVICE void stage_some_means(const Prompt& prompt, const Chunk& chunk,
     if (!prompt.rule().accumulates && prompt.row.before + first + begin + i < prompt.head.capacity) continue;
     const uint32_t bits =
         project_word<kBits>(chunk.means, i * layer.shape.head_dim, layer.shape.head_dim, prompt.head.projection, word);
-    const int32_t code = (begin + i) * chunk.codes_of_token + 1;
+    const int32_t code = (chunk.begin + begin + i) * chunk.codes_of_token + 1;
     if (simt::lane() == 0) chunk.codes.store(code * kCodeWords<kBits> + word, bits);
   }
 }
@@ -141,7 +147,7 @@ HASHEVICT_DEVICE void stage_means(const Prompt& prompt, const Chunk& chunk, int3
 template <int32_t kBits>
 HASHEVICT_DEVICE void stage_zeros(const Chunk& chunk, int32_t count) {
   for (int32_t i = simt::thread_index(); i < count; i += kChooseThreads) {
-    chunk.codes.store_many((i * chunk.codes_of_token + 1) * kCodeWords<kBits>, Code<kBits>{}.words);
+    chunk.codes.store_many(((chunk.begin + i) * chunk.codes_of_token + 1) * kCodeWords<kBits>, Code<kBits>{}.words);
   }
 }
 
@@ -164,7 +170,7 @@ HASHEVICT_DEVICE void stage_chunk(const Prompt& prompt, const Chunk& chunk, int3
     const int32_t n = i % given;
     const Code<kBits> code =
         n == 0 ? key_code<kBits>(prompt, first + index) : query_code<kBits>(prompt, first + index, n - 1);
-    chunk.codes.store_many((index * chunk.codes_of_token + n) * kCodeWords<kBits>, code.words);
+    chunk.codes.store_many(((chunk.begin + index) * chunk.codes_of_token + n) * kCodeWords<kBits>, code.words);
   }
   if (prompt.rule().probe == core::Probe::mean_key) stage_means<kBits>(prompt, chunk, first, count);
   if (prompt.rule().probe == core::Probe::zero) stage_zeros<kBits>(chunk, count);
@@ -176,7 +182,7 @@ HASHEVICT_DEVICE void stage_chunk(const Prompt& prompt, const Chunk& chunk, int3
 template <int32_t kBits>
 HASHEVICT_DEVICE Code<kBits> staged_code(const Chunk& chunk, int32_t index, int32_t n) {
   Code<kBits> code;
-  chunk.codes.load_many((index * chunk.codes_of_token + n) * kCodeWords<kBits>, code.words);
+  chunk.codes.load_many(((chunk.begin + index) * chunk.codes_of_token + n) * kCodeWords<kBits>, code.words);
   return code;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/detail/prefill_wide.cuh"
+#include "kernels/detail/prefill_place.cuh"
 
 /// The steps of a prompt in one head: where its slots lie, and how many steps are prepared together.
 namespace hashevict::kernels {

@@ -1,35 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/detail/clocks.cuh"
 #include "kernels/detail/prefill_bests.cuh"
-#include "kernels/detail/prefill_replay.cuh"
 
-/// The replay of wide chunks. One warp takes the steps one after the other: it looks up the bests of the buckets, and
-/// knows the chunk's own tokens, one a lane. It scans a bucket again only where both bests are gone.
+/// The steps of a wide chunk, one after the other. One warp takes them. It looks up the bests of the buckets, and knows
+/// the tokens of the chunk and of the one before it, one of each a lane. It scans a bucket again only where both bests
+/// are gone and what bounds the others is the largest key.
+///
+/// The lists are those of the scan, without the victims of the chunk before (prefill_place.cuh). So they stand for the
+/// stale slots before the first step, as the warp strikes a victim from the lists of all later steps. A bound stays one
+/// however many slots of its bucket go. Another scan of a bucket sees the slots as they are after the chunk before, at
+/// the same time as the scan for the next chunk: nobody writes slots then. So it skips the tokens of the chunk before,
+/// which are newer than stale slots, and the victims that the warp remembers.
 namespace hashevict::kernels {
-
-/// A token of the chunk in the lane of its number.
-struct OwnToken {
-  int32_t slot = -1;  ///< -1: not placed yet, or replaced
-};
-
-/// The key of the lane's token in a step; 0 if the step cannot evict it.
-HASHEVICT_DEVICE uint32_t own_key(const Prompt& prompt, const WideChunk& wide, const Bests& bests, int32_t step,
-                                  const OwnToken& own) {
-  const int32_t token = simt::lane();
-  const int32_t position = wide.position + token;
-  if (own.slot < 0 || position < prompt.head.num_sink_tokens || token + prompt.head.recent_window >= step) return 0;
-  return (bests.own.load(step * kWideTokens + token) << wide.keys.shift) + wide.keys.tie(position, own.slot);
-}
 
 /// The score of a slot in a step, measured anew.
 template <int32_t kBits, class AllSlots>
 HASHEVICT_DEVICE uint32_t score_again(const Prompt& prompt, const AllSlots& all, const Chunk& chunk,
                                       const WideChunk& wide, int32_t step, int32_t slot) {
   const Code<kBits> code = all.code(slot);
-  if (prompt.rule().scored == core::Scored::smallest_distance) {
-    uint32_t smallest = all.accumulator(slot);
+  if (keeps_minima(prompt.layer())) {
+    uint32_t smallest = all.accumulator(slot);  // before the chunk: see keep_minima()
     for (int32_t i = 0; i <= step; ++i) {
       const uint32_t distance = hamming_distance(code, staged_code<kBits>(chunk, i, wide.first_probe));
       if (distance < smallest) smallest = distance;
@@ -44,165 +35,206 @@ HASHEVICT_DEVICE uint32_t score_again(const Prompt& prompt, const AllSlots& all,
   return equal ? static_cast<uint32_t>(prompt.layer().rule.hash_bits) - distance : distance;
 }
 
-/// The largest key among those slots of a bucket that the chunk has not replaced. The warp calls it; all lanes get it.
+/// Removes a victim from the two bests of its bucket. What then stands second bounds all slots for which neither stood.
+/// @return whether it was there
+HASHEVICT_DEVICE bool strike(const ShortKeys& keys, uint32_t victim, uint32_t (&bests)[2]) {
+  const bool is_first = keys.same_owner(bests[0], victim);
+  if (!is_first && !keys.same_owner(bests[1], victim)) return false;
+  if (is_first) bests[0] = bests[1];
+  bests[1] = bests[1] == 0 ? 0 : bests[1] | kBound;
+  return true;
+}
+
+/// The warp's steps of a chunk. What the next winner depends on comes first; the rest of a step, which looks for the
+/// winner's lane and strikes it from the lists of later steps, stands around the reduction that finds the next winner.
+/// So the lists of a step are loaded two steps earlier, and lack the winner in between only once they are used.
 template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE uint32_t scan_bucket(const Prompt& prompt, const AllSlots& all, const Chunk& chunk,
-                                      const WideChunk& wide, int32_t step, int32_t bucket) {
-  uint32_t best = 0;
-  for (int32_t n = simt::lane(); slot_of_bucket(bucket, n) < wide.num_slots; n += simt::kWarpSize) {
-    const int32_t slot = slot_of_bucket(bucket, n);
-    const int32_t position = all.position(slot);
-    if (position >= wide.position || wide.first_step(prompt.head, position) > step) continue;
-    const uint32_t key =
-        (score_again<kBits>(prompt, all, chunk, wide, step, slot) << wide.keys.shift) + wide.keys.tie(position, slot);
-    if (key > best) best = key;
+class WideSteps {
+ public:
+  /// @param chunk the codes of the steps' tokens
+  HASHEVICT_DEVICE WideSteps(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const Bests& bests,
+                             int32_t first)
+      : prompt_{prompt}, all_{all}, chunk_{chunk}, bests_{bests}, wide_{wide_chunk(prompt, first)} {
+    if (wide_.before != 0) ties_[0] = bests_.ties.load(lane_);
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) first_steps_[h] = wide_.first_step(prompt.head, position_of(h, lane_));
   }
-  return simt::warp_max(best);
-}
 
-/// The slot of a key in its bucket; -1 if no slot has the position, as in a forged state. The warp calls it.
-template <class AllSlots>
-HASHEVICT_DEVICE int32_t find_slot_of_key(const AllSlots& all, const WideChunk& wide, int32_t bucket, uint32_t key) {
-  const int32_t owner = wide.keys.owner(key);
-  if (!wide.keys.oldest_first) return owner;
-  for (int32_t n = 0; slot_of_bucket(bucket, n) < wide.num_slots; n += simt::kWarpSize) {
-    const int32_t slot = slot_of_bucket(bucket, n + simt::lane());
-    const uint32_t found = simt::ballot(simt::kFullMask, slot < wide.num_slots && all.position(slot) == owner);
-    if (found != 0) return slot_of_bucket(bucket, n + lowest_bit(found));
+  HASHEVICT_DEVICE void take() {
+    const int32_t free = prompt_.head.capacity - wide_.position;
+    const int32_t room = free < wide_.count ? (free > 0 ? free : 0) : wide_.count;  // steps that find a free slot
+    const bool appends = lane_ < room;
+    const int32_t position = wide_.position + lane_;
+    if (appends) ties_[1] = wide_.keys.tie(position, position);
+    if (room < wide_.count) take_full(room);
+    bests_.ties.store(lane_, ties_[1]);
+    bests_.keys.store(lane_, key_);
+    bests_.buckets.store(lane_, bucket_of_victim());
+    bests_.roots.store(lane_, root_);
+    bests_.victims.store(lane_, victim_);
+    bests_.slots.store(wide_.parity * kWideTokens + lane_, appends ? position : -1);
   }
-  return -1;
-}
 
-/// Removes a victim from the bests of its bucket in all later steps, a lane each.
-HASHEVICT_DEVICE void strike(const WideChunk& wide, const Bests& bests, int32_t step, int32_t bucket, uint32_t victim) {
-  if (simt::lane() <= step) return;
-  const int32_t place = simt::lane() * kBuckets + bucket;
-  const uint32_t second = bests.seconds.load(place);
-  const uint32_t rest = second == 0 ? 0 : second | kBound;  // bounds what neither of the two stands for
-  if (wide.keys.same_owner(bests.firsts.load(place), victim)) {
-    bests.firsts.store(place, second);
-    bests.seconds.store(place, rest);
-  } else if (wide.keys.same_owner(second, victim)) {
-    bests.seconds.store(place, rest);
+ private:
+  static constexpr int32_t kLaneBuckets = 4;
+
+  /// The position of the token of a lane: 0: of the chunk before, 1: of this one.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t position_of(int32_t h, int32_t lane) const {
+    return wide_.position + (h - 1) * kWideTokens + lane;
   }
-}
 
-/// The choice of a step.
-struct Choice {
-  int32_t slot;    ///< -1: none can be evicted
-  int32_t victim;  ///< its position
-};
+  /// The bucket where the next scan finds the victim of the lane's step: not if it is a token of this chunk.
+  [[nodiscard]] HASHEVICT_DEVICE int32_t bucket_of_victim() const {
+    if (victim_ < wide_.stale_end() || victim_ >= wide_.position) return bucket_;
+    const int32_t slot = bests_.slots.load((1 - wide_.parity) * kWideTokens + root_);
+    return slot < 0 ? -1 : kBuckets + bucket_of_slot(slot);
+  }
 
-/// The choice of a step that evicts. The warp calls it. Ends without ordering memory.
-template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE Choice choose_victim(const Prompt& prompt, const AllSlots& all, const Chunk& chunk,
-                                      const WideChunk& wide, const Bests& bests, int32_t step, OwnToken& own) {
-  constexpr int32_t kOfLane = kBuckets / simt::kWarpSize;
-  const uint32_t own_best = own_key(prompt, wide, bests, step, own);
-  uint32_t firsts[kOfLane];
-  bests.firsts.load_many(step * kBuckets + simt::lane() * kOfLane, firsts);
-  while (true) {
-    int32_t index = 0;
+  /// Takes the steps from `begin` on, which evict.
+  HASHEVICT_DEVICE void take_full(int32_t begin) {
+    load_lists(begin);
+    compete(begin, 0);
+    if (begin + 1 < kWideTokens) load_lists(begin + 1);
+    uint32_t winner = largest();
+    HASHEVICT_NO_UNROLL
+    for (int32_t step = begin; step < wide_.count; ++step) {
+      while ((winner & kBound) != 0) winner = scan_again(step, winner);
+      const uint32_t found = find(winner);
+      replace(step, winner);
+      compete(step + 1, winner);
+      const int32_t lane = lowest_bit(found);
+      const int32_t holder = simt::shuffle(simt::kFullMask, holder_, lane);
+      const uint32_t next = largest();
+      const int32_t bucket = holder < kLaneBuckets ? lane * kLaneBuckets + holder : -1;
+      uint32_t pair[2] = {};
+      const int32_t place = lane_ * kListWords + 2 * bucket;
+      const bool strikes = bucket >= 0 && lane_ > step + 1;
+      if (strikes) bests_.lists.load_many(place, pair);
+      if (lane_ == step && winner != 0) note(winner, bucket, lane, holder);
+      if (strikes && strike(wide_.keys, winner, pair)) bests_.lists.store_many(place, pair);
+      simt::warp_sync(simt::kFullMask);
+      if (step + 2 < kWideTokens) load_lists(step + 2);
+      winner = next;
+    }
+  }
+
+  /// Loads the lane's lists and scores of a step.
+  HASHEVICT_DEVICE void load_lists(int32_t step) {
+    if (lane_ * kLaneBuckets < kBuckets) {
+      bests_.lists.load_many(step * kListWords + 2 * kLaneBuckets * lane_, lists_);
+    }
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) scores_[h] = bests_.scores.load(wide_.score(step, h * kWideTokens + lane_));
+  }
+
+  /// The lane's candidates of a step whose lists are loaded, and not yet without the winner of the step before.
+  HASHEVICT_DEVICE void compete(int32_t step, uint32_t before) {
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kLaneBuckets; ++i) {
+      const bool gone = wide_.keys.same_owner(lists_[2 * i], before);  // also of a token's slot: two bounds, alike
+      firsts_[i] = gone ? lists_[2 * i + 1] : lists_[2 * i];
+    }
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      const bool stands = ties_[h] != 0 && first_steps_[h] <= step;
+      tokens_[h] = stands ? (scores_[h] << wide_.keys.shift) + ties_[h] : 0;
+    }
+  }
+
+  /// The largest of all candidates.
+  [[nodiscard]] HASHEVICT_DEVICE uint32_t largest() const {
+    uint32_t best = tokens_[0] < tokens_[1] ? tokens_[1] : tokens_[0];
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kLaneBuckets; ++i) best = firsts_[i] > best ? firsts_[i] : best;
+    return simt::warp_max(best);
+  }
+
+  /// Finds who holds the winner: one of the lane's buckets, or from kLaneBuckets on a token: that of the chunk before,
+  /// or its own, of which the root counts. @return the lanes that hold it: one, or all where nobody can be evicted
+  HASHEVICT_DEVICE uint32_t find(uint32_t winner) {
+    holder_ = -1;
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kLaneBuckets; ++i) holder_ = firsts_[i] == winner ? i : holder_;
+    holder_ = tokens_[0] == winner ? kLaneBuckets : holder_;
+    holder_ = tokens_[1] == winner ? kLaneBuckets + 1 + root_ : holder_;
+    return simt::ballot(simt::kFullMask, holder_ >= 0);
+  }
+
+  /// The token of a step takes the place of the winner, so that it may be evicted itself.
+  HASHEVICT_DEVICE void replace(int32_t step, uint32_t winner) {
+    if (winner == 0) return;
+    HASHEVICT_UNROLL
+    for (int32_t h = 0; h < 2; ++h) {
+      if (tokens_[h] == winner) ties_[h] = 0;
+    }
+    const ShortKeys& keys = wide_.keys;
+    if (lane_ == step) ties_[1] = keys.oldest_first ? keys.tie(position_of(1, step), 0) : keys.tie_of(winner);
+  }
+
+  /// Notes the victim of the lane's step.
+  HASHEVICT_DEVICE void note(uint32_t winner, int32_t bucket, int32_t lane, int32_t holder) {
+    key_ = winner;
+    bucket_ = bucket;
+    if (bucket >= 0) return;
+    const bool own = holder > kLaneBuckets;
+    root_ = own ? holder - kLaneBuckets - 1 : lane;
+    victim_ = position_of(own ? 1 : 0, lane);
+  }
+
+  /// Scans the bucket again whose bound has won a step. @return the winner, now that the bucket's best is known
+  HASHEVICT_DEVICE uint32_t scan_again(int32_t step, uint32_t bound) {
+    const int32_t lane = lowest_bit(find(bound));
+    const int32_t holder = simt::shuffle(simt::kFullMask, holder_, lane);
+    const uint32_t best = scan_bucket(step, lane * kLaneBuckets + holder);
+    HASHEVICT_UNROLL
+    for (int32_t i = 0; i < kLaneBuckets; ++i) {
+      if (lane_ == lane && i == holder) firsts_[i] = best;
+    }
+    return largest();
+  }
+
+  /// The largest key of the stale slots of a bucket that are left.
+  [[nodiscard]] HASHEVICT_DEVICE uint32_t scan_bucket(int32_t step, int32_t bucket) const {
+    const uint32_t victims = simt::ballot(simt::kFullMask, bucket_ == bucket);
     uint32_t best = 0;
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kOfLane; ++i) {
-      if (firsts[i] > best) index = i;
-      best = firsts[i] > best ? firsts[i] : best;
+    for (int32_t n = 0; slot_of_bucket(bucket, n) < wide_.num_slots; n += simt::kWarpSize) {
+      const int32_t slot = slot_of_bucket(bucket, n + lane_);
+      const int32_t position = slot < wide_.num_slots ? all_.position(slot) : -1;
+      const uint32_t tie = wide_.keys.tie(position, slot);
+      bool stands = position >= 0 && position < wide_.stale_end() && wide_.first_step(prompt_.head, position) <= step;
+      for (uint32_t left = victims; left != 0; left &= left - 1) {
+        const uint32_t victim = simt::shuffle(simt::kFullMask, key_, lowest_bit(left));
+        if (wide_.keys.same_owner(tie, victim)) stands = false;
+      }
+      if (!stands) continue;
+      const uint32_t score = score_again<kBits>(prompt_, all_, chunk_, wide_, step, slot);
+      const uint32_t key = (score << wide_.keys.shift) + tie;
+      if (key > best) best = key;
     }
-    const uint32_t winner = simt::warp_max(best > own_best ? best : own_best);
-    if (winner == 0) return {-1, -1};
-    const uint32_t of_own = simt::ballot(simt::kFullMask, own_best == winner);
-    if (of_own != 0) {
-      const int32_t token = lowest_bit(of_own);
-      const int32_t slot = simt::shuffle(simt::kFullMask, own.slot, token);
-      if (simt::lane() == token) own.slot = -1;
-      return {slot, wide.position + token};
-    }
-    const int32_t lane = lowest_bit(simt::ballot(simt::kFullMask, best == winner));
-    const int32_t bucket = lane * kOfLane + simt::shuffle(simt::kFullMask, index, lane);
-    if ((winner & kBound) == 0) {
-      const int32_t slot = find_slot_of_key(all, wide, bucket, winner);
-      strike(wide, bests, step, bucket, winner);
-      return {slot, slot < 0 ? -1 : all.position(slot)};
-    }
-    const uint32_t again = scan_bucket<kBits>(prompt, all, chunk, wide, step, bucket);
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < kOfLane; ++i) {
-      if (lane * kOfLane + i == bucket && simt::lane() == lane) firsts[i] = again;
-    }
+    return simt::warp_max(best);
   }
-}
 
-/// One warp chooses the slots of the chunk's tokens and sets their positions, by which it knows what it has replaced.
-template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void choose_slots(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
-                                   const Bests& bests) {
-  OwnToken own;
-  HASHEVICT_NO_UNROLL
-  for (int32_t step = 0; step < wide.count; ++step) {
-    const int32_t position = wide.position + step;
-    Choice choice{position, -1};
-    if (position >= prompt.head.capacity) {
-      choice = choose_victim<kBits>(prompt, all, chunk, wide, bests, step, own);
-    }
-    simt::warp_sync(simt::kFullMask);
-    if (simt::lane() == step) {
-      own.slot = choice.slot;
-      if (choice.slot >= 0) all.set_position(choice.slot, position);
-      bests.slots.store(step, choice.slot);
-      bests.victims.store(step, choice.victim);
-    }
-    simt::warp_sync(simt::kFullMask);
-  }
-}
-
-/// All threads fill the slots whose positions are set, and report the chunk's steps.
-template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void place_chunk(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const WideChunk& wide,
-                                  const Bests& bests) {
-  const bool smallest = prompt.rule().scored == core::Scored::smallest_distance;
-  for (int32_t slot = simt::thread_index(); smallest && slot < wide.num_slots; slot += kChooseThreads) {
-    if (all.position(slot) < wide.position) all.set_accumulator(slot, bests.smallest.load(slot));
-  }
-  const int32_t token = simt::thread_index();
-  if (token >= wide.count) return;
-  const int32_t slot = bests.slots.load(token);
-  if (slot < 0) return;
-  report_step(prompt, wide.first + token, slot, bests.victims.load(token));
-  if (all.position(slot) != wide.position + token) return;  // a later token of the chunk has replaced it
-  fill_slot<kBits>(prompt, all, chunk, token, slot);
-  if (smallest) all.set_accumulator(slot, bests.smallest.load(prompt.head.capacity + token));
-}
-
-template <int32_t kBits, class AllSlots>
-HASHEVICT_DEVICE void replay_wide(const Prompt& prompt, const AllSlots& all, const Chunk& chunk, const Bests& bests) {
-  const int32_t first_probe = prompt.rule().probe == core::Probe::new_key ? 0 : 1;
-  const int32_t end_probe = first_probe + num_probes(prompt.layer());
-  HASHEVICT_NO_UNROLL
-  for (int32_t first = 0; first < prompt.row.num_tokens; first += kWideTokens) {
-    const int32_t left = prompt.row.num_tokens - first;
-    const int32_t position = prompt.row.before + first;
-    const WideChunk wide{first,
-                         position,
-                         left < kWideTokens ? left : kWideTokens,
-                         prompt.head.length(position),
-                         first_probe,
-                         end_probe,
-                         short_keys(prompt.layer())};
-    stage_chunk<kBits>(prompt, chunk, first, wide.count);
-    mark(Phase::stage);
-    if (prompt.rule().accumulates || position + wide.count > prompt.head.capacity) {
-      find_bests<kBits>(prompt, all, chunk, wide, bests);
-    }
-    simt::block_sync();
-    mark(Phase::bests);
-    if (simt::warp() == 0) choose_slots<kBits>(prompt, all, chunk, wide, bests);
-    simt::block_sync();
-    mark(Phase::steps);
-    place_chunk<kBits>(prompt, all, chunk, wide, bests);
-    simt::block_sync();
-    mark(Phase::place);
-  }
-}
+  const Prompt& prompt_;
+  const AllSlots& all_;
+  const Chunk& chunk_;
+  const Bests& bests_;
+  const WideChunk wide_;
+  const int32_t lane_ = simt::lane();
+  // Of the lane's two tokens: what their keys end with, 0 if they are not in a slot; the first step that may evict
+  // them.
+  uint32_t ties_[2] = {};
+  int32_t first_steps_[2];
+  // What has become of the step of the lane's number.
+  uint32_t key_ = 0;
+  int32_t bucket_ = -1;  // of a stale slot
+  int32_t root_ = kWideTokens + lane_;
+  int32_t victim_ = -1;  // a token's position
+  // Of a step: the lane's lists and its tokens' scores, then its candidates.
+  uint32_t lists_[2 * kLaneBuckets] = {};
+  uint32_t scores_[2] = {};
+  uint32_t firsts_[kLaneBuckets] = {};
+  uint32_t tokens_[2] = {};
+  int32_t holder_ = -1;
+};
 
 }  // namespace hashevict::kernels

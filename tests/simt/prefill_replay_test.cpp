@@ -92,6 +92,30 @@ TEST(DeviceReplay, ManySlotsInABucketGiveTheOraclesState) {
   }
 }
 
+/// Heads whose slots stay in global memory, with more recent slots than a chunk has tokens.
+TEST(DeviceReplay, SlotsBeyondSharedMemoryGiveTheOraclesState) {
+  for (const Policy policy : {Policy::hash, Policy::superseded}) {
+    SCOPED_TRACE(testing::Message() << "policy " << static_cast<int>(policy));
+    Config config = small_config();
+    config.shape.num_qo_heads = 2;
+    config.shape.num_kv_heads = 1;
+    config.shape.head_dim = 8;
+    config.shape.capacity = 2700;
+    config.rule.policy = policy;
+    config.rule.hash_bits = 128;
+    config.rule.recent_window = 70;
+    config.rule.tie = policy == Policy::hash ? Tie::oldest : Tie::lowest_slot;
+    config.execution.max_batch_tokens = 4096;
+    Twins twins{Backend::cuda, config};
+    Inputs inputs{11};
+    Options fill;
+    fill.mode = PrefillMode::recent;
+    twins.run(Operation::prefill, {{0, inputs.draw(config, 2680)}}, fill);
+    twins.run(Operation::prefill, {{0, inputs.draw(config, 140)}});
+    twins.expect_same_state();
+  }
+}
+
 /// The most probes whose scores are computed together, and more.
 TEST(DeviceReplay, AnyNumberOfQueriesGivesTheOraclesState) {
   Config config = small_config();
