@@ -26,15 +26,17 @@ struct SplitInput {
   Softmax softmax;
 };
 
-/// Where a piece of a part lies: in a row of the warp's turn, from a byte of the row on.
+/// Where a piece of a part lies.
 struct PiecePlace {
-  int32_t slot;
-  int32_t element;
-  int32_t byte;
+  int32_t slot;     ///< of the warp's turn
+  int32_t element;  ///< of the row; behind its end there is nothing
+  int32_t byte;     ///< of the row
 };
 
-/// A thread's pieces of the parts of a turn. A warp takes runs of kRun neighbouring slots, side by side with the other
-/// warps, kWarpSlots of them in a turn.
+/// A thread's pieces of the parts of a turn: kKeyParts of its keys, then as many of its values. A warp takes runs of
+/// kRun neighbouring slots, side by side with the other warps, kWarpSlots slots in a turn. A block has kBytes of
+/// entries: so many that the blocks that registers are meant for also find room in the shared memory of an A100, but
+/// for rows above 128 elements without tensor cores.
 template <class Shape>
 struct TurnParts {
   static constexpr int32_t kRun = simt::kWarpSize / Shape::kLanes;
@@ -42,7 +44,7 @@ struct TurnParts {
   static constexpr int32_t kPieces = Shape::kTurn * Piece<Shape::kDtype>::kParts;
   static constexpr int32_t kKeyParts = 1;
   static constexpr int32_t kParts = 2;
-  static constexpr int32_t kBytes = Shape::kBlocks == 3 ? 24 * 1024 : 32 * 1024;  ///< of a block's entries
+  static constexpr int32_t kBytes = Shape::kBlocks == 3 ? 24 * 1024 : 32 * 1024;
 
   static HASHEVICT_DEVICE PiecePlace place(int32_t /*part*/, int32_t piece) {
     constexpr int32_t kEach = Piece<Shape::kDtype>::kParts;
