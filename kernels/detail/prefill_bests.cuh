@@ -124,8 +124,9 @@ class TileScan {
   }
 
  private:
-  /// Operands of mma() that stay in registers from tile to tile. Loads by all warps would take longer than arithmetic.
-  static constexpr int32_t kHeldWeights = kStepTiles * (kProducts<kBits> < 4 ? kProducts<kBits> : 4);
+  /// Operands of mma() that stay in registers from tile to tile: as many as fit. Loads by all warps would take longer
+  /// than arithmetic.
+  static constexpr int32_t kHeldWeights = kStepTiles * (kProducts<kBits> <= 4 ? kProducts<kBits> : 3);
 
   HASHEVICT_DEVICE void load_weights(int32_t i, uint32_t (&weights)[2]) const {
     bests_.weights.load_many((i * simt::kWarpSize + simt::lane()) * 2, weights);

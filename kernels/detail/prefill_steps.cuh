@@ -91,8 +91,8 @@ HASHEVICT_DEVICE void replay_many(const Prompt& prompt) {
     copy_slots_of_thread(before, shared, head.length(prompt.row.before), prompt.rule());
     replay_wide<kBits>(prompt, shared, chunk, bests);
     // Looked up again, so that no register holds its pointers during the replay.
-    const GlobalSlots<kBits> after{head_of(layer, prompt.row.sequence, head.kv_head), accumulator_bytes};
-    copy_slots_of_thread(shared, after, length_after(prompt.row), prompt.rule());
+    const GlobalSlots<kBits> after{head_of(layer, head.sequence, head.kv_head), accumulator_bytes};
+    copy_slots_of_thread(shared, after, head.length(prompt.row.total()), prompt.rule());
   } else {
     replay_wide<kBits>(prompt, GlobalSlots<kBits>{head, accumulator_bytes}, chunk, bests);
   }

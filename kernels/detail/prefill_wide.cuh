@@ -36,13 +36,13 @@ HASHEVICT_DEVICE uint32_t score_again(const Prompt& prompt, const AllSlots& all,
 }
 
 /// Removes a victim from the two bests of its bucket. What then stands second bounds all slots for which neither stood.
-/// @return whether it was there
+/// @return whether it was there; if not, the bests are not to be stored
 HASHEVICT_DEVICE bool strike(const ShortKeys& keys, uint32_t victim, uint32_t (&bests)[2]) {
   const bool is_first = keys.same_owner(bests[0], victim);
-  if (!is_first && !keys.same_owner(bests[1], victim)) return false;
+  const bool is_second = keys.same_owner(bests[1], victim);
   if (is_first) bests[0] = bests[1];
   bests[1] = bests[1] == 0 ? 0 : bests[1] | kBound;
-  return true;
+  return is_first || is_second;
 }
 
 /// The warp's steps of a chunk. What the next winner depends on comes first; the rest of a step, which looks for the
@@ -99,12 +99,13 @@ class WideSteps {
     HASHEVICT_NO_UNROLL
     for (int32_t step = begin; step < wide_.count; ++step) {
       while ((winner & kBound) != 0) winner = scan_again(step, winner);
-      const uint32_t found = find(winner);
+      match(winner);
       replace(step, winner);
       compete(step + 1, winner);
+      const uint32_t found = simt::ballot(simt::kFullMask, holder_ >= 0);
+      const uint32_t next = largest();
       const int32_t lane = lowest_bit(found);
       const int32_t holder = simt::shuffle(simt::kFullMask, holder_, lane);
-      const uint32_t next = largest();
       const int32_t bucket = holder < kLaneBuckets ? lane * kLaneBuckets + holder : -1;
       uint32_t pair[2] = {};
       const int32_t place = lane_ * kListWords + 2 * bucket;
@@ -149,26 +150,25 @@ class WideSteps {
     return simt::warp_max(best);
   }
 
-  /// Finds who holds the winner: one of the lane's buckets, or from kLaneBuckets on a token: that of the chunk before,
-  /// or its own, of which the root counts. @return the lanes that hold it: one, or all where nobody can be evicted
-  HASHEVICT_DEVICE uint32_t find(uint32_t winner) {
+  /// Notes what the lane holds of the winner: one of its buckets, or from kLaneBuckets on a token: that of the chunk
+  /// before, or its own, of which the root counts. One lane holds it, or all where nobody can be evicted.
+  HASHEVICT_DEVICE void match(uint32_t winner) {
     holder_ = -1;
     HASHEVICT_UNROLL
     for (int32_t i = 0; i < kLaneBuckets; ++i) holder_ = firsts_[i] == winner ? i : holder_;
     holder_ = tokens_[0] == winner ? kLaneBuckets : holder_;
     holder_ = tokens_[1] == winner ? kLaneBuckets + 1 + root_ : holder_;
-    return simt::ballot(simt::kFullMask, holder_ >= 0);
   }
 
   /// The token of a step takes the place of the winner, so that it may be evicted itself.
   HASHEVICT_DEVICE void replace(int32_t step, uint32_t winner) {
-    if (winner == 0) return;
     HASHEVICT_UNROLL
     for (int32_t h = 0; h < 2; ++h) {
-      if (tokens_[h] == winner) ties_[h] = 0;
+      if (winner != 0 && tokens_[h] == winner) ties_[h] = 0;
     }
     const ShortKeys& keys = wide_.keys;
-    if (lane_ == step) ties_[1] = keys.oldest_first ? keys.tie(position_of(1, step), 0) : keys.tie_of(winner);
+    if (winner != 0 && lane_ == step)
+      ties_[1] = keys.oldest_first ? keys.tie(position_of(1, step), 0) : keys.tie_of(winner);
   }
 
   /// Notes the victim of the lane's step.
@@ -183,7 +183,8 @@ class WideSteps {
 
   /// Scans the bucket again whose bound has won a step. @return the winner, now that the bucket's best is known
   HASHEVICT_DEVICE uint32_t scan_again(int32_t step, uint32_t bound) {
-    const int32_t lane = lowest_bit(find(bound));
+    match(bound);
+    const int32_t lane = lowest_bit(simt::ballot(simt::kFullMask, holder_ >= 0));
     const int32_t holder = simt::shuffle(simt::kFullMask, holder_, lane);
     const uint32_t best = scan_bucket(step, lane * kLaneBuckets + holder);
     HASHEVICT_UNROLL
