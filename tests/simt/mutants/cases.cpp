@@ -106,20 +106,6 @@ void run_on_both_devices(const Case& run) {
   }
 }
 
-void decode_with_importances() {
-  for (const ImportanceSource source : {ImportanceSource::given, ImportanceSource::key}) {
-    Config config = small_config();
-    config.rule.policy = Policy::importance;
-    config.rule.importance_source = source;
-    config.rule.importance_slopes = 1;
-    take_tokens(config, Operation::decode, Flavour::normal);
-  }
-}
-
-TEST(Mutants, DecodeFindsImportances) {
-  run_on_both_devices(decode_with_importances);
-}
-
 void decode_over_splits() {
   Config config = small_config();
   config.shape.capacity = 600;
@@ -138,6 +124,20 @@ void decode_over_splits() {
 
 TEST(Mutants, DecodeAgreesWithTheOracleOverSplits) {
   run_on_both_devices(decode_over_splits);
+}
+
+void decode_with_importances() {
+  for (const ImportanceSource source : {ImportanceSource::given, ImportanceSource::key}) {
+    Config config = small_config();
+    config.rule.policy = Policy::importance;
+    config.rule.importance_source = source;
+    config.rule.importance_slopes = 1;
+    take_tokens(config, Operation::decode, Flavour::normal);
+  }
+}
+
+TEST(Mutants, DecodeFindsImportances) {
+  run_on_both_devices(decode_with_importances);
 }
 
 /// A head with the least slots beside one with several splits, of which the sequence fills a part.
