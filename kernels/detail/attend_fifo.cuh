@@ -100,7 +100,7 @@ class RowFifo {
   /// @param columns FifoShape::kWords or more
   /// @param offsets [kAttendWarps, kWarpOffsets] offset of a slot's row in bytes; -1: it must not be read
   HASHEVICT_DEVICE RowFifo(const simt::SharedArray<float>& columns, const simt::SharedArray<int64_t>& offsets)
-      : columns_{columns}, offsets_{offsets} {}
+      : columns_{columns}, offsets_{offsets}, warp_{simt::uniform_warp()} {}
 
   /// Starts the first copies of a split. Begins with a barrier: the columns may still hold what others read.
   /// @param find_offset (slot of the split) the offset of its row in bytes, or -1; slots behind the end included
@@ -147,11 +147,11 @@ class RowFifo {
 
  private:
   /// A slot of the split, by its number among the warp's.
-  static HASHEVICT_DEVICE int32_t slot_of(int32_t n) {
-    return n / Parts::kRun * (kAttendWarps * Parts::kRun) + simt::warp() * Parts::kRun + n % Parts::kRun;
+  [[nodiscard]] HASHEVICT_DEVICE int32_t slot_of(int32_t n) const {
+    return n / Parts::kRun * (kAttendWarps * Parts::kRun) + warp_ * Parts::kRun + n % Parts::kRun;
   }
   [[nodiscard]] HASHEVICT_DEVICE int64_t offset(int32_t turn, int32_t slot) const {
-    return offsets_.load(simt::warp() * kWarpOffsets + (turn * Parts::kWarpSlots + slot) % kWarpOffsets);
+    return offsets_.load(warp_ * kWarpOffsets + (turn * Parts::kWarpSlots + slot) % kWarpOffsets);
   }
   [[nodiscard]] HASHEVICT_DEVICE int32_t word_of(int32_t piece) const {
     return entry_ * FifoShape<Shape>::kEntryWords + (piece * kAttendThreads + simt::thread_index()) * 4;
@@ -164,55 +164,52 @@ class RowFifo {
     const int32_t slot = slot_of(n);
     const int64_t found = slot < input.num_slots ? find_offset(slot) : int64_t{-1};
     simt::warp_sync(simt::kFullMask);  // all lanes have read the stage that was there
-    offsets_.store(simt::warp() * kWarpOffsets + n % kWarpOffsets, found);
+    offsets_.store(warp_ * kWarpOffsets + n % kWarpOffsets, found);
     simt::warp_sync(simt::kFullMask);
   }
 
-  /// Starts to copy the pieces of the next part to the entry, if one is left. Slots that do not count give zeros: their
-  /// memory may hold anything.
+  /// Where a piece of a part is in memory, or nullptr: a slot that does not count gives zeros, since its memory may hold
+  /// anything, and so does what lies behind a row's end.
+  [[nodiscard]] HASHEVICT_DEVICE const unsigned char* source(const SplitInput& input, int32_t part,
+                                                             int32_t piece) const {
+    const auto* const data = static_cast<const unsigned char*>(part < Parts::kKeyParts ? input.keys : input.values);
+    const PiecePlace at = Parts::place(part, piece);
+    const int64_t row = offset(filled_ / Parts::kParts, at.slot);
+    return row >= 0 && at.element < input.head_dim ? data + (row + at.byte) : nullptr;
+  }
+
+  /// Starts to copy the pieces of the next part to the entry, if one is left. Rows that no copy can bring are loaded, a
+  /// piece after the other: they are rare, and the code for several at a time is long.
   HASHEVICT_DEVICE void fill(const SplitInput& input) {
     if (filled_ < num_parts_) {
       const int32_t part = filled_ % Parts::kParts;
-      const auto* const data = static_cast<const unsigned char*>(part < Parts::kKeyParts ? input.keys : input.values);
-      const unsigned char* from[Parts::kPieces];  // nullptr: nothing is there
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < Parts::kPieces; ++i) {
-        const PiecePlace at = Parts::place(part, i);
-        const int64_t row = offset(filled_ / Parts::kParts, at.slot);
-        from[i] = row >= 0 && at.element < input.head_dim ? data + (row + at.byte) : nullptr;
-      }
       if (input.aligned) {
         HASHEVICT_UNROLL
         for (int32_t i = 0; i < Parts::kPieces; ++i) {
-          columns_.start_copy_or_zeros(word_of(i), from[i] != nullptr ? from[i] : data, from[i] != nullptr);
+          const unsigned char* const from = source(input, part, i);
+          columns_.start_copy_or_zeros(word_of(i), from != nullptr ? from : input.keys, from != nullptr);
         }
       } else {
-        load_apart(from);
+        HASHEVICT_NO_UNROLL
+        for (int32_t i = 0; i < Parts::kPieces; ++i) load_piece_apart(source(input, part, i), word_of(i));
       }
       ++filled_;
     }
     simt::commit_copies();
   }
 
-  /// Brings pieces that no copy can bring, all their loads in flight together.
-  HASHEVICT_DEVICE void load_apart(const unsigned char* const (&from)[Parts::kPieces]) const {
-    simt::Bytes16 bytes[Parts::kPieces];
+  HASHEVICT_DEVICE void load_piece_apart(const unsigned char* from, int32_t word) const {
+    simt::Bytes16 bytes{};
+    if (from != nullptr) bytes = load_apart<Shape::kDtype>(from);
+    float words[4];
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Parts::kPieces; ++i) {
-      bytes[i] = {};
-      if (from[i] != nullptr) bytes[i] = kernels::load_apart<Shape::kDtype>(from[i]);
-    }
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < Parts::kPieces; ++i) {
-      float words[4];
-      HASHEVICT_UNROLL
-      for (int32_t k = 0; k < 4; ++k) words[k] = simt::float_from_bits(bytes[i].words[k]);
-      columns_.store_many(word_of(i), words);
-    }
+    for (int32_t k = 0; k < 4; ++k) words[k] = simt::float_from_bits(bytes.words[k]);
+    columns_.store_many(word, words);
   }
 
   simt::SharedArray<float> columns_;
   simt::SharedArray<int64_t> offsets_;
+  int32_t warp_;
   int32_t num_parts_ = 0;
   int32_t filled_ = 0;  // parts
   int32_t entry_ = 0;   // that is read, then filled

@@ -330,12 +330,12 @@ HASHEVICT_DEVICE void attend_split(RowFifo<MmaShape<kDtype, kDims>>& fifo, const
       split_weights(logits, weights);
     }
     HASHEVICT_UNROLL
+    for (int32_t i = 0; i < 4; ++i) {  // keys are not read any more
+      if (first_slot + MmaValues<Shape>::slot(i) == held_out.index) pieces[i] = {};
+    }
+    HASHEVICT_UNROLL
     for (int32_t c = 0; c < Parts::kKeyParts; ++c) {
       if (part % Parts::kParts != Parts::kKeyParts + c) continue;
-      HASHEVICT_UNROLL
-      for (int32_t i = 0; i < 4; ++i) {
-        if (first_slot + MmaValues<Shape>::slot(i) == held_out.index) pieces[i] = {};
-      }
       mma_value_chunk(weights, c, pieces, state.values);
     }
     if (part % Parts::kParts == Parts::kParts - 1) fifo.end_turn(turn, input, find_offset);

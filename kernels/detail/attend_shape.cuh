@@ -48,6 +48,8 @@ struct MmaShape {
   static constexpr bool kIsBfloat = kDtype == DType::bfloat16;
   static constexpr int32_t kParts = kIsBfloat ? 3 : 2;
   static constexpr int32_t kBlocks = kDims > 64 ? 2 : 3;
+  /// Whether registers hold all values of a turn at once.
+  static constexpr bool kLoadsTogether = kDims <= 128;
 };
 
 /// Whether tensor cores are used. Smaller groups have too little arithmetic per key to gain, and queries of another
