@@ -28,7 +28,7 @@ Prepared prepare_attend(const Layer& layer) {
 const char* launch_attend(const AttendParams& params, const Queue& queue) {
   if (simt::has_bulk_copies(queue) && can_attend_bulk(params)) return launch_attend_bulk(params, queue);
   const Layer& layer = params.layer;
-  const int32_t blocks = params.split != 0 ? layer.num_splits : layer.shape.num_kv_heads;
+  const int32_t blocks = params.split != 0 ? layer.num_splits.value : layer.shape.num_kv_heads;
   return visit_attend(layer, params.q.dtype, [&](auto kernel, int32_t bytes) {
     const simt::Extents extents{params.batch.tokens * blocks, 1, kAttendThreads, bytes};
     return simt::launch(kernel, extents, params, queue);

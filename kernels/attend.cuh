@@ -27,7 +27,7 @@ struct AttendItem {
 /// The work of a block: a split, or a head with all its splits.
 HASHEVICT_DEVICE AttendItem item_of(const AttendParams& p, int32_t block) {
   const Layer& layer = p.layer;
-  const int32_t blocks = p.split != 0 ? layer.num_splits : layer.shape.num_kv_heads;
+  const int32_t blocks = p.split != 0 ? layer.num_splits.value : layer.shape.num_kv_heads;
   core::Split split{block % blocks, 0};
   if (p.split != 0) split = simt::load(layer.state.splits + block % blocks);
   AttendItem item{block / blocks, split.kv_head, split.index, 0, 0, -1, false, 0, 0, false};

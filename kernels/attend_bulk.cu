@@ -39,7 +39,7 @@ bool can_attend_bulk(const AttendParams& params) {
 
 const char* launch_attend_bulk(const AttendParams& params, const Queue& queue) {
   const Layer& layer = params.layer;
-  const int32_t blocks = params.split != 0 ? layer.num_splits : layer.shape.num_kv_heads;
+  const int32_t blocks = params.split != 0 ? layer.num_splits.value : layer.shape.num_kv_heads;
   const char* const nothing = nullptr;
   return visit_attend_bulk(layer, params.q.dtype, nothing, [&](auto kernel, int32_t bytes) {
     return simt::launch(kernel, {params.batch.tokens * blocks, 1, kAttendThreads, bytes}, params, queue);

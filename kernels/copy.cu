@@ -11,7 +11,7 @@ Prepared prepare_copy(const Layer& /*layer*/) {
 }
 
 const char* launch_copy(const CopyParams& params, const Queue& queue) {
-  return simt::launch(copy_slots, {params.layer.num_splits, kCopyParts, kCopyThreads, 0}, params, queue);
+  return simt::launch(copy_slots, {params.layer.num_splits.value, kCopyParts, kCopyThreads, 0}, params, queue);
 }
 
 }  // namespace hashevict::kernels

@@ -31,7 +31,7 @@ const char* launch_decode(const DecodeParams& params, const Queue& queue) {
   const int32_t cluster_size = decode_cluster_size(params, simt::clusters_of(queue));
   if (cluster_size > 0) return launch_decode_cluster(params, cluster_size, queue);
   const Layer& layer = params.evict.layer;
-  const int32_t blocks = params.evict.batch.rows * layer.num_splits;
+  const int32_t blocks = params.evict.batch.rows * layer.num_splits.value;
   return visit_decode(layer, params.evict.q.dtype, [&](auto kernel, int32_t bytes) {
     return simt::launch(kernel, {blocks, 1, kAttendThreads, bytes}, params, queue);
   });

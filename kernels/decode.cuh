@@ -32,8 +32,8 @@ HASHEVICT_DEVICE DecodeArrays take_decode_arrays(const Layer& layer) {
 
 /// Finds the candidate of one split and leaves it for the head's last block.
 HASHEVICT_DEVICE Candidate give_candidate(const DecodeParams& p, const DecodeItem& item, int32_t split,
-                                          const HeadPartials& partials, const SharedHead& head,
-                                          const StepShared& step, const WarpCandidates& warps) {
+                                          const HeadPartials& partials, const SharedHead& head, const StepShared& step,
+                                          const WarpCandidates& warps) {
   encode_step(p.evict, head, item, step);
   mark(Phase::encode);
   const Candidate candidate =
@@ -66,7 +66,8 @@ HASHEVICT_DEVICE void decode_split(const DecodeParams& p, const DecodeItem& item
   HASHEVICT_NO_UNROLL
   for (int32_t tile = 0; tile < group_size; tile += Shape::kTile) {
     visit_split([&](const SplitInput& input, const auto& find_offset) { fifo.start(input, find_offset); });
-    if (tile == 0) candidate = give_candidate(p, item, split, partials, arrays.head, arrays.step, arrays.finish.candidates);
+    if (tile == 0)
+      candidate = give_candidate(p, item, split, partials, arrays.head, arrays.step, arrays.finish.candidates);
     const int32_t queries = group_size - tile < Shape::kTile ? group_size - tile : Shape::kTile;
     const int64_t first_query = int64_t{split} * group_size + tile;
     stage_queries<Shape::kTile>(p.evict.q, item.token, item.kv_head * group_size + tile, queries, layer.shape.head_dim,
@@ -105,9 +106,10 @@ decode(HASHEVICT_GRID_CONSTANT DecodeParams p) {
   simt::wait_for_launch_before();
   start_clock();
   const Layer& layer = p.evict.layer;
-  const core::Split split = simt::load(layer.state.splits + simt::block_x() % layer.num_splits);
+  const int32_t row_index = layer.num_splits.divide(simt::block_x());
+  const core::Split split = simt::load(layer.state.splits + (simt::block_x() - row_index * layer.num_splits.value));
   const core::HeadSettings own = settings_of(layer, split.kv_head);
-  const Row row = row_of(p.evict.batch, simt::block_x() / layer.num_splits);
+  const Row row = row_of(p.evict.batch, row_index);
   if (row.sequence < 0 || row.num_tokens == 0 || (row.num_tokens > 1 && split.index > 0)) return;
   const int32_t before = simt::load_relaxed(layer.state.tokens_seen + counter_of(layer, row.sequence, split.kv_head));
   if (!has_pages_for(layer, row.sequence, before, row.num_tokens)) return;

@@ -61,7 +61,7 @@ const char* choose(const PrefillParams& p, const Queue& queue) {
     if (error == nullptr) error = simt::launch(prefill_choose<kBits>, extents, p, queue);
     const bool steps_alone = p.mode == HASHEVICT_PREFILL_REPLAY;
     if (error != nullptr || steps_alone || !layer.rule.facts.needs_no_steps) return error;
-    const simt::Extents of_slots{rows * layer.num_splits, kAccumulateParts, kAccumulateThreads,
+    const simt::Extents of_slots{rows * layer.num_splits.value, kAccumulateParts, kAccumulateThreads,
                                  accumulate_bytes<kBits>()};
     return simt::launch(prefill_accumulate<kBits>, of_slots, p, queue);
   });
@@ -79,7 +79,7 @@ const char* store_survivors(const PrefillParams& p, const Queue& queue) {
     const simt::Extents extents{rows, 2 * layer.shape.num_kv_heads, kGatherThreads, 0};
     if (const char* const error = simt::launch(prefill_move, extents, p, queue)) return error;
   }
-  const simt::Extents extents{rows * layer.num_splits, kGatherParts, kGatherThreads, 0};
+  const simt::Extents extents{rows * layer.num_splits.value, kGatherParts, kGatherThreads, 0};
   return simt::launch(prefill_gather, extents, p, queue);
 }
 

@@ -168,8 +168,8 @@ class RowFifo {
     simt::warp_sync(simt::kFullMask);
   }
 
-  /// Where a piece of a part is in memory, or nullptr: a slot that does not count gives zeros, since its memory may hold
-  /// anything, and so does what lies behind a row's end.
+  /// Where a piece of a part is in memory, or nullptr: a slot that does not count gives zeros, since its memory may
+  /// hold anything, and so does what lies behind a row's end.
   [[nodiscard]] HASHEVICT_DEVICE const unsigned char* source(const SplitInput& input, int32_t part,
                                                              int32_t piece) const {
     const auto* const data = static_cast<const unsigned char*>(part < Parts::kKeyParts ? input.keys : input.values);
@@ -179,7 +179,7 @@ class RowFifo {
   }
 
   /// Starts to copy the pieces of the next part to the entry, if one is left. Rows that no copy can bring are loaded, a
-  /// piece after the other: they are rare, and the code for several at a time is long.
+  /// word after the other: they are rare, and the code for several at a time is long.
   HASHEVICT_DEVICE void fill(const SplitInput& input) {
     if (filled_ < num_parts_) {
       const int32_t part = filled_ % Parts::kParts;
@@ -191,20 +191,15 @@ class RowFifo {
         }
       } else {
         HASHEVICT_NO_UNROLL
-        for (int32_t i = 0; i < Parts::kPieces; ++i) load_piece_apart(source(input, part, i), word_of(i));
+        for (int32_t n = 0; n < 4 * Parts::kPieces; ++n) {
+          const unsigned char* const from = source(input, part, n / 4);
+          const uint32_t word = from != nullptr ? load_word_apart<Shape::kDtype>(from + n % 4 * 4) : 0U;
+          columns_.store(word_of(n / 4) + n % 4, simt::float_from_bits(word));
+        }
       }
       ++filled_;
     }
     simt::commit_copies();
-  }
-
-  HASHEVICT_DEVICE void load_piece_apart(const unsigned char* from, int32_t word) const {
-    simt::Bytes16 bytes{};
-    if (from != nullptr) bytes = load_apart<Shape::kDtype>(from);
-    float words[4];
-    HASHEVICT_UNROLL
-    for (int32_t k = 0; k < 4; ++k) words[k] = simt::float_from_bits(bytes.words[k]);
-    columns_.store_many(word, words);
   }
 
   simt::SharedArray<float> columns_;

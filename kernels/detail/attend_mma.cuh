@@ -209,21 +209,34 @@ HASHEVICT_DEVICE void split_weights(const MmaLogits<Shape>& weights, MmaWeights<
   }
 }
 
+/// A lane's values of four slots in 64 dimensions, as the operands of four products.
+struct MmaValueChunk {
+  uint32_t operands[4][4];
+
+  /// @param rows this lane's pieces of its four slots, as MmaValues::slot() numbers them
+  HASHEVICT_DEVICE explicit MmaValueChunk(const simt::Bytes16 (&rows)[4]) {
+    HASHEVICT_UNROLL
+    for (int32_t j = 0; j < 4; ++j) {
+      uint32_t words[4];
+      HASHEVICT_UNROLL
+      for (int32_t i = 0; i < 4; ++i) words[i] = rows[i].words[j];
+      operands[j][0] = low_halves(words[0], words[1]);
+      operands[j][1] = high_halves(words[0], words[1]);
+      operands[j][2] = low_halves(words[2], words[3]);
+      operands[j][3] = high_halves(words[2], words[3]);
+    }
+  }
+};
+
 /// sums += weights * values of a turn, in the 64 dimensions of chunk `c`.
-/// @param rows this lane's pieces of its four slots, as MmaValues::slot() numbers them
 template <class Shape>
-HASHEVICT_DEVICE void mma_value_chunk(const MmaWeights<Shape>& weights, int32_t c, const simt::Bytes16 (&rows)[4],
+HASHEVICT_DEVICE void mma_value_chunk(const MmaWeights<Shape>& weights, int32_t c, const MmaValueChunk& values,
                                       float (&sums)[Shape::kDims / 16][4]) {
   HASHEVICT_UNROLL
   for (int32_t j = 0; j < 4; ++j) {
-    uint32_t words[4];
-    HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) words[i] = rows[i].words[j];
-    const uint32_t transposed[4] = {low_halves(words[0], words[1]), high_halves(words[0], words[1]),
-                                    low_halves(words[2], words[3]), high_halves(words[2], words[3])};
     HASHEVICT_UNROLL
     for (int32_t p = 0; p < Shape::kParts; ++p) {
-      simt::mma<Shape::kIsBfloat>(sums[4 * c + j], transposed, weights.parts[p]);
+      simt::mma<Shape::kIsBfloat>(sums[4 * c + j], values.operands[j], weights.parts[p]);
     }
   }
 }
@@ -237,7 +250,8 @@ HASHEVICT_DEVICE void mma_values(const MmaLogits<Shape>& weights, const MmaValue
   HASHEVICT_UNROLL
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
     const auto& rows = values.rows[c];
-    mma_value_chunk(split, c, {rows[0].parts[0], rows[1].parts[0], rows[2].parts[0], rows[3].parts[0]}, sums);
+    const MmaValueChunk chunk{{rows[0].parts[0], rows[1].parts[0], rows[2].parts[0], rows[3].parts[0]}};
+    mma_value_chunk(split, c, chunk, sums);
   }
 }
 
@@ -329,14 +343,15 @@ HASHEVICT_DEVICE void attend_split(RowFifo<MmaShape<kDtype, kDims>>& fifo, const
       mma_weights<Shape>(logits, state);
       split_weights(logits, weights);
     }
+    if (part % Parts::kParts < Parts::kKeyParts) continue;
     HASHEVICT_UNROLL
-    for (int32_t i = 0; i < 4; ++i) {  // keys are not read any more
+    for (int32_t i = 0; i < 4; ++i) {
       if (first_slot + MmaValues<Shape>::slot(i) == held_out.index) pieces[i] = {};
     }
+    const MmaValueChunk values{pieces};
     HASHEVICT_UNROLL
     for (int32_t c = 0; c < Parts::kKeyParts; ++c) {
-      if (part % Parts::kParts != Parts::kKeyParts + c) continue;
-      mma_value_chunk(weights, c, pieces, state.values);
+      if (part % Parts::kParts == Parts::kKeyParts + c) mma_value_chunk(weights, c, values, state.values);
     }
     if (part % Parts::kParts == Parts::kParts - 1) fifo.end_turn(turn, input, find_offset);
   }

@@ -18,7 +18,7 @@ struct HeadPartials {
 };
 
 HASHEVICT_DEVICE HeadPartials partials_of(const Partials& p, const Layer& layer, int32_t item, int32_t first_split) {
-  const int64_t first = int64_t{item} * layer.num_splits + first_split;
+  const int64_t first = int64_t{item} * layer.num_splits.value + first_split;
   const int64_t query = first * layer.shape.group_size;
   return {p.values + query * layer.shape.head_dim,
           p.maxima + query,

@@ -24,19 +24,22 @@ HASHEVICT_HOST_DEVICE inline bool rows_are_aligned(const Layer& layer) {
   return bytes % sizeof(simt::Bytes16) == 0;
 }
 
-/// 16 bytes of a row at an address that vector accesses must not touch.
+/// Four bytes of a row at an address that wider accesses than an element's must not touch.
+template <DType kDtype>
+HASHEVICT_DEVICE uint32_t load_word_apart(const unsigned char* address) {
+  if constexpr (kDtype == DType::float32) {
+    return simt::load(reinterpret_cast<const uint32_t*>(address));
+  } else {
+    const auto* const pair = reinterpret_cast<const uint16_t*>(address);
+    return uint32_t{simt::load(pair)} | uint32_t{simt::load(pair + 1)} << 16;
+  }
+}
+
 template <DType kDtype>
 HASHEVICT_DEVICE simt::Bytes16 load_apart(const unsigned char* address) {
   simt::Bytes16 bytes{};
   HASHEVICT_UNROLL
-  for (int32_t i = 0; i < 4; ++i) {
-    if constexpr (kDtype == DType::float32) {
-      bytes.words[i] = simt::load(reinterpret_cast<const uint32_t*>(address) + i);
-    } else {
-      const auto* const pair = reinterpret_cast<const uint16_t*>(address) + 2 * i;
-      bytes.words[i] = uint32_t{simt::load(pair)} | uint32_t{simt::load(pair + 1)} << 16;
-    }
-  }
+  for (int32_t i = 0; i < 4; ++i) bytes.words[i] = load_word_apart<kDtype>(address + 4 * i);
   return bytes;
 }
 

@@ -306,7 +306,8 @@ HASHEVICT_DEVICE void mma_ring_values(const MmaLogits<Shape>& weights, const Rin
   for (int32_t c = 0; c < Shape::kDims / kValueDims; ++c) {
     Piece<Shape::kDtype> rows[4];
     load_ring_values(ring, entry, count, held_out, hidden, head_dim, c, rows);
-    mma_value_chunk(split, c, {rows[0].parts[0], rows[1].parts[0], rows[2].parts[0], rows[3].parts[0]}, sums);
+    const MmaValueChunk chunk{{rows[0].parts[0], rows[1].parts[0], rows[2].parts[0], rows[3].parts[0]}};
+    mma_value_chunk(split, c, chunk, sums);
   }
 }
 

@@ -63,8 +63,9 @@ HASHEVICT_KERNEL(kAccumulateThreads)
 prefill_accumulate(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
-  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits, simt::block_y(), kAccumulateParts);
-  const PrefillRow row = prefill_row(p, simt::block_x() / layer.num_splits, range.kv_head);
+  const SlotRange range =
+      slot_range(layer, simt::block_x() % layer.num_splits.value, simt::block_y(), kAccumulateParts);
+  const PrefillRow row = prefill_row(p, simt::block_x() / layer.num_splits.value, range.kv_head);
   if (row.plan != Plan::one_shot) return;
   const Head head = head_of(layer, row.sequence, range.kv_head);
   const Prompt prompt{p, row, head};

@@ -54,8 +54,8 @@ HASHEVICT_DEVICE void gather_rows(const PrefillParams& p, const PrefillRow& row,
 HASHEVICT_KERNEL(kGatherThreads, 4) prefill_gather(HASHEVICT_GRID_CONSTANT PrefillParams p) {
   simt::wait_for_launch_before();
   const Layer& layer = p.evict.layer;
-  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits, simt::block_y(), kGatherParts);
-  const PrefillRow row = prefill_row(p, simt::block_x() / layer.num_splits, range.kv_head);
+  const SlotRange range = slot_range(layer, simt::block_x() % layer.num_splits.value, simt::block_y(), kGatherParts);
+  const PrefillRow row = prefill_row(p, simt::block_x() / layer.num_splits.value, range.kv_head);
   const int32_t left = length_after(row) - range.first;
   if (!takes_tokens(row) || left <= 0) return;
   const Head head = head_of(layer, row.sequence, range.kv_head);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/divisor.hpp"
 #include "core/num_parts.hpp"
 #include "core/row_format.hpp"
 #include "core/rule.hpp"
@@ -100,7 +101,7 @@ struct LayerSettings {
   RuleSettings rule;
   int32_t min_capacity;  ///< of its KV heads
   int32_t max_capacity;
-  int32_t num_splits;    ///< of all heads of one sequence
+  Divisor num_splits;    ///< of all heads of one sequence; kernels divide the number of a block by it
   int64_t num_slots;     ///< likewise, without padding
   int64_t padded_slots;  ///< likewise, with padding
 

@@ -21,7 +21,7 @@ int64_t items_of(Scope scope, const Shape& shape, const LayerSettings& layer) {
     case Scope::projection:
       return layer.rule.num_projections;
     case Scope::split:
-      return layer.num_splits;
+      return layer.num_splits.value;
   }
   return 0;
 }

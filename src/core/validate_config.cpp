@@ -109,9 +109,9 @@ HeadSettings resolve_head_of(const hashevict_shape& shape, const hashevict_rule&
 
 /// Adds a head to the totals of its layer, and gives it its place there.
 void place_head(LayerSettings& layer, HeadSettings& head) {
-  head.first_split = layer.num_splits;
+  head.first_split = layer.num_splits.value;
   head.first_slot = layer.padded_slots;
-  layer.num_splits += head.num_splits();  // of at most 2^22 heads
+  layer.num_splits = layer.num_splits.value + head.num_splits();  // of at most 2^22 heads
   layer.num_slots += head.capacity;
   layer.padded_slots += head.padded_capacity();
   layer.min_capacity = layer.max_capacity == 0 ? head.capacity : std::min(layer.min_capacity, head.capacity);

@@ -6,7 +6,7 @@ namespace hashevict::cuda {
 
 void CudaBackend::decode(const core::Step& step, hashevict_stream stream) {
   const core::Layer& layer = storage_.layer(step.layer);
-  check_rows(step, layer.num_splits);
+  check_rows(step, layer.num_splits.value);
   const CurrentDevice current{device()};
   const kernels::DecodeParams params{.evict = evict_params(step, layer, true),
                                      .heads = core::head_arrays(layer),

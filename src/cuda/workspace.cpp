@@ -16,7 +16,7 @@ Workspace::Layout Workspace::lay_out(const core::Settings& settings) {
   int32_t code_bytes = 0;
   bool weighs_keys = false;
   for (const core::LayerSettings& layer : settings.layers) {
-    splits = std::max<int64_t>(splits, layer.num_splits);
+    splits = std::max<int64_t>(splits, layer.num_splits.value);
     padded = std::max(padded, layer.padded_slots);
     code_bytes = std::max(code_bytes, layer.rule.code_bytes);
     weighs_keys = weighs_keys || layer.rule.weighs_keys;

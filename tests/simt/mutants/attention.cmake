@@ -210,8 +210,8 @@ hashevict_add_mutant(
   dimensions_swapped
   FILE kernels/detail/attend_mma.cuh
   KERNEL attend
-  FROM "{low_halves(words[0], words[1]), high_halves(words[0], words[1]),"
-  TO "{high_halves(words[0], words[1]), low_halves(words[0], words[1]),"
+  FROM "operands[j][0] = low_halves(words[0], words[1]);"
+  TO "operands[j][0] = high_halves(words[0], words[1]);"
   EXPECTED "FAILED.*TensorCores")
 hashevict_add_mutant(
   held_out_slot_counts
