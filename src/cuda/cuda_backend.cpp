@@ -29,7 +29,7 @@ void check_device(const core::Settings& settings) {
                 "config.execution.max_batch_tokens = {}: expected at most {} for {} KV heads on a CUDA device",
                 settings.execution.max_batch_tokens, kMaxBlocks / heads, heads);
   for (const core::LayerSettings& shape : settings.layers) {
-    const auto splits = core::checked_product({settings.shape.num_sequences, shape.num_splits});
+    const auto splits = core::checked_product({settings.shape.num_sequences, shape.num_splits.value});
     core::require(splits <= kMaxBlocks,
                   "config.shape.num_sequences = {}: expected fewer than 2^31 splits over all heads on a CUDA device",
                   settings.shape.num_sequences);

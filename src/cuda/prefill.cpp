@@ -8,7 +8,8 @@ namespace hashevict::cuda {
 
 void CudaBackend::prefill(const core::Step& step, hashevict_stream stream) {
   const core::Layer& at = storage_.layer(step.layer);
-  check_rows(step, std::max(at.num_splits, at.shape.num_kv_heads + at.shape.num_qo_heads));  // or a block for a centre
+  check_rows(step,
+             std::max(at.num_splits.value, at.shape.num_kv_heads + at.shape.num_qo_heads));  // or a block for a centre
   const CurrentDevice current{device()};
   kernels::PrefillParams params{.evict = evict_params(step, at, true),
                                 .mode = step.prefill_mode,
