@@ -25,7 +25,8 @@ struct Divisor {
   /// `number` / value, rounded down; `number` is not negative. Exact: factor * value exceeds 2^(31 + shift) by less
   /// than 2^shift, so the product, divided by that power, exceeds the quotient by less than 1 / value.
   [[nodiscard]] HASHEVICT_HOST_DEVICE constexpr int32_t divide(int32_t number) const {
-    const uint64_t product = uint64_t{static_cast<uint32_t>(number) * 2} * factor;
+    const uint32_t twice = static_cast<uint32_t>(number) * 2;
+    const uint64_t product = uint64_t{twice} * factor;
     return static_cast<int32_t>(static_cast<uint32_t>(product >> 32) >> shift);
   }
 };
