@@ -30,19 +30,22 @@ constexpr int32_t kProbesPerPass = 31;  // a probe adds up to 8 to a byte, which
 class ScanAhead {
  public:
   ScanAhead(const uint8_t* codes, const int32_t* positions)
-      : codes_{codes}, positions_{positions}, to_second_level_{processor().fetches_to_second_level} {
-    codes_ += to_second_level_ ? 4096 : 1024;
-    if (positions_ != nullptr) positions_ += 256;
-  }
+      : codes_{codes},
+        positions_{positions},
+        bytes_{processor().fetches_to_second_level ? 4096U : 1024U},
+        to_second_level_{processor().fetches_to_second_level} {}
 
   HWY_INLINE void fetch(size_t code_byte, size_t slot) const {
-    fetch_line(codes_ + code_byte, to_second_level_);
-    if (positions_ != nullptr) fetch_line(positions_ + slot, to_second_level_);
+    fetch_line(codes_ + (bytes_ + code_byte), to_second_level_);
+    if (positions_ != nullptr) fetch_line(positions_ + (kSlots + slot), to_second_level_);
   }
 
  private:
+  static constexpr size_t kSlots = 256;
+
   const uint8_t* codes_;
   const int32_t* positions_;
+  size_t bytes_;
   bool to_second_level_;
 };
 
