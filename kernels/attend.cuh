@@ -221,12 +221,14 @@ HASHEVICT_DEVICE void attend_block(const AttendBlock<Shape>& block, bool alone, 
 /// `split`; 128 threads.
 /// Threads: a block takes one token, one head and one split, or all splits in turn; see attend_fifo.cuh,
 /// attend_split.cuh, attend_mma.cuh and attend_fold.cuh. attend_bulk() does the same from sm_90 on, for most shapes and
-/// aligned rows. Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a
-/// query and split through L2. Bound: memory. Races: no block writes the layer's keys, values or positions. Blocks
-/// exchange partial results by relaxed accesses around the head's ticket. The last block merges them in the order in
-/// which a single block runs through the splits, so both ways give the same bits. Blocks whose split lies behind the
-/// end return. Budget: kernels/budgets.txt; 67 KiB of shared memory at head_dim 128 and 8 queries, 48 of them rows on
-/// their way.
+/// aligned rows.
+/// Bytes: keys and values of the splits in use, once for up to 8 queries of the group; 4 (2 + head_dim) a query and
+/// split through L2.
+/// Bound: memory.
+/// Races: no block writes the layer's keys, values or positions. Blocks exchange partial results by relaxed accesses
+/// around the head's ticket. The last block merges them in the order in which a single block runs through the splits,
+/// so both ways give the same bits. Blocks whose split lies behind the end return.
+/// Budget: kernels/budgets.txt; 67 KiB of shared memory at head_dim 128 and 8 queries, 48 of them rows on their way.
 template <class Shape>
 HASHEVICT_KERNEL(kAttendThreads, Shape::kBlocks)
 attend(HASHEVICT_GRID_CONSTANT AttendParams p) {

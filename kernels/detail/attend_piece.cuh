@@ -35,6 +35,7 @@ HASHEVICT_DEVICE uint32_t load_word_apart(const unsigned char* address) {
   }
 }
 
+/// 16 bytes of such a row.
 template <DType kDtype>
 HASHEVICT_DEVICE simt::Bytes16 load_apart(const unsigned char* address) {
   simt::Bytes16 bytes{};
